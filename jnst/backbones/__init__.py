@@ -1,0 +1,147 @@
+"""Networks that turn pictures into features, and the table of them."""
+
+import dataclasses
+import difflib
+import functools
+from collections.abc import Callable, Iterable
+
+from jnst.backbones.backbone import Backbone, flat_shapes
+from jnst.backbones.extractor import FeatureExtractor
+from jnst.backbones.ops import PADDINGS, POOLINGS
+from jnst.backbones.preprocessing import IDENTITY, IMAGENET, LPIPS, OXFORD, Preprocessing
+from jnst.backbones.resnet import ResNet
+from jnst.backbones.squeezenet import SqueezeNet
+from jnst.backbones.vgg import SLIM_HEADS, SLIM_WIDTHS, VGG, VGG16_WIDTHS, VGG19_WIDTHS
+from jnst.errors import JnstError
+
+__all__ = [
+    "BACKBONES",
+    "IDENTITY",
+    "IMAGENET",
+    "LPIPS",
+    "OXFORD",
+    "PADDINGS",
+    "POOLINGS",
+    "Backbone",
+    "Preprocessing",
+    "make_backbone",
+    "param_shapes",
+]
+
+
+@dataclasses.dataclass(frozen=True)
+class Architecture:
+    """A row of `BACKBONES`.
+
+    Attributes:
+        network: The module with its default options; they can be replaced field by field.
+        preprocessing: What its usual weights want; weights files carry their own.
+        content_layers: Candidates for the content layer, best first.
+        style_layers: The usual style layers.
+    """
+
+    network: Callable[[], FeatureExtractor]
+    preprocessing: Preprocessing
+    content_layers: tuple[str, ...]
+    style_layers: tuple[str, ...]
+
+
+_VGG_CONTENT = ("relu4_2", "relu4_1", "relu3_2", "relu2_2", "relu1_2", "relu1_1")
+_VGG_STYLE = ("relu1_1", "relu2_1", "relu3_1", "relu4_1", "relu5_1")
+_RESNET = (IMAGENET, ("block3_1", "block2_1"), ("relu1", "block1_1", "block2_1", "block3_1"))
+
+BACKBONES: dict[str, Architecture] = {
+    "vgg16": Architecture(lambda: VGG(VGG16_WIDTHS), OXFORD, _VGG_CONTENT, _VGG_STYLE),
+    "vgg19": Architecture(lambda: VGG(VGG19_WIDTHS), OXFORD, _VGG_CONTENT, _VGG_STYLE),
+    "vgg19-slim": Architecture(
+        lambda: VGG(SLIM_WIDTHS, padding="reflect", input_convolution=True, heads=SLIM_HEADS),
+        IDENTITY,
+        _VGG_CONTENT,
+        _VGG_STYLE,
+    ),
+    "squeezenet1.1": Architecture(
+        SqueezeNet, IMAGENET, ("fire5", "fire4"), ("relu1", "fire2", "fire3", "fire4", "fire5")
+    ),
+    "resnet18": Architecture(lambda: ResNet((2, 2, 2, 2), bottleneck=False), *_RESNET),
+    "resnet34": Architecture(lambda: ResNet((3, 4, 6, 3), bottleneck=False), *_RESNET),
+    "resnet50": Architecture(lambda: ResNet((3, 4, 6, 3)), *_RESNET),
+    "resnet101": Architecture(lambda: ResNet((3, 4, 23, 3)), *_RESNET),
+    "resnet152": Architecture(lambda: ResNet((3, 8, 36, 3)), *_RESNET),
+}
+"""Every architecture by name."""
+
+CHOICES: dict[str, Iterable[str]] = {"pooling": POOLINGS, "padding": PADDINGS, "input_padding": PADDINGS}
+"""The values of the networks' options that are names."""
+
+
+def find(name: str) -> Architecture:
+    """The row of `BACKBONES` called ``name``.
+
+    Raises:
+        JnstError: There is none; the message names near matches.
+    """
+    if name not in BACKBONES:
+        near = difflib.get_close_matches(name, BACKBONES, n=3)
+        hint = f"did you mean {' or '.join(near)}? " if near else ""
+        raise JnstError(f"unknown backbone {name!r}: {hint}there are {', '.join(BACKBONES)}")
+    return BACKBONES[name]
+
+
+def make_backbone(
+    name: str,
+    *,
+    preprocessing: Preprocessing | None = None,
+    training: str = "random",
+    held: Iterable[str] | None = None,
+    **options: str | bool,
+) -> Backbone:
+    """Build a network without weights; `Backbone.init` makes random ones.
+
+    Args:
+        name: A key of `BACKBONES`.
+        preprocessing: What the network is fed; None: what its usual weights want.
+        training: Whose weights it will get.
+        held: The flat names of the parameters at hand, if the weights reach only part of the network.
+        **options: ``pooling`` ("max", "avg", "l2"), ``rescale_pooling`` (bool), for VGG networks also
+            ``padding`` and ``input_padding`` ("zero", "reflect", "replicate"), for SqueezeNet ``ceil_mode`` (bool).
+
+    Returns:
+        A hashable `Backbone`.
+
+    Raises:
+        JnstError: An unknown name, option or value.
+    """
+    row = find(name)
+    whole = row.network()
+    fields = [field.name for field in dataclasses.fields(whole) if field.name in _OPTIONS]
+    for option, value in options.items():
+        if option not in fields:
+            raise JnstError(f"{name} has no option {option!r}: it has {', '.join(fields)}")
+        if option in CHOICES and value not in tuple(CHOICES[option]):
+            raise JnstError(f"{option} {value!r} is unknown: choose one of {', '.join(CHOICES[option])}")
+    network = dataclasses.replace(whole, parent=None, **options)
+    if held is not None:
+        network = network.held(frozenset(held))
+    return Backbone(
+        name=name,
+        network=network,
+        preprocessing=preprocessing or row.preprocessing,
+        training=training,
+        all_layers=whole.layers,
+        content_layers=row.content_layers,
+        style_layers=row.style_layers,
+    )
+
+
+_OPTIONS = ("pooling", "rescale_pooling", "padding", "input_padding", "ceil_mode")
+
+
+@functools.lru_cache
+def param_shapes(name: str) -> dict[str, tuple[int, ...]]:
+    """The shape of every parameter of an architecture by its flat name (``conv1_1/kernel``), in order of depth.
+
+    Raises:
+        JnstError: An unknown name.
+    """
+    backbone = make_backbone(name)
+    return flat_shapes(backbone.network, backbone.smallest_side(backbone.layers))

@@ -1,0 +1,160 @@
+"""`Backbone`: a network together with what it wants to be fed."""
+
+import dataclasses
+import difflib
+from collections.abc import Iterable, Sequence
+
+import jax
+import jax.numpy as jnp
+
+from jnst.backbones.extractor import FeatureExtractor
+from jnst.backbones.preprocessing import Preprocessing
+from jnst.errors import JnstError, PictureError, WeightsError
+from jnst.types import Array, Features, Image, Params, RandomKey
+
+
+@dataclasses.dataclass(frozen=True)
+class Backbone:
+    """A feature extractor and its preprocessing; hashable, so that it can be a static argument of `jax.jit`.
+
+    The parameters are not part of it: `apply` takes them as an argument.
+
+    Attributes:
+        name: The architecture, a key of `BACKBONES`.
+        network: The Flax module; with partial weights only the part that they reach.
+        preprocessing: What the network was trained to be fed.
+        training: Whose weights they are ("oxford", "torchvision" …); "random" without weights.
+        all_layers: The layers of the whole architecture, in order of depth.
+        content_layers: Candidates for the content layer, best first.
+        style_layers: The usual style layers.
+    """
+
+    name: str
+    network: FeatureExtractor
+    preprocessing: Preprocessing
+    training: str
+    all_layers: tuple[str, ...]
+    content_layers: tuple[str, ...]
+    style_layers: tuple[str, ...]
+
+    @property
+    def layers(self) -> tuple[str, ...]:
+        """The layers that can be asked for, in order of depth."""
+        return self.network.layers
+
+    def init(self, key: RandomKey) -> Params:
+        """Random parameters of the right shapes (He-normal kernels, zero biases)."""
+        side = self.smallest_side(self.layers)
+        variables = self.network.init(key, jnp.zeros((1, side, side, 3)), self.layers)
+        return merge_collections(variables)
+
+    def apply(self, params: Params, image: Image, layers: Sequence[str]) -> dict[str, Features]:
+        """Compute the features of a picture.
+
+        Args:
+            params: The network's parameters; the features have their dtype.
+            image: ``(..., h, w, 3)``, sRGB in [0, 1].
+            layers: Names out of `layers`. Nothing deeper than the deepest of them is computed.
+
+        Returns:
+            ``{layer: (..., h', w', c)}`` in the order of ``layers``.
+
+        Raises:
+            JnstError: A layer that the architecture does not have.
+            WeightsError: A layer beyond those that the weights reach.
+            PictureError: A shape that is not a picture's, or a picture too small for a layer.
+        """
+        layers = self.check_layers(layers)
+        self.check_size(image, layers)
+        batch, plane = image.shape[:-3], image.shape[-3:]
+        x = self.preprocessing.apply(image).reshape(-1, *plane)
+        taps = self.network.apply(self.network.collections(params), x, layers)
+        assert isinstance(taps, dict)
+        return {layer: features.reshape(*batch, *features.shape[1:]) for layer, features in taps.items()}
+
+    def check_layers(self, layers: Iterable[str]) -> tuple[str, ...]:
+        """Return ``layers`` as a tuple if each can be computed.
+
+        Raises:
+            JnstError: None at all, one twice, or a name that the architecture does not have.
+            WeightsError: A layer beyond those that the weights reach.
+        """
+        layers = tuple(layers)
+        if not layers or len(set(layers)) < len(layers):
+            raise JnstError(f"layers {','.join(layers) or '(none)'}: name at least one layer, and each only once")
+        for layer in layers:
+            if layer in self.layers:
+                continue
+            if layer in self.all_layers:
+                raise WeightsError(
+                    f"layer {layer} of {self.name} is beyond these weights, which end at {self.layers[-1]}: "
+                    "choose layers up to there, or load complete weights"
+                )
+            near = difflib.get_close_matches(layer, self.all_layers, n=3, cutoff=0.5)
+            hint = f"did you mean {' or '.join(near)}?" if near else f"it has {', '.join(self.layers)}"
+            raise JnstError(f"{self.name} has no layer {layer!r}: {hint}")
+        return layers
+
+    def smallest_side(self, layers: Iterable[str]) -> int:
+        """The smallest height and width of a picture from which all ``layers`` can be computed (2 at least)."""
+        return max(2, *(self.network.smallest_side(layer) for layer in layers))
+
+    def check_size(self, image: Array, layers: Iterable[str], name: str = "image") -> None:
+        """Check that ``image`` is shaped like a picture and large enough.
+
+        Raises:
+            PictureError: It is not; the message gives the smallest side.
+        """
+        shape = tuple(image.shape)
+        if len(shape) < 3 or shape[-1] != 3:
+            raise PictureError(f"`{name}` has shape {shape}, expected (..., h, w, 3): {_shape_advice(shape)}")
+        layers = tuple(layers)
+        side = self.smallest_side(layers)
+        if min(shape[-3:-1]) < side:
+            deepest = max(layers, key=self.layers.index)
+            raise PictureError(
+                f"`{name}` is {shape[-2]}x{shape[-3]} pixels, but {deepest} of {self.name} needs at least "
+                f"{side}x{side}: enlarge it or choose a shallower layer"
+            )
+
+
+def _shape_advice(shape: tuple[int, ...]) -> str:
+    if len(shape) >= 3 and shape[-3] == 3:
+        return "move the channels last, for example with jnp.moveaxis(image, -3, -1)"
+    if len(shape) == 2:
+        return "repeat a grey picture three times along a new last axis"
+    return "load it with jnst.load_image"
+
+
+def merge_collections(variables: Params) -> Params:
+    """Join Flax's collections into one tree of parameters."""
+    merged: dict[str, Params] = {}
+    for collection in variables.values():
+        merged = _merge(merged, collection)
+    return merged
+
+
+def _merge(left: Params, right: Params) -> dict[str, Params]:
+    both = dict(left)
+    for name, leaf in right.items():
+        both[name] = _merge(both.get(name, {}), leaf) if isinstance(leaf, dict) else leaf
+    return both
+
+
+def flat_shapes(network: FeatureExtractor, side: int) -> dict[str, tuple[int, ...]]:
+    """The shape of every parameter by its flat name (``conv1_1/kernel``), in order of depth."""
+    shapes: dict[str, tuple[int, ...]] = {}
+
+    def walk(tree: Params, prefix: str) -> None:
+        for name, leaf in tree.items():
+            if isinstance(leaf, dict):
+                walk(leaf, f"{prefix}{name}/")
+            else:
+                shapes[prefix + name] = tuple(leaf.shape)
+
+    def trace(key: RandomKey) -> Array:
+        walk(merge_collections(network.init(key, jnp.zeros((1, side, side, 3)), network.layers)), "")
+        return jnp.zeros(())
+
+    jax.eval_shape(trace, jax.random.key(0))
+    return shapes

@@ -1,0 +1,103 @@
+"""Convolution, padding and pooling: the one seam where an implementation is chosen.
+
+Arrays are ``(n, h, w, c)``, kernels ``(kh, kw, c_in, c_out)``.
+"""
+
+from collections.abc import Callable, Iterator
+from functools import reduce
+
+import jax.numpy as jnp
+from jax import lax
+
+from jnst.types import Array
+
+PADDINGS: dict[str, str] = {"zero": "constant", "reflect": "reflect", "replicate": "edge"}
+"""How a map is continued past its border, and NumPy's name for it."""
+
+
+def pad(x: Array, amount: int, padding: str) -> Array:
+    """Continue height and width by ``amount`` on every side (``padding``: a key of `PADDINGS`)."""
+    widths = ((0, 0), (amount, amount), (amount, amount), (0, 0))
+    return x if amount == 0 else jnp.pad(x, widths, mode=PADDINGS[padding])
+
+
+def convolve(
+    x: Array, kernel: Array, bias: Array | None = None, *, stride: int = 1, padding: str | None = "zero"
+) -> Array:
+    """Cross-correlate ``x`` with ``kernel`` and add ``bias``.
+
+    ``padding`` is a key of `PADDINGS` (the output keeps its size at stride 1) or None (only whole windows).
+    """
+    amount = 0 if padding is None else kernel.shape[0] // 2
+    inside = amount if padding == "zero" else 0
+    if inside == 0 and padding is not None:
+        x = pad(x, amount, padding)
+    y = lax.conv_general_dilated(
+        x.astype(kernel.dtype),
+        kernel,
+        window_strides=(stride, stride),
+        padding=((inside, inside), (inside, inside)),
+        dimension_numbers=("NHWC", "HWIO", "NHWC"),
+    )
+    return y if bias is None else y + bias
+
+
+def _length(size: int, window: int, stride: int, ceil: bool) -> int:
+    """How many windows fit into ``size``; with ``ceil`` a last, partial one counts if it starts inside."""
+    if size == 0 or (not ceil and size < window):
+        return 0
+    rest = size - window
+    return (-(-rest // stride) if ceil else rest // stride) + 1
+
+
+def _windows(x: Array, window: int, stride: int, ceil: bool, fill: float) -> Iterator[Array]:
+    """The window's elements as ``window * window`` strided slices of ``x``, each of the pooled shape.
+
+    The maximum of slices has a cheap, deterministic gradient; that of `lax.reduce_window` is a
+    select-and-scatter, slow on the CPU and not deterministic on GPUs.
+    """
+    rows, columns = (_length(size, window, stride, ceil) for size in x.shape[1:3])
+    reach_h, reach_w = ((n - 1) * stride + window for n in (rows, columns))
+    over = [(0, 0), (0, max(0, reach_h - x.shape[1])), (0, max(0, reach_w - x.shape[2])), (0, 0)]
+    if any(after for _, after in over):
+        x = jnp.pad(x, over, constant_values=fill)
+    span_h, span_w = (max(0, (n - 1) * stride + 1) for n in (rows, columns))
+    for i in range(window):
+        for j in range(window):
+            yield x[:, i : i + span_h : stride, j : j + span_w : stride]
+
+
+def max_pool(x: Array, window: int = 2, stride: int = 2, ceil: bool = False) -> Array:
+    """The largest value in each window."""
+    return reduce(jnp.maximum, _windows(x, window, stride, ceil, -jnp.inf))
+
+
+def average_pool(x: Array, window: int = 2, stride: int = 2, ceil: bool = False) -> Array:
+    """The mean of each window; of a partial window, the mean of what lies inside."""
+    total = sum(_windows(x, window, stride, ceil, 0.0), jnp.zeros((), x.dtype))
+    inside = jnp.ones((1, *x.shape[1:3], 1), x.dtype)
+    return total / sum(_windows(inside, window, stride, ceil, 0.0), jnp.zeros((), x.dtype))
+
+
+def l2_pool(x: Array, window: int = 2, stride: int = 2, ceil: bool = False) -> Array:
+    """The Euclidean norm of each window, with gradient 0 where the window is 0."""
+    squares = sum((part**2 for part in _windows(x, window, stride, ceil, 0.0)), jnp.zeros((), x.dtype))
+    positive = squares > 0
+    return jnp.where(positive, jnp.sqrt(jnp.where(positive, squares, 1.0)), 0.0)
+
+
+POOLINGS: dict[str, tuple[Callable[..., Array], float]] = {
+    "max": (max_pool, 1.0),
+    "avg": (average_pool, 2.0),
+    "l2": (l2_pool, 0.78),
+}
+"""Pooling by name, and the factor that keeps the size of activations near max pooling's (crowsonkb)."""
+
+
+def pool(
+    x: Array, pooling: str, *, rescale: bool = False, window: int = 2, stride: int = 2, ceil: bool = False
+) -> Array:
+    """Pool with a row of `POOLINGS`; ``rescale`` multiplies by the row's factor."""
+    function, factor = POOLINGS[pooling]
+    y = function(x, window, stride, ceil)
+    return y * factor if rescale and factor != 1.0 else y

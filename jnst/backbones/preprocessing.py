@@ -1,0 +1,79 @@
+"""What a network was trained to be fed: channel order, range, mean and standard deviation."""
+
+import dataclasses
+import json
+import math
+
+import jax.numpy as jnp
+
+from jnst.errors import WeightsError
+from jnst.types import Array, Image
+
+Triple = tuple[float, float, float]
+
+
+@dataclasses.dataclass(frozen=True)
+class Preprocessing:
+    """The affine map from a picture in [0, 1] to a network's input: ``(reordered * scale - mean) / std``.
+
+    Attributes:
+        channel_order: ``"rgb"`` or ``"bgr"``.
+        scale: What 1.0 becomes before the mean is taken off: 255.0 for networks trained on 0-255.
+        mean: One value a channel, in the network's channel order.
+        std: Likewise.
+    """
+
+    channel_order: str = "rgb"
+    scale: float = 1.0
+    mean: Triple = (0.0, 0.0, 0.0)
+    std: Triple = (1.0, 1.0, 1.0)
+
+    def apply(self, image: Image) -> Array:
+        """Turn a picture ``(..., h, w, 3)`` in [0, 1] into the network's input, of the same shape."""
+        ordered = image[..., ::-1] if self.channel_order == "bgr" else image
+        mean, std = jnp.asarray(self.mean, image.dtype), jnp.asarray(self.std, image.dtype)
+        return (ordered * self.scale - mean) / std
+
+    def to_json(self) -> str:
+        """Write as JSON, for the metadata of a weights file."""
+        return json.dumps(dataclasses.asdict(self))
+
+    @classmethod
+    def from_json(cls, text: str) -> "Preprocessing":
+        """Read what `to_json` wrote.
+
+        Raises:
+            WeightsError: The text is not such a JSON object, or its values make no sense.
+        """
+        try:
+            data = json.loads(text)
+            result = cls(str(data["channel_order"]), float(data["scale"]), _triple(data["mean"]), _triple(data["std"]))
+        except (KeyError, TypeError, ValueError) as error:
+            raise WeightsError(
+                f"preprocessing {text[:80]!r} is not readable ({error}): convert the weights again"
+            ) from None
+        if result.channel_order not in ("rgb", "bgr") or result.scale <= 0 or min(result.std) <= 0:
+            raise WeightsError(
+                f"preprocessing {text[:120]!r} needs channel_order rgb or bgr, scale > 0 and std > 0: convert again"
+            )
+        return result
+
+
+def _triple(values: list[float]) -> Triple:
+    red, green, blue = (float(value) for value in values)
+    if not all(map(math.isfinite, (red, green, blue))):
+        raise ValueError("a value is not finite")
+    return red, green, blue
+
+
+OXFORD = Preprocessing("bgr", 255.0, (103.939, 116.779, 123.68))
+"""The Caffe networks of Oxford (Simonyan & Zisserman) and Berkeley, and their Keras ports."""
+
+IMAGENET = Preprocessing("rgb", 1.0, (0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+"""torchvision's networks."""
+
+LPIPS = Preprocessing("rgb", 2.0, (1.0 - 0.030, 1.0 - 0.088, 1.0 - 0.188), (0.458, 0.448, 0.450))
+"""LPIPS' scaling layer, which expects [-1, 1]: ``2x - 1`` comes first (Zhang et al. 2018)."""
+
+IDENTITY = Preprocessing()
+"""A network that takes RGB in [0, 1] as it is."""

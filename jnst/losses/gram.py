@@ -1,0 +1,47 @@
+"""Style as second-order statistics: Gram matrices."""
+
+import dataclasses
+
+from jnst.losses.base import squared_error
+from jnst.statistics import gram_matrix
+from jnst.types import Features, Matrix, PerPicture
+
+
+def style_loss(features: Features, target: Matrix, normalization: str = "chw", reduction: str = "mean") -> PerPicture:
+    """Squared error between Gram matrices.
+
+    Args:
+        features: ``(..., h, w, c)`` of the picture.
+        target: ``(..., c, c)``, the style picture's `gram_matrix` with the same normalization; its size need not
+            be the picture's.
+        normalization: As in `jnst.gram_matrix`.
+        reduction: ``"mean"`` over the c² entries; ``"quarter_mean"``, which with ``"hw"`` is Gatys' E_l (where style
+            and picture have the same size); ``"sum"``; ``"half_sum"``; or ``"relative"`` (Σ(G - A)² / ΣA²: a number
+            without unit, 0 for the style itself and 1 for a picture without any features).
+
+    Returns:
+        ``(...)`` in float32, in fourth powers of the features' units (none for ``"relative"``).
+
+    Raises:
+        JnstError: Another number of channels than the target's, an unknown normalization or reduction.
+
+    References:
+        Gatys, Ecker & Bethge, CVPR 2016, equations 3 and 4.
+    """
+    return squared_error(gram_matrix(features, normalization), target, reduction, axes=2)
+
+
+@dataclasses.dataclass(frozen=True)
+class Gram:
+    """`style_loss` as a feature loss: the target is the style picture's Gram matrix."""
+
+    normalization: str = "chw"
+    reduction: str = "mean"
+
+    def fit(self, features: Features) -> Matrix:
+        """See `jnst.gram_matrix`."""
+        return gram_matrix(features, self.normalization)
+
+    def loss(self, features: Features, target: Matrix) -> PerPicture:
+        """See `style_loss`."""
+        return style_loss(features, target, self.normalization, self.reduction)
