@@ -1,0 +1,132 @@
+"""Readers of the formats in which weights are published, chosen by what a file holds, not by its name."""
+
+import dataclasses
+import os
+import stat
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+
+from jnst.errors import WeightsError
+from jnst.weights.formats.hdf5 import read_hdf5
+from jnst.weights.formats.npz import read_npz
+from jnst.weights.formats.safetensors_file import read_safetensors
+from jnst.weights.formats.state_dict import LEGACY_MAGIC, is_state_dict_entry, read_torch_legacy, read_torch_zip
+from jnst.weights.formats.tensors import Tensors
+from jnst.weights.formats.tfjs import read_tfjs
+
+__all__ = ["FORMATS", "Format", "Tensors", "read_tensors"]
+
+HEAD_BYTES = 64
+
+
+@dataclasses.dataclass(frozen=True)
+class Format:
+    """A row of `FORMATS`.
+
+    Attributes:
+        title: What a message calls it.
+        recognise: Whether a file is of this format, from its first `HEAD_BYTES` bytes and its path.
+        read: Its reader.
+    """
+
+    title: str
+    recognise: Callable[[bytes, Path], bool]
+    read: Callable[[Path], Tensors]
+
+
+def _zip_names(head: bytes, path: Path) -> list[str]:
+    if not head.startswith((b"PK\x03\x04", b"PK\x05\x06")):
+        return []
+    with zipfile.ZipFile(path) as archive:
+        return archive.namelist()
+
+
+def _is_npz(head: bytes, path: Path) -> bool:
+    names = _zip_names(head, path)
+    return bool(names) and all(name.endswith(".npy") for name in names)
+
+
+FORMATS: dict[str, Format] = {
+    "hdf5": Format("HDF5 (.h5)", lambda head, path: head.startswith(b"\x89HDF\r\n\x1a\n"), read_hdf5),
+    "torch-zip": Format(
+        "PyTorch state dict (.pth)",
+        lambda head, path: any(map(is_state_dict_entry, _zip_names(head, path))),
+        read_torch_zip,
+    ),
+    "torch-legacy": Format(
+        "older PyTorch state dict (.pth)", lambda head, path: head[2:].startswith(LEGACY_MAGIC), read_torch_legacy
+    ),
+    "npz": Format("NumPy archive (.npz)", _is_npz, read_npz),
+    "safetensors": Format("safetensors", lambda head, path: head[6:9] == b"\0\0{", read_safetensors),
+    "tfjs": Format("TensorFlow.js (model.json)", lambda head, path: head.lstrip().startswith(b"{"), read_tfjs),
+}
+"""Every format that can be read."""
+
+
+def read_tensors(path: str | os.PathLike[str]) -> Tensors:
+    """Read a checkpoint in any of `FORMATS`.
+
+    Args:
+        path: The file; of a TensorFlow.js model its ``model.json``.
+
+    Returns:
+        Its tensors, as published.
+
+    Raises:
+        WeightsError: A file that is missing, not a file, damaged, hostile or of no known format.
+    """
+    path, title = Path(path), "weights"
+    head = _read_head(path)
+    try:
+        row = _recognise(head, path)
+        title = row.title
+        return row.read(path)
+    except WeightsError:
+        raise
+    except Exception as error:
+        # The libraries below raise nearly anything over damaged bytes: the boundary is here.
+        reason = " ".join(f"{type(error).__name__}: {error}".split())[:160]
+        raise WeightsError(
+            f"{path}: not readable as {title} ({reason}): it is damaged or cut short, get it again"
+        ) from error
+
+
+def _read_head(path: Path) -> bytes:
+    try:
+        mode = path.stat().st_mode
+        if stat.S_ISDIR(mode):
+            raise WeightsError(f"{path}: is a folder, expected a file: name the file in it, for example its model.json")
+        if not stat.S_ISREG(mode):
+            raise WeightsError(f"{path}: is not a regular file: copy the weights to one")
+        with path.open("rb") as file:
+            return file.read(HEAD_BYTES)
+    except FileNotFoundError:
+        raise WeightsError(f"{str(path)!r}: no such file, expected a file of weights: check the path") from None
+    except WeightsError:
+        raise
+    except (OSError, ValueError) as error:
+        raise WeightsError(f"{str(path)!r}: cannot be opened ({error}): check the path and its permissions") from error
+
+
+def _recognise(head: bytes, path: Path) -> Format:
+    for row in FORMATS.values():
+        if row.recognise(head, path):
+            return row
+    known = ", ".join(row.title for row in FORMATS.values())
+    raise WeightsError(f"{path}: {_describe(head)}, expected one of: {known}. Get the file again or check the path")
+
+
+def _describe(head: bytes) -> str:
+    start = head.lstrip().lower()
+    if not head:
+        return "is empty"
+    if start.startswith((b"<!doctype", b"<html", b"<?xml")):
+        return "is a web page (a failed download?)"
+    if head.startswith(b"PK"):
+        return "is a zip archive, but neither of PyTorch's nor of NumPy's"
+    if head.startswith(b"\x80"):
+        return "is a pickle, but not one of torch.save, and pickles are never executed"
+    if head.isascii() and all(byte >= 32 or byte in b"\t\r\n" for byte in head):
+        return f"is text ({head[:40].decode()!r})"
+    return f"begins with the bytes {head[:8].hex(' ')}, which no known format does"

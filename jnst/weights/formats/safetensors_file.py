@@ -1,0 +1,36 @@
+"""safetensors, as timm and the Hugging Face hub publish them and as `jnst.weights.save_weights` writes them."""
+
+from pathlib import Path
+
+import numpy as np
+
+from jnst.weights.formats.tensors import Tensors, check_size
+
+
+def read_safetensors(path: Path) -> Tensors:
+    """Read a safetensors file; bfloat16 becomes float32.
+
+    Args:
+        path: The file.
+
+    Returns:
+        The tensors, and the file's ``__metadata__``.
+
+    Raises:
+        WeightsError: The file is larger than `check_size` allows.
+
+    References:
+        https://github.com/huggingface/safetensors#format; the library checks that offsets neither overlap nor leave
+        the file.
+    """
+    from safetensors import safe_open
+
+    check_size(path, path.stat().st_size)
+    with safe_open(path, framework="numpy") as file:
+        metadata = dict(file.metadata() or {})
+        arrays = {name: _plain(file.get_tensor(name)) for name in file.keys()}  # noqa: SIM118 (not a mapping)
+    return Tensors(arrays, metadata, "safetensors", str(path))
+
+
+def _plain(array: np.ndarray) -> np.ndarray:
+    return array.astype(np.float32) if array.dtype.name == "bfloat16" else array

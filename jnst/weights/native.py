@@ -1,0 +1,85 @@
+"""jnst's own files of weights: safetensors with metadata that say everything a network needs."""
+
+import json
+import os
+import secrets
+from pathlib import Path
+
+import numpy as np
+
+from jnst.backbones import param_shapes
+from jnst.errors import JnstError, WeightsError
+from jnst.weights.convert import Weights, check_finite, missing_params
+from jnst.weights.layouts import NATIVE_FORMAT, NATIVE_VERSION
+
+DTYPES = ("float32", "float16")
+
+
+def save_weights(path: str | os.PathLike[str], weights: Weights, *, dtype: str = "float32") -> None:
+    """Write weights as a safetensors file that `jnst.weights.read_weights` reads back.
+
+    Tensors carry their flat names, kernels HWIO. The metadata are format, version, architecture, training,
+    preprocessing (JSON), options (JSON), source and licence. The file appears whole or not at all.
+
+    Args:
+        path: The file to write; one that is there is replaced.
+        weights: What to write.
+        dtype: "float32", or "float16" for half the size and a relative error of up to 2^-11.
+
+    Raises:
+        JnstError: An unknown ``dtype`` or architecture.
+        WeightsError: Parameters missing, unknown, misshapen, not finite or too large for ``dtype``, or the file
+            cannot be written.
+    """
+    from safetensors.numpy import save
+
+    if dtype not in DTYPES:
+        raise JnstError(f"dtype {dtype!r} is unknown: choose one of {', '.join(DTYPES)}")
+    arrays = _checked(weights, dtype)
+    metadata = {
+        "format": NATIVE_FORMAT,
+        "version": NATIVE_VERSION,
+        "architecture": weights.architecture,
+        "training": weights.training,
+        "preprocessing": weights.preprocessing.to_json(),
+        "options": json.dumps(dict(weights.options)),
+        "source": weights.source,
+        "licence": weights.licence,
+    }
+    _replace(Path(path), save(arrays, metadata))
+
+
+def _checked(weights: Weights, dtype: str) -> dict[str, np.ndarray]:
+    shapes = param_shapes(weights.architecture)
+    faults = [name for name in weights.params if name not in shapes] or missing_params(
+        weights.architecture, weights.params
+    )
+    if faults or not weights.params:
+        raise WeightsError(
+            f"weights for {weights.architecture}: `{(faults or list(shapes))[0]}` is missing or no parameter of it, "
+            "expected all of them up to the last layer: save those"
+        )
+    arrays: dict[str, np.ndarray] = {}
+    for name, param in weights.params.items():
+        if param.shape != shapes[name]:
+            raise WeightsError(f"parameter `{name}` has shape {param.shape}, expected {shapes[name]}: save it as HWIO")
+        with np.errstate(over="ignore"):
+            arrays[name] = np.ascontiguousarray(param, dtype=dtype)
+        check_finite(name, arrays[name])
+    return arrays
+
+
+def _replace(path: Path, content: bytes) -> None:
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
+    try:
+        with temporary.open("xb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except OSError as error:
+        raise WeightsError(
+            f"{path}: cannot be written ({error}): check the folder and the space on its disk"
+        ) from error
+    finally:
+        temporary.unlink(missing_ok=True)

@@ -1,0 +1,253 @@
+"""Damaged and hostile files: a `WeightsError` of one line that names the file, and nothing else ever."""
+
+import contextlib
+import io
+import json
+import os
+import pickle
+import struct
+import zipfile
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+import writers
+
+from jnst.errors import WeightsError
+from jnst.weights.formats import FORMATS, read_tensors
+from jnst.weights.formats.tensors import MAX_BYTES
+
+ARRAYS = {"conv/kernel": np.arange(54, dtype=np.float32).reshape(3, 3, 2, 3), "conv/bias": np.ones(3, np.float32)}
+
+QUANTIZED = {"name": "a", "shape": [4], "dtype": "float32", "quantization": {"dtype": "uint8"}}
+
+
+def refused(path: Path, match: str | None = None) -> str:
+    with pytest.raises(WeightsError, match=match) as caught:
+        read_tensors(path)
+    message = str(caught.value)
+    assert path.name in message
+    assert "\n" not in message
+    return message
+
+
+@pytest.mark.parametrize("name", FORMATS)
+@pytest.mark.parametrize("tenths", range(10))
+def test_cut_short(name: str, tenths: int, tmp_path: Path) -> None:
+    path = writers.WRITERS[name](tmp_path / "weights", ARRAYS)
+    data = path.read_bytes()
+    for cut in {len(data) * tenths // 10, len(data) * tenths // 10 + 7, len(data) - 1 - tenths}:
+        path.write_bytes(data[:cut])
+        refused(path)
+
+
+@pytest.mark.parametrize("name", ["torch-zip", "torch-legacy", "npz", "safetensors", "tfjs"])
+def test_a_changed_byte_gives_weights_or_a_weights_error(name: str, tmp_path: Path) -> None:
+    path = writers.WRITERS[name](tmp_path / "weights", ARRAYS)
+    data = path.read_bytes()
+    rng = np.random.default_rng(1)
+    for place in rng.integers(len(data), size=150):
+        changed = bytearray(data)
+        changed[place] ^= int(rng.integers(1, 256))
+        path.write_bytes(changed)
+        with contextlib.suppress(WeightsError):
+            assert len(read_tensors(path).arrays) <= len(ARRAYS)
+
+
+@pytest.mark.parametrize(
+    ("content", "match"),
+    [
+        (b"", "is empty"),
+        (b"404: Not Found", "is text"),
+        (b"<!DOCTYPE html><html><title>404</title></html>", "web page"),
+        (b"\n<html>", "web page"),
+        (b"\x00" * 100, "begins with the bytes"),
+        (b"{}", "weightsManifest"),
+        (b"[1, 2]", "is text"),
+        (b"{" * 100_000, "tfjs|TensorFlow"),
+        (pickle.dumps({"a": 1}), "pickle"),
+        (b"PK\x05\x06" + b"\0" * 18, "zip archive"),
+    ],
+)
+def test_not_weights_at_all(content: bytes, match: str, tmp_path: Path) -> None:
+    path = tmp_path / "vgg19.h5"
+    path.write_bytes(content)
+    refused(path, match)
+
+
+def test_missing_folder_fifo_and_nul(tmp_path: Path) -> None:
+    refused(tmp_path / "nothing.h5", "no such file")
+    refused(tmp_path, "is a folder")
+    os.mkfifo(tmp_path / "fifo")
+    refused(tmp_path / "fifo", "not a regular file")
+    with pytest.raises(WeightsError, match="cannot be opened"):
+        read_tensors("a\0b")
+    with zipfile.ZipFile(tmp_path / "other.zip", "w") as archive:
+        archive.writestr("readme.txt", "hello")
+    refused(tmp_path / "other.zip", "zip archive")
+
+
+@pytest.mark.parametrize("module", ["posix", "os", "builtins", "torch.nn.modules.conv", "collections"])
+def test_pickles_are_not_executed(module: str, tmp_path: Path) -> None:
+    target = tmp_path / "executed"
+    call = writers.op_global(module, "system") + writers.op_tuple(writers.op_text(f"touch {target}")) + b"R"
+    content = writers.op_dict({"a": call})
+    refused(writers.zip_around(tmp_path / "zip.pth", content, {}), f"{module}.system")
+    refused(writers.legacy_around(tmp_path / "legacy.pth", content, {}), f"{module}.system")
+    assert not target.exists()
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        pytest.param(b"(i__builtin__\nlist\n", id="INST"),
+        pytest.param(writers.op_global("collections", "OrderedDict") + b")\x81", id="NEWOBJ"),
+        pytest.param(b"\x82\x01", id="EXT1"),
+        pytest.param(b"}r\xff\xff\xff\xff", id="a huge memo index"),
+        pytest.param(b"\x8f(J\x00\x00\x00\x00\x90", id="a set"),
+        pytest.param(b"N" + b"\x86" * 3, id="stack underflow"),
+        pytest.param(b"(" * 100_000 + b"t" * 100_000, id="deep nesting"),
+        pytest.param(b")" + b"q\x01h\x01\x86" * 60 + b"q\x02}h\x02Ns", id="an exponential key"),
+        pytest.param(b")" + b"q\x01h\x01\x86" * 60 + b"Q", id="an exponential storage"),
+    ],
+)
+def test_odd_pickles(content: bytes, tmp_path: Path) -> None:
+    refused(writers.zip_around(tmp_path / "x.pth", content, {}))
+    refused(writers.legacy_around(tmp_path / "y.pth", content, {}))
+
+
+@pytest.mark.parametrize(
+    ("size", "stride", "offset"),
+    [
+        ((13,), (1,), 0),
+        ((4,), (1,), 9),
+        ((4,), (4,), 0),
+        ((2, 2), (-1, 1), 4),
+        ((2,), (1,), -1),
+        ((-1,), (1,), 0),
+        ((2,), (1, 1), 0),
+        ((1 << 30,), (0,), 0),
+        ((0,), (1,), 13),
+    ],
+)
+def test_torch_tensors_outside_their_storage(
+    size: tuple[int, ...], stride: tuple[int, ...], offset: int, tmp_path: Path
+) -> None:
+    content = writers.op_state_dict({"evil": writers.op_tensor("FloatStorage", "0", 12, size, stride, offset)})
+    data = np.zeros(12, np.float32).tobytes()
+    refused(writers.zip_around(tmp_path / "x.pth", content, {"0": data}), "`evil`")
+    refused(writers.legacy_around(tmp_path / "y.pth", content, {"0": (12, data)}), "`evil`")
+
+
+def test_torch_storages_that_lie(tmp_path: Path) -> None:
+    content = writers.op_state_dict({"a": writers.op_tensor("FloatStorage", "0", 4, (4,), (1,))})
+    refused(writers.zip_around(tmp_path / "x.pth", content, {"0": b"\0" * 12}), "`a`")
+    refused(writers.zip_around(tmp_path / "x.pth", content, {}))
+    refused(writers.zip_around(tmp_path / "x.pth", content, {"0": b"\0" * 16}, byteorder=b"big"), "big-endian")
+    refused(writers.legacy_around(tmp_path / "y.pth", content, {"0": (1 << 40, b"\0" * 16)}), "storage 0")
+    refused(writers.legacy_around(tmp_path / "y.pth", content, {"other": (4, b"\0" * 16)}), "other")
+    view = writers.op_tuple(writers.op_text("v"), writers.op_int(0), writers.op_int(4))
+    content = writers.op_state_dict({"a": writers.op_tensor("FloatStorage", "0", 4, (4,), (1,), view=view)})
+    refused(writers.legacy_around(tmp_path / "y.pth", content, {"0": (4, b"\0" * 16)}), "newer torch")
+    refused(writers.zip_around(tmp_path / "x.pth", writers.op_dict({"lr": writers.op_int(1)}), {}), "no state dict")
+
+
+def test_torch_zip_with_compressed_entries(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "x.pth", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("archive/data.pkl", b"\0" * 10_000_000)
+    refused(tmp_path / "x.pth", "compressed")
+
+
+def test_npz_objects_bombs_and_lying_headers(tmp_path: Path) -> None:
+    path = tmp_path / "x.npz"
+    np.savez(path, a=np.array([{"an": "object"}], dtype=object))
+    refused(path, "`a`")
+    np.savez_compressed(path, a=np.zeros(20_000_000, np.uint8))
+    refused(path, "declares")
+    header = io.BytesIO()
+    np.lib.format.write_array_header_1_0(header, {"descr": "<f4", "fortran_order": False, "shape": (1 << 40,)})
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("a.npy", header.getvalue() + b"\0" * 64)
+    refused(path, "`a`")
+
+
+def test_hdf5_links_virtual_datasets_storage_and_bombs(tmp_path: Path) -> None:
+    writers.write_hdf5(tmp_path / "secret.h5", {"a": np.ones(4, np.float32)})
+    (tmp_path / "raw").write_bytes(b"\0" * 16)
+
+    def crafted(name: str) -> h5py.File:
+        return h5py.File(tmp_path / name, "w")
+
+    with crafted("external.h5") as file:
+        file["conv1_1"] = h5py.ExternalLink("secret.h5", "/a")
+    with crafted("soft.h5") as file:
+        file["g/a"] = np.ones(3)
+        file["b"] = h5py.SoftLink("/g/a")
+    with crafted("loop.h5") as file:
+        file.create_group("g")["up"] = file["/"]
+    with crafted("storage.h5") as file:
+        file.create_dataset("a", (4,), "f4", external=[("raw", 0, 16)])
+    with crafted("virtual.h5") as file:
+        layout = h5py.VirtualLayout((4,), "f4")
+        layout[:] = h5py.VirtualSource("secret.h5", "a", (4,))
+        file.create_virtual_dataset("a", layout)
+    with crafted("bomb.h5") as file:
+        file.create_dataset("a", (1 << 40,), "f4", chunks=(1 << 20,))
+    with crafted("text.h5") as file:
+        file["a"] = "words"
+    expected = {
+        "external": r"`conv1_1` is a link \(ExternalLink\)",
+        "soft": r"`b` is a link \(SoftLink\)",
+        "loop": "inside itself",
+        "storage": "another file",
+        "virtual": "virtual",
+        "bomb": "declares",
+        "text": "not of numbers",
+    }
+    for name, match in expected.items():
+        refused(tmp_path / f"{name}.h5", match)
+
+
+@pytest.mark.parametrize(
+    "shard", ["../secret", "/etc/hostname", "a/../../secret", "..\\secret", "C:\\secret", "C:secret"]
+)
+def test_tfjs_shards_stay_in_the_folder(shard: str, tmp_path: Path) -> None:
+    folder = tmp_path / "model"
+    folder.mkdir()
+    (tmp_path / "secret").write_bytes(b"\0" * 4)
+    weights = [{"name": "a", "shape": [1], "dtype": "float32"}]
+    (folder / "model.json").write_text(json.dumps({"weightsManifest": [{"paths": [shard], "weights": weights}]}))
+    refused(folder / "model.json", "outside")
+
+
+@pytest.mark.parametrize(
+    ("manifest", "match"),
+    [
+        ({}, "weightsManifest"),
+        ([{"paths": "s", "weights": []}], "lists"),
+        ([{"paths": ["s"]}], "not readable"),
+        ([{"paths": ["s"], "weights": [{"name": "a", "shape": [1], "dtype": "string"}]}], "'string'"),
+        ([{"paths": ["s"], "weights": [{"name": "a", "shape": [-1], "dtype": "float32"}]}], "shape"),
+        ([{"paths": ["s"], "weights": [{"name": "a", "shape": [1 << 40], "dtype": "float32"}]}], str(MAX_BYTES)),
+        ([{"paths": ["s"], "weights": [{"name": "a", "shape": [2], "dtype": "uint8"}] * 2}], "twice"),
+        ([{"paths": ["s"], "weights": [QUANTIZED]}], "`scale`"),
+    ],
+)  # fmt: skip
+def test_tfjs_manifests_that_make_no_sense(manifest: object, match: str, tmp_path: Path) -> None:
+    (tmp_path / "s").write_bytes(b"\0" * 4)
+    (tmp_path / "model.json").write_text(json.dumps({"weightsManifest": manifest}))
+    refused(tmp_path / "model.json", match)
+
+
+def test_safetensors_overlaps_and_long_headers(tmp_path: Path) -> None:
+    entry = {"dtype": "F32", "shape": [2], "data_offsets": [0, 8]}
+    path = tmp_path / "x.safetensors"
+    for header, length in (
+        ({"a": entry, "b": entry}, None),
+        ({"a": entry}, 1 << 40),
+        ({"a": {**entry, "dtype": "X"}}, None),
+    ):
+        text = json.dumps(header).encode()
+        path.write_bytes(struct.pack("<Q", length or len(text)) + text + b"\0" * 8)
+        refused(path, "safetensors")
