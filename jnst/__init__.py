@@ -1,0 +1,65 @@
+"""Neural style transfer and perceptual losses as pure JAX functions."""
+
+from typing import TYPE_CHECKING, Any
+
+from jnst import losses, presets
+from jnst.backbones import BACKBONES, Backbone, Preprocessing, make_backbone
+from jnst.errors import JnstError, NumericsError, PictureError, ResourceError, WeightsError
+from jnst.image import Pyramid, resize
+from jnst.losses import Gram, SquaredError, TotalVariation, content_loss, style_loss, total_variation
+from jnst.objective import Objective, fit_targets, make_objective, total_loss
+from jnst.optimizers import LBFGS, Adam
+from jnst.presets import Preset, preset
+from jnst.statistics import gram_matrix
+from jnst.stylize import Solution, stylize
+from jnst.weights.load import load_backbone
+
+if TYPE_CHECKING:
+    from jnst.io import load_image, save_image
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "BACKBONES",
+    "LBFGS",
+    "Adam",
+    "Backbone",
+    "Gram",
+    "JnstError",
+    "NumericsError",
+    "Objective",
+    "PictureError",
+    "Preprocessing",
+    "Preset",
+    "Pyramid",
+    "ResourceError",
+    "Solution",
+    "SquaredError",
+    "TotalVariation",
+    "WeightsError",
+    "content_loss",
+    "fit_targets",
+    "gram_matrix",
+    "load_backbone",
+    "load_image",
+    "losses",
+    "make_backbone",
+    "make_objective",
+    "preset",
+    "presets",
+    "resize",
+    "save_image",
+    "style_loss",
+    "stylize",
+    "total_loss",
+    "total_variation",
+]
+
+
+def __getattr__(name: str) -> Any:
+    # Pillow is loaded with the first picture, not with the package.
+    if name in ("load_image", "save_image"):
+        import jnst.io
+
+        return getattr(jnst.io, name)
+    raise AttributeError(f"module 'jnst' has no attribute {name!r}")

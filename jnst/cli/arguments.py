@@ -1,0 +1,42 @@
+"""Argument types that tyro does not have: comma-separated lists, and values that are worked out if not given."""
+
+from collections.abc import Callable
+from typing import Annotated, Any
+
+from tyro.constructors import PrimitiveConstructorSpec
+
+AUTO = "auto"
+"""What None looks like on the command line."""
+
+
+def _commas(convert: Callable[[str], Any], metavar: str) -> PrimitiveConstructorSpec:
+    def read(args: list[str]) -> tuple[Any, ...] | None:
+        return None if args[0] == AUTO else tuple(convert(part.strip()) for part in args[0].split(","))
+
+    def show(values: tuple[Any, ...] | None) -> list[str]:
+        return [AUTO if values is None else ",".join(f"{v:g}" if isinstance(v, float) else str(v) for v in values)]
+
+    return PrimitiveConstructorSpec(
+        nargs=1,
+        metavar=metavar,
+        instance_from_str=read,
+        is_instance=lambda value: value is None or isinstance(value, tuple),
+        str_from_instance=show,
+    )
+
+
+def _auto(convert: Callable[[str], Any], metavar: str) -> PrimitiveConstructorSpec:
+    return PrimitiveConstructorSpec(
+        nargs=1,
+        metavar=metavar,
+        instance_from_str=lambda args: None if args[0] == AUTO else convert(args[0]),
+        is_instance=lambda value: value is None or isinstance(value, int | float | str),
+        str_from_instance=lambda value: [AUTO if value is None else str(value)],
+    )
+
+
+Names = Annotated[tuple[str, ...] | None, _commas(str, "A,B,…")]
+Numbers = Annotated[tuple[float, ...] | None, _commas(float, "X,Y,…")]
+Counts = Annotated[tuple[int, ...], _commas(int, "N[,N…]")]
+Number = Annotated[float | None, _auto(float, "X")]
+Text = Annotated[str | None, _auto(str, "NAME")]

@@ -1,0 +1,109 @@
+"""What a run shows and writes while it is under way."""
+
+import contextlib
+import json
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator
+from typing import IO
+
+import rich.console
+import rich.progress
+
+from jnst.errors import JnstError
+from jnst.optimize import Report
+
+Listener = Callable[[Report], None]
+LINES = 20
+"""About how many lines a whole run prints where there is no terminal."""
+
+
+@contextlib.contextmanager
+def progress() -> Iterator[Listener]:
+    """Show a bar on a terminal, plain lines elsewhere; on standard error, so that output can be piped."""
+    console = rich.console.Console(stderr=True)
+    if not console.is_terminal:
+        yield _print_lines(time.perf_counter())
+        return
+    columns = (
+        rich.progress.TextColumn("{task.completed:>5.0f}/{task.total:.0f}"),
+        rich.progress.BarColumn(),
+        rich.progress.TextColumn("loss {task.fields[loss]}"),
+        rich.progress.TimeElapsedColumn(),
+        rich.progress.TextColumn("left"),
+        rich.progress.TimeRemainingColumn(),
+    )
+    with rich.progress.Progress(*columns, console=console) as bar:
+        task = bar.add_task("", total=None, loss="…")
+
+        def show(report: Report) -> None:
+            done = report.first + len(report.total) - 1
+            bar.update(task, total=report.num_steps, completed=done, loss=f"{report.total[-1]:.5g}")
+
+        yield show
+
+
+def _print_lines(begun: float) -> Listener:
+    def show(report: Report) -> None:
+        done = report.first + len(report.total) - 1
+        every = max(1, report.num_steps // LINES)
+        if report.first == 1 or done // every > (report.first - 1) // every:
+            seconds = time.perf_counter() - begun
+            print(f"step {done}/{report.num_steps}  loss {report.total[-1]:.5g}  {seconds:.1f} s", file=sys.stderr)
+
+    return show
+
+
+@contextlib.contextmanager
+def log(path: str | os.PathLike[str] | None) -> Iterator[Listener]:
+    """Write one JSON line a step: step, total, each weighted part, seconds since the run began.
+
+    Raises:
+        JnstError: The file cannot be opened.
+    """
+    if path is None:
+        yield lambda report: None
+        return
+    try:
+        file = open(path, "w", encoding="utf-8")  # noqa: SIM115 - closed below
+    except OSError as error:
+        raise JnstError(
+            f"--log {os.fspath(path)}: {error.strerror}: choose a file in a folder that can be written"
+        ) from None
+    with file:
+        yield lambda report: _write(file, report)
+
+
+def _write(file: IO[str], report: Report) -> None:
+    for i, total in enumerate(report.total):
+        line = {"step": report.first + i, "total": float(total), "tv": 0.0}
+        line |= {name: float(values[i]) for name, values in report.parts.items()}
+        line |= {"seconds": round(report.seconds, 4)}
+        file.write(json.dumps(line) + "\n")
+    file.flush()
+
+
+class Interruption:
+    """Whether a signal asked the run to end; the number of the last one, 0 for none."""
+
+    signal_number: int = 0
+
+
+@contextlib.contextmanager
+def interruptible() -> Iterator[Interruption]:
+    """Let the first Ctrl-C or SIGTERM end the run between two steps; a second one ends the program at once."""
+    interruption = Interruption()
+
+    def note(number: int, frame: object) -> None:
+        if interruption.signal_number:
+            raise KeyboardInterrupt
+        interruption.signal_number = number
+
+    before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield interruption
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -1,0 +1,255 @@
+"""Minimise a loss over a picture with any Optax transformation. Nothing here knows what style is.
+
+A step evaluates the loss and its gradient at the current picture, updates the picture, and records what it
+evaluated: step n records the n-th evaluation, before its update.
+"""
+
+import dataclasses
+import time
+from collections.abc import Callable
+from functools import partial
+from typing import Any, NamedTuple, Protocol
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jax import lax
+
+from jnst.errors import JnstError, NumericsError
+from jnst.types import Array, Image
+
+SCANNED_STEPS = 25
+"""Steps in one compiled chunk on accelerators."""
+
+
+class Loss(Protocol):
+    """What is minimised: hashable, so that equal losses share one compiled program."""
+
+    def __call__(self, image: Image, args: Any) -> tuple[Array, dict[str, Array]]:
+        """Return the total, a scalar, and its parts by name."""
+        ...
+
+
+@partial(
+    jax.tree_util.register_dataclass,
+    data_fields=["image", "optimizer", "step", "finite", "average", "best"],
+    meta_fields=[],
+)
+@dataclasses.dataclass(frozen=True)
+class State:
+    """Everything that a run needs to go on exactly as if it had never stopped.
+
+    Attributes:
+        image: The picture after ``step`` updates, ``(h, w, 3)``.
+        optimizer: The Optax transformation's state.
+        step: The number of updates made, an int32 scalar.
+        finite: False once a loss or an update was not finite; the picture is the last finite one then, and stays so.
+        average: The running sum of `Method.average`, None without averaging.
+        best: The lowest total seen and its picture, None unless `Method.keep_best`.
+    """
+
+    image: Image
+    optimizer: Any
+    step: Array
+    finite: Array
+    average: Image | None = None
+    best: tuple[Array, Image] | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Method:
+    """How a step is made: static, hashable.
+
+    Attributes:
+        loss: ``loss(image, args) -> (total, parts)``.
+        optimizer: Any Optax transformation; line searches get ``value``, ``grad`` and ``value_fn``.
+        bounds: The picture is clipped to this range after every update; None for no clipping.
+        average: The decay of an exponential average of iterates in [0, 1); 0 for none.
+        keep_best: Whether the picture with the lowest total is kept.
+    """
+
+    loss: Loss
+    optimizer: optax.GradientTransformation
+    bounds: tuple[float, float] | None = None
+    average: float = 0.0
+    keep_best: bool = False
+
+
+class Report(NamedTuple):
+    """What a callback gets between two chunks.
+
+    Attributes:
+        first: The number of the chunk's first step, from 1.
+        num_steps: How many steps the run has in all.
+        total: The total at each step of the chunk, ``(n,)``.
+        parts: Its parts, each ``(n,)``.
+        seconds: Wall time since the run began, compilation included, at the end of the chunk.
+        state: The state after the chunk; its arrays are valid during the callback only.
+        method: How steps are made.
+    """
+
+    first: int
+    num_steps: int
+    total: np.ndarray
+    parts: dict[str, np.ndarray]
+    seconds: float
+    state: State
+    method: Method
+
+    @property
+    def image(self) -> Image:
+        """The picture that the run would return if it ended here."""
+        return picture(self.state, self.method)
+
+
+Callback = Callable[[Report], bool | None]
+"""Called between chunks, never under `jax.jit`; returning True ends the run."""
+
+
+class Result(NamedTuple):
+    """The end of a run: its state, what each step evaluated (``(n,)`` arrays), whether a callback ended it."""
+
+    state: State
+    total: np.ndarray
+    parts: dict[str, np.ndarray]
+    stopped: bool = False
+
+
+def start(image: Image, method: Method) -> State:
+    """The state before the first step."""
+    state = State(
+        image=image,
+        optimizer=method.optimizer.init(image),
+        step=jnp.int32(0),
+        finite=jnp.asarray(True),
+        average=jnp.zeros_like(image) if method.average else None,
+        best=(jnp.float32(jnp.inf), image) if method.keep_best else None,
+    )
+    # Copies, because Optax repeats one array in its states and a buffer can be donated only once.
+    return jax.tree.map(jnp.copy, state)
+
+
+def step(state: State, args: Any, method: Method) -> tuple[State, tuple[Array, dict[str, Array]]]:
+    """Make one step; pure, to be compiled, scanned or vectorised."""
+    (total, parts), gradient = jax.value_and_grad(method.loss, has_aux=True)(state.image, args)
+    updates, optimizer = optax.with_extra_args_support(method.optimizer).update(
+        gradient,
+        state.optimizer,
+        state.image,
+        value=total,
+        grad=gradient,
+        value_fn=lambda image: method.loss(image, args)[0],
+    )
+    image: Array = optax.apply_updates(state.image, updates)  # pyright: ignore[reportAssignmentType]
+    if method.bounds is not None:
+        image = jnp.clip(image, *method.bounds)
+    finite = state.finite & jnp.isfinite(total) & jnp.isfinite(image).all()
+    image = jnp.where(finite, image, state.image)
+    return State(
+        image=image,
+        optimizer=optimizer,
+        step=state.step + finite,
+        finite=finite,
+        average=_accumulate(state.average, image, finite, method.average),
+        best=_better(state.best, total, state.image),
+    ), (total, parts)
+
+
+def _accumulate(average: Array | None, image: Array, finite: Array, decay: float) -> Array | None:
+    return None if average is None else jnp.where(finite, decay * average + (1 - decay) * image, average)
+
+
+def _better(best: tuple[Array, Array] | None, total: Array, image: Array) -> tuple[Array, Array] | None:
+    if best is None:
+        return None
+    better = total < best[0]
+    return jnp.where(better, total, best[0]), jnp.where(better, image, best[1])
+
+
+def picture(state: State, method: Method) -> Image:
+    """The picture that a run is for: the best, the (debiased) average, or the last one."""
+    if state.best is not None:
+        return state.best[1]
+    if state.average is not None:
+        weight = 1.0 - method.average ** state.step.astype(jnp.float32)
+        return jnp.where(state.step > 0, state.average / jnp.maximum(weight, 1e-12), state.image)
+    return state.image
+
+
+@partial(jax.jit, static_argnames=("method", "length"), donate_argnames="state")
+def advance(state: State, args: Any, method: Method, length: int) -> tuple[State, tuple[Array, dict[str, Array]]]:
+    """Make ``length`` steps in one compiled program; records have a leading axis of that length."""
+    if length == 1:
+        state, record = step(state, args, method)
+        return state, jax.tree.map(lambda value: value[None], record)
+    return lax.scan(lambda state, _: step(state, args, method), state, length=length)
+
+
+def chunk_length(image: Array) -> int:
+    """How many steps to compile into one program: 1 on CPUs, whose loop bodies run without threaded convolutions."""
+    platforms = {device.platform for device in image.devices()}
+    return 1 if platforms == {"cpu"} else SCANNED_STEPS
+
+
+def minimise(
+    method: Method,
+    state: State,
+    args: Any,
+    *,
+    num_steps: int,
+    chunk: int | None = None,
+    callback: Callback | None = None,
+) -> Result:
+    """Run until ``state.step`` is ``num_steps``.
+
+    Args:
+        method: How steps are made.
+        state: From `start`, or from an earlier run: continuing equals never having stopped. It is left as it is.
+        args: A pytree handed to the loss.
+        num_steps: The number of the last step; a state that is there already makes none.
+        chunk: Steps in one compiled program; None chooses by device.
+        callback: Called after every chunk.
+
+    Raises:
+        JnstError: A negative number of steps, or a chunk below 1.
+        NumericsError: The loss or the picture stopped being finite. Its ``result`` ends with the last finite picture.
+    """
+    if num_steps < 0 or (chunk is not None and chunk < 1):
+        raise JnstError(f"num_steps {num_steps}, chunk {chunk}: expected num_steps >= 0 and chunk >= 1")
+    chunk = chunk or chunk_length(state.image)
+    begun, done = time.perf_counter(), int(state.step)
+    state = jax.tree.map(jnp.copy, state)
+    records: list[tuple[np.ndarray, dict[str, np.ndarray]]] = []
+    stopped = False
+    while done < num_steps and not stopped:
+        length = min(chunk, num_steps - done)
+        state, record = advance(state, args, method, length)
+        total, parts = jax.device_get(record)
+        records.append((total, parts))
+        if not bool(state.finite):
+            raise _not_finite(_join(state, records), done + 1, total, parts)
+        seconds = time.perf_counter() - begun
+        stopped = bool(callback and callback(Report(done + 1, num_steps, total, parts, seconds, state, method)))
+        done += length
+    return _join(state, records, stopped)
+
+
+def _join(state: State, records: list[tuple[np.ndarray, dict[str, np.ndarray]]], stopped: bool = False) -> Result:
+    if not records:
+        return Result(state, np.zeros(0, np.float32), {}, stopped)
+    totals, parts = zip(*records, strict=True)
+    joined = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+    return Result(state, np.concatenate(totals), joined, stopped)
+
+
+def _not_finite(result: Result, first: int, total: np.ndarray, parts: dict[str, np.ndarray]) -> NumericsError:
+    at = int(result.state.step) + 1
+    terms = [name for name, values in parts.items() if not np.isfinite(values[at - first])]
+    what = f"term {', '.join(terms)}" if terms else "the picture" if np.isfinite(total[at - first]) else "the total"
+    error = NumericsError(
+        f"{what} stopped being finite at step {at}: lower the learning rate or the weights "
+        "(the last finite picture is kept)"
+    )
+    error.result = result
+    return error

@@ -1,0 +1,120 @@
+"""Optimisers by name, and what is put around Optax's transformations to use published settings as they stand."""
+
+import dataclasses
+import functools
+from collections.abc import Callable
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from jnst.errors import JnstError
+from jnst.types import Array
+
+
+def in_units(optimizer: optax.GradientTransformation, unit: float) -> optax.GradientTransformationExtraArgs:
+    """Let ``optimizer`` see the picture multiplied by ``unit``, so that its step lengths are in those units.
+
+    Programs that optimise 0-255 pictures state learning rates in units of 1/255 of ours: with ``unit=255.0``
+    they can be used as published.
+    """
+    inner = optax.with_extra_args_support(optimizer)
+
+    def init(params: Any) -> Any:
+        return inner.init(_scaled(params, unit))
+
+    def update(updates: Any, state: Any, params: Any = None, **extra: Any) -> tuple[Any, Any]:
+        if "grad" in extra:
+            extra["grad"] = _scaled(extra["grad"], 1 / unit)
+        if "value_fn" in extra:
+            value_fn = extra["value_fn"]
+            extra["value_fn"] = lambda scaled: value_fn(_scaled(scaled, 1 / unit))
+        updates, state = inner.update(_scaled(updates, 1 / unit), state, _scaled(params, unit), **extra)
+        return _scaled(updates, 1 / unit), state
+
+    return optax.GradientTransformationExtraArgs(init, update)
+
+
+def _scaled(tree: Any, factor: float) -> Any:
+    return jax.tree.map(lambda leaf: leaf * factor, tree)
+
+
+class UnitState(NamedTuple):
+    """The factor that `from_unit_gradient` found at the first step; 0 before it."""
+
+    factor: Array
+
+
+def from_unit_gradient() -> optax.GradientTransformation:
+    """Scale all gradients by one over the norm of the first, as if the loss had been divided by it.
+
+    In front of L-BFGS without a line search, whose steps otherwise depend on the loss' scale in one place, the first
+    step, this makes a run the same whether the loss is in units of 1e-3 or 1e9.
+    """
+
+    def init(params: Any) -> UnitState:
+        return UnitState(jnp.float32(0.0))
+
+    def update(updates: Any, state: Any, params: Any = None) -> tuple[Any, UnitState]:
+        norm = optax.tree.norm(updates)
+        first = jnp.where(norm > 0, 1.0 / jnp.where(norm > 0, norm, 1.0), 0.0)
+        factor = jnp.where(state.factor == 0, first, state.factor)
+        return jax.tree.map(lambda leaf: leaf * factor, updates), UnitState(factor)
+
+    return optax.GradientTransformation(init, update)
+
+
+@dataclasses.dataclass(frozen=True)
+class Adam:
+    """Adam (Kingma & Ba 2015)."""
+
+    learning_rate: float = 0.02
+    b1: float = 0.9
+    b2: float = 0.999
+    eps: float = 1e-8
+
+    def transformation(self) -> optax.GradientTransformation:
+        """The Optax transformation."""
+        return optax.adam(self.learning_rate, self.b1, self.b2, self.eps)
+
+
+@dataclasses.dataclass(frozen=True)
+class LBFGS:
+    """L-BFGS (Liu & Nocedal 1989), as style transfer programs use it: fixed step length, one evaluation a step.
+
+    ``zoom`` adds a zoom line search: several evaluations a step, and the loss never rises.
+    """
+
+    learning_rate: float = 1.0
+    memory_size: int = 100
+    zoom: bool = False
+
+    def transformation(self) -> optax.GradientTransformation:
+        """The Optax transformation."""
+        if not self.zoom:
+            fixed = optax.lbfgs(self.learning_rate, memory_size=self.memory_size, linesearch=None)
+            return optax.chain(from_unit_gradient(), fixed)
+        search = optax.scale_by_zoom_linesearch(max_linesearch_steps=20, initial_guess_strategy="one")
+        return optax.lbfgs(memory_size=self.memory_size, linesearch=search)
+
+
+OPTIMIZERS: dict[str, Callable[..., Adam | LBFGS]] = {
+    "adam": Adam,
+    "lbfgs": LBFGS,
+    "lbfgs-zoom": partial(LBFGS, zoom=True),
+}
+"""Optimisers by the names that the command line knows. From Python any Optax transformation will do."""
+
+
+@functools.cache
+def build(optimizer: Adam | LBFGS, unit: float) -> optax.GradientTransformation:
+    """The transformation of ``optimizer`` for pictures in units of ``1 / unit``; the same object for equal arguments.
+
+    Raises:
+        JnstError: A learning rate that is not a positive number.
+    """
+    if not 0 < optimizer.learning_rate < float("inf"):
+        raise JnstError(f"learning rate {optimizer.learning_rate}: expected a positive number")
+    return in_units(optimizer.transformation(), unit)
