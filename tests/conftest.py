@@ -1,0 +1,20 @@
+"""Fixtures for all tests."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """The folder of real weights, pictures and golden values beside the checkout."""
+    folder = ROOT.parent / "shared"
+    if not folder.is_dir():
+        reason = "needs the folder ../shared (weights, pictures, golden values) beside the checkout"
+        if os.environ.get("CI"):
+            pytest.fail(reason)
+        pytest.skip(reason)
+    return folder
