@@ -1,0 +1,138 @@
+"""Write a picture, and check beforehand that it can be written."""
+
+import io
+import os
+import tempfile
+from collections.abc import Callable, Iterable
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from PIL import Image
+
+from jnst.errors import JnstError, PictureError
+from jnst.io.files import PathLike, choose, shown, write_atomically
+
+_FORMATS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP", ".tif": "TIFF", ".tiff": "TIFF"}
+
+
+def save_image(path: PathLike, image: jax.Array | np.ndarray, *, bit_depth: int = 8, quality: int = 95) -> None:
+    """Write an sRGB picture; the format follows the name's suffix.
+
+    Values are clipped to [0, 1] and rounded to the nearest step, halves up. No metadata is written. The file is
+    replaced in one step (see `write_atomically`).
+
+    Args:
+        path: ends in .png, .jpg, .jpeg, .webp, .tif or .tiff.
+        image: `(h, w, 3)` floats, sRGB in [0, 1].
+        bit_depth: 8, or for PNG and TIFF 16.
+        quality: of JPEG and WebP, 1 to 100; the others are lossless and ignore it.
+
+    Raises:
+        PictureError: `image` is not of that shape, not of floats, not finite, or too large for the format.
+        JnstError: another argument is wrong, or the file cannot be written; an old file stays intact.
+        ResourceError: the disk is full; an old file stays intact.
+    """
+    kind = _format_of(path)
+    if bit_depth not in (8, 16) or (bit_depth == 16 and kind not in _DEEP_ENCODERS):
+        deep = ", ".join(suffix for suffix, name in _FORMATS.items() if name in _DEEP_ENCODERS)
+        raise JnstError(f"`bit_depth` is {bit_depth!r} for {shown(path)}: expected 8, or 16 for {deep}")
+    if isinstance(quality, bool) or not isinstance(quality, int) or not 1 <= quality <= 100:
+        raise JnstError(f"`quality` is {quality!r}: expected a whole number from 1 to 100")
+    check_output(path, force=True)
+    values = _checked_values(path, image)
+    levels = np.floor(np.clip(values, 0, 1) * np.float32(2**bit_depth - 1) + np.float32(0.5))
+    if bit_depth == 16:
+        data = _DEEP_ENCODERS[kind](levels.astype(np.uint16))
+    else:
+        data = _encode(path, kind, levels.astype(np.uint8), quality)
+    write_atomically(path, data)
+
+
+def check_output(path: PathLike, *, inputs: Iterable[PathLike] = (), force: bool = False) -> None:
+    """Fail before computing if a picture could not be saved under this name.
+
+    Args:
+        path: where `save_image` is to write.
+        inputs: files that are read; the output may be one of them only with `force`.
+        force: allow the output to replace an input.
+
+    Raises:
+        JnstError: unknown suffix, folder missing or not writable, `path` not a regular file, or one of the inputs.
+    """
+    _format_of(path)
+    if os.path.exists(path) and not os.path.isfile(path):
+        kind = "a directory" if os.path.isdir(path) else "not a regular file"
+        raise JnstError(f"the output {shown(path)} is {kind}: expected the name of a file; name another")
+    try:
+        folder = os.path.dirname(os.path.realpath(os.fsdecode(path)))
+        with tempfile.TemporaryFile(dir=folder):  # surer than permission bits: file systems may be read-only
+            pass
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise JnstError(
+            f"the folder of the output {shown(path)} cannot be written to ({reason}): make it or name another"
+        ) from error
+    same = [other for other in inputs if not force and _is_same(path, other)]
+    if same:
+        raise JnstError(f"the output {shown(path)} is also the input {shown(same[0])}: name another file, or force it")
+
+
+def _is_same(path: PathLike, other: PathLike) -> bool:
+    try:
+        return os.path.samefile(path, other)
+    except OSError:  # one of them does not exist
+        return False
+
+
+def _format_of(path: PathLike) -> str:
+    suffix = os.path.splitext(os.fsdecode(path))[1].lower()
+    return _FORMATS[choose(f"suffix of {shown(path)}", suffix, _FORMATS)]
+
+
+def _checked_values(path: PathLike, image: jax.Array | np.ndarray) -> np.ndarray:
+    shape, dtype = np.shape(image), getattr(image, "dtype", None)
+    if len(shape) != 3 or shape[2] != 3 or 0 in shape:
+        raise PictureError(
+            f"`image` for {shown(path)} has shape {shape}: expected (h, w, 3); save one picture at a time"
+        )
+    if dtype is None or not jnp.issubdtype(dtype, jnp.floating):
+        raise PictureError(f"`image` for {shown(path)} holds {dtype}: expected floats in [0, 1]; divide 0-255 by 255")
+    values = np.asarray(image).astype(np.float32)
+    bad = np.argwhere(~np.isfinite(values))
+    if len(bad):
+        first = tuple(int(index) for index in bad[0])
+        raise PictureError(
+            f"`image` for {shown(path)} has {len(bad)} values that are NaN or infinite, the first at {first}: "
+            "expected finite floats in [0, 1]; look for the step that made them"
+        )
+    return values
+
+
+def _encode(path: PathLike, kind: str, levels: np.ndarray, quality: int) -> bytes:
+    buffer = io.BytesIO()
+    try:
+        Image.fromarray(levels).save(buffer, kind, quality=quality)
+    except (OSError, ValueError) as error:
+        size = f"{levels.shape[1]}x{levels.shape[0]}"
+        raise PictureError(f"{shown(path)}: {size} pixels do not fit {kind} ({error}): use PNG or TIFF") from error
+    return buffer.getvalue()
+
+
+def _encode_png16(levels: np.ndarray) -> bytes:
+    import png
+
+    buffer = io.BytesIO()
+    png.from_array(levels.reshape(len(levels), -1), "RGB;16").write(buffer)
+    return buffer.getvalue()
+
+
+def _encode_tiff16(levels: np.ndarray) -> bytes:
+    import tifffile
+
+    buffer = io.BytesIO()
+    tifffile.imwrite(buffer, levels, photometric="rgb", metadata=None, software=False)
+    return buffer.getvalue()
+
+
+_DEEP_ENCODERS: dict[str, Callable[[np.ndarray], bytes]] = {"PNG": _encode_png16, "TIFF": _encode_tiff16}

@@ -1,0 +1,254 @@
+"""Files that are no pictures, damaged pictures and hostile headers: one line naming the file, and nothing else."""
+
+import io
+import os
+import random
+import struct
+import tempfile
+import warnings
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import png
+import pytest
+import tifffile
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from picture_files import chunk
+from PIL import Image
+
+from jnst.errors import JnstError, PictureError
+from jnst.io import check_output, load_image
+
+RNG = np.random.default_rng(11)
+SMOOTH = (np.add.outer(np.arange(40), np.arange(50))[..., None] + RNG.integers(0, 60, (40, 50, 3))).astype(np.uint8)
+NOBODY = 65534
+
+
+def saved(kind: str, **options) -> bytes:
+    buffer = io.BytesIO()
+    Image.fromarray(SMOOTH).save(buffer, kind, **options)
+    return buffer.getvalue()
+
+
+def deep_tiff(**options) -> bytes:
+    buffer = io.BytesIO()
+    tifffile.imwrite(buffer, SMOOTH.astype(np.uint16) * 257, photometric="rgb", **options)
+    return buffer.getvalue()
+
+
+def deep_png() -> bytes:
+    buffer = io.BytesIO()
+    png.from_array((SMOOTH.astype(np.uint16) * 257).reshape(40, -1), "RGB;16").write(buffer)
+    return buffer.getvalue()
+
+
+WHOLE = {
+    "png": saved("PNG"),
+    "jpeg": saved("JPEG"),
+    "progressive jpeg": saved("JPEG", progressive=True),
+    "webp": saved("WEBP"),
+    "lossless webp": saved("WEBP", lossless=True),
+    "tiff": saved("TIFF"),
+    "deflated tiff": saved("TIFF", compression="tiff_adobe_deflate"),
+    "gif": saved("GIF"),
+    "bmp": saved("BMP"),
+    "ppm": saved("PPM"),
+    "deep png": deep_png(),
+    "deep tiff": deep_tiff(),
+    "deep deflated tiff": deep_tiff(compression="zlib"),
+}
+
+
+def refused(path: Path, *words: str) -> None:
+    with pytest.raises(PictureError) as caught:
+        load_image(path)
+    message = str(caught.value)
+    assert "\n" not in message
+    for word in (repr(str(path)), *words):
+        assert word in message
+
+
+def read_or_none(path: Path) -> np.ndarray | None:
+    """The pixels, or None where the file is properly refused."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            return np.asarray(load_image(path))
+        except PictureError as error:
+            message = str(error)
+    assert repr(str(path)) in message
+    assert "\n" not in message
+    return None
+
+
+@pytest.mark.parametrize("kind", WHOLE)
+def test_truncated_at_every_twentieth(kind: str, tmp_path: Path):
+    path, data = tmp_path / "cut", WHOLE[kind]
+    path.write_bytes(data)
+    whole = read_or_none(path)
+    assert whole is not None
+    cuts = [len(data) * part // 20 for part in range(20)] + [len(data) - 1]
+    survived = 0
+    for cut in cuts:
+        path.write_bytes(data[:cut])
+        pixels = read_or_none(path)
+        if pixels is not None:
+            survived += 1
+            np.testing.assert_array_equal(pixels, whole, err_msg=f"{cut} of {len(data)} bytes")
+    assert survived <= 2  # only bytes after the pixels can be missing
+
+
+@settings(max_examples=150, deadline=None)
+@given(kind=st.sampled_from(sorted(WHOLE)), seed=st.integers(0, 2**32), flips=st.integers(1, 12))
+def test_flipped_bytes_raise_no_other_exception(kind: str, seed: int, flips: int):
+    data, dice = bytearray(WHOLE[kind]), random.Random(seed)
+    for _ in range(flips):
+        spread = dice.choice((32, 200, len(data)))  # headers more often than pixels
+        data[dice.randrange(min(spread, len(data)))] = dice.randrange(256)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "flipped"
+        path.write_bytes(data)
+        pixels = read_or_none(path)
+    assert pixels is None or (pixels.shape[-1] == 3 and bool(((pixels >= 0) & (pixels <= 1)).all()))
+
+
+@pytest.mark.parametrize(
+    ("content", "kind"),
+    [
+        (b"", "empty"),
+        (b"just some words\nof text\n", "text"),
+        (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", "EPS"),
+        (b"\xc5\xd0\xd3\xc6" + bytes(40), "EPS"),
+        (b"%PDF-1.7\n", "PDF"),
+        (b"\n<!DOCTYPE html><title>404</title>", "HTML"),
+        (b'<svg xmlns="http://www.w3.org/2000/svg"/>', "SVG"),
+        (b"\0\0\0\x1cftypavif" + bytes(16), "AVIF"),
+        (b"8BPS\0\1", "Photoshop"),
+        (b"\x80\x81\x82\x83" + bytes(60), "80 81 82 83"),
+    ],
+)
+def test_content_that_is_no_picture(content: bytes, kind: str, tmp_path: Path):
+    path = tmp_path / "disguised.png"
+    path.write_bytes(content)
+    refused(path, kind, "PNG, JPEG, WebP, TIFF, GIF, BMP, PPM")
+
+
+def ihdr(width: int, height: int, depth: int = 8) -> bytes:
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, depth, 2, 0, 0, 0))
+
+
+SIDE = 60000
+IDAT = chunk(b"IDAT", zlib.compress(b""))
+GIF_FRAME = b"," + struct.pack("<HHHHB", 0, 0, SIDE, SIDE, 0) + b"\2"
+BMP_HEADER = struct.pack("<IiiHHIIiiII", 40, SIDE, SIDE, 1, 24, 0, 0, 0, 0, 0, 0)
+JPEG_FRAME = struct.pack(">HBHHB", 17, 8, SIDE, SIDE, 3) + bytes((1, 34, 0, 2, 17, 1, 3, 17, 1))
+HUGE = {
+    "png": ihdr(SIDE, SIDE) + IDAT,
+    "deep png": ihdr(SIDE, SIDE, 16) + IDAT,
+    "gif": b"GIF89a" + struct.pack("<HHBBB", SIDE, SIDE, 0, 0, 0) + GIF_FRAME,
+    "bmp": b"BM" + struct.pack("<IHHI", 99, 0, 0, 54) + BMP_HEADER,
+    "ppm": b"P6 60000 60000 255\n" + bytes(30),
+    "jpeg": b"\xff\xd8\xff\xc0" + JPEG_FRAME + b"\xff\xda\0\2",
+    "webp": b"RIFF" + struct.pack("<I", 22) + b"WEBPVP8X" + struct.pack("<I", 10) + bytes(4) + b"\x5f\xea\0\x5f\xea\0",
+}
+
+
+@pytest.mark.parametrize("kind", HUGE)
+def test_a_header_of_3600_megapixels_is_refused_unread(kind: str, tmp_path: Path):
+    path = tmp_path / "bomb"
+    path.write_bytes(HUGE[kind])
+    refused(path, "60000x60000" if kind != "webp" else "")
+
+
+def tiff_header(width: int, height: int, depth: int) -> bytes:
+    tags = [(256, 4, width), (257, 4, height), (258, 3, depth), (259, 3, 1), (262, 3, 1), (273, 4, 8), (277, 3, 1)]
+    tags += [(278, 4, height), (279, 4, 100)]
+    entries = b"".join(struct.pack("<HHII", code, kind, 1, value) for code, kind, value in tags)
+    return b"II*\0" + struct.pack("<IH", 8, len(tags)) + entries + bytes(104)
+
+
+@pytest.mark.parametrize("depth", [8, 16, 32])
+def test_a_tiff_of_3600_megapixels_is_refused_unread(depth: int, tmp_path: Path):
+    path = tmp_path / "bomb.tif"
+    path.write_bytes(tiff_header(60000, 60000, depth))
+    refused(path, "60000x60000", "175 megapixels")
+
+
+EMPTY = [ihdr(0, 5) + IDAT, ihdr(5, 0, 16) + IDAT, tiff_header(0, 5, 8), tiff_header(5, 0, 16)]
+
+
+@pytest.mark.parametrize("data", EMPTY)
+def test_a_picture_without_pixels(data: bytes, tmp_path: Path):
+    path = tmp_path / "nothing"
+    path.write_bytes(data)
+    refused(path)
+
+
+def test_what_is_no_regular_file(tmp_path: Path):
+    refused(tmp_path, "is a directory")
+    refused(tmp_path / "missing.png", "does not exist")
+    os.mkfifo(tmp_path / "pipe.png")
+    refused(tmp_path / "pipe.png", "pipe, socket or device")
+    refused(Path("/dev/null"), "pipe, socket or device")
+    (tmp_path / "loop.png").symlink_to(tmp_path / "loop.png")
+    refused(tmp_path / "loop.png", "cannot be read")
+    refused(tmp_path / ("n" * 300), "cannot be read")
+    with pytest.raises(PictureError, match="not a file name"):
+        load_image("a\0b.png")
+
+
+@contextmanager
+def unprivileged() -> Iterator[None]:
+    """Act as a user whom permissions bind."""
+    if os.geteuid() != 0:
+        yield
+        return
+    os.seteuid(NOBODY)
+    try:
+        yield
+    finally:
+        os.seteuid(0)
+
+
+def test_unreadable_file():
+    with tempfile.TemporaryDirectory() as folder:
+        os.chmod(folder, 0o755)
+        path = Path(folder) / "secret.png"
+        path.write_bytes(WHOLE["png"])
+        path.chmod(0)
+        with unprivileged():
+            refused(path, "cannot be read (Permission denied)")
+
+
+def test_read_only_folder():
+    with tempfile.TemporaryDirectory() as folder:
+        os.chmod(folder, 0o555)
+        with unprivileged(), pytest.raises(JnstError, match=r"cannot be written to \(Permission denied\)"):
+            check_output(os.path.join(folder, "a.png"))
+        os.chmod(folder, 0o755)
+
+
+def test_too_little_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    def fail(*_):
+        raise MemoryError
+
+    (tmp_path / "a.png").write_bytes(WHOLE["png"])
+    monkeypatch.setattr(Image.Image, "convert", fail)
+    monkeypatch.setattr(Image.Image, "resize", fail)
+    with pytest.raises(PictureError, match=r"a\.png.*needs more memory"):
+        load_image(tmp_path / "a.png", 10)
+
+
+def test_a_compression_that_only_pillow_knows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    def fail(*_, **__):
+        raise ValueError("<COMPRESSION.LZW: 5> requires the 'imagecodecs' package")
+
+    (tmp_path / "a.tif").write_bytes(WHOLE["deep tiff"])
+    monkeypatch.setattr(tifffile.TiffPage, "asarray", fail)
+    np.testing.assert_allclose(np.asarray(load_image(tmp_path / "a.tif")), SMOOTH / 255, atol=1e-6)
+    tifffile.imwrite(tmp_path / "white.tif", SMOOTH[..., 0].astype(np.uint16), photometric="miniswhite")
+    refused(tmp_path / "white.tif", "imagecodecs")
