@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
 
-from jnst.errors import PictureError
+from jnst.errors import JnstError, PictureError
 from jnst.types import Array, Image, RandomKey
 
 MEAN_COLOUR = (123.68 / 255, 116.779 / 255, 103.939 / 255)
@@ -79,7 +79,12 @@ def resize(image: Image, shape: tuple[int, int], method: str = "bicubic") -> Ima
 
     Returns:
         ``(..., h', w', 3)``; the picture itself if it has that size already.
+
+    Raises:
+        JnstError: An unknown method.
     """
+    if method not in METHODS:
+        raise JnstError(f"method {method!r} is unknown: choose one of {', '.join(METHODS)}")
     if tuple(image.shape[-3:-1]) == tuple(shape):
         return image
     resized = jax.image.resize(image, (*image.shape[:-3], *shape, image.shape[-1]), METHODS[method])
@@ -101,6 +106,9 @@ class Pyramid:
         min_size: No size has a longer side below this.
         levels: How many sizes at the most; None for as many as ``min_size`` allows.
 
+    Raises:
+        JnstError: A factor that is not above 1, or sizes or levels below 1.
+
     References:
         Gatys et al., Controlling Perceptual Factors in Neural Style Transfer, CVPR 2017, section 6.
     """
@@ -109,8 +117,15 @@ class Pyramid:
     min_size: int = 128
     levels: int | None = None
 
+    def __post_init__(self) -> None:
+        if not (1.0 < self.factor < math.inf and self.min_size >= 1 and (self.levels is None or self.levels >= 1)):
+            raise JnstError(
+                f"pyramid with factor {self.factor}, min_size {self.min_size}, levels {self.levels}: "
+                "expected a factor above 1, and at least 1 for the others"
+            )
+
     def shapes(self, shape: tuple[int, int]) -> tuple[tuple[int, int], ...]:
-        """Return (h, w) of every size from the coarsest to ``shape`` itself."""
+        """Return (h, w) of every size from the coarsest to ``shape`` itself, each once."""
         longer = max(shape)
         shapes = [tuple(shape)]
         while self.levels is None or len(shapes) < self.levels:
@@ -118,7 +133,7 @@ class Pyramid:
             if side < self.min_size:
                 break
             shapes.append(fit_shape(shape, side))
-        return tuple(reversed(shapes))  # pyright: ignore[reportReturnType]
+        return tuple(reversed(dict.fromkeys(shapes)))  # pyright: ignore[reportReturnType]
 
 
 def noise(key: RandomKey, shape: tuple[int, int], std: float) -> Image:

@@ -4,12 +4,13 @@ total(x) = Σ wᵢ content_lossᵢ(F_lᵢ(x)) + Σ vⱼ style_lossⱼ(F_lⱼ(x))
 """
 
 import dataclasses
-import math
 from collections.abc import Mapping, Sequence
 from functools import partial
 
 import jax
 import jax.numpy as jnp
+import numpy as np
+from jax.core import Tracer
 
 from jnst.backbones import Backbone
 from jnst.errors import JnstError
@@ -102,7 +103,8 @@ def make_objective(
         regularizers: ``{name: (regularizer, weight)}``.
 
     Raises:
-        JnstError: Not as many weights as layers, or a weight that is negative, not finite or above 1e20.
+        JnstError: A layer twice, not as many weights as layers, or a weight that is negative, not finite or above
+            1e20.
     """
     content = _feature_terms("content", content_layers, content_loss, content_weight, content_layer_weights)
     style = _feature_terms("style", style_layers, style_loss, style_weight, style_layer_weights)
@@ -122,6 +124,8 @@ def _feature_terms(
             f"{len(factors)} {kind} layer weights for {len(layers)} {kind} layers ({','.join(layers)}): "
             "give one weight a layer"
         )
+    if len(set(layers)) < len(layers):
+        raise JnstError(f"{kind} layers {','.join(layers)}: name each only once")
     common = _weight(f"{kind} weight", weight)
     return tuple(
         FeatureTerm(layer, loss, common * _weight(f"{kind} weight of {layer}", factor))
@@ -130,7 +134,7 @@ def _feature_terms(
 
 
 def _weight(name: str, value: Weight) -> Array:
-    if isinstance(value, int | float) and not (math.isfinite(value) and 0 <= value <= LARGEST_WEIGHT):
+    if not isinstance(value, Tracer) and not (np.min(value) >= 0 and np.max(value) <= LARGEST_WEIGHT):
         raise JnstError(f"{name} {value} is not usable: weights lie between 0 and {LARGEST_WEIGHT:g}")
     return jnp.asarray(value, jnp.float32)
 
@@ -187,7 +191,8 @@ def total_loss(
 
     Returns:
         The total, of shape ``(...)``, and its parts, each **weighted** and of shape ``(...)``, by the names
-        ``content/LAYER``, ``style/LAYER`` and the regularizers' names. The parts add up to the total.
+        ``content/LAYER``, ``style/LAYER`` and the regularizers' names; several losses on one layer are one part.
+        The parts add up to the total.
     """
     features = backbone.apply(params, image, objective.layers) if objective.layers else {}
     parts = _weighted("content", objective.content, targets.content, features)
@@ -199,7 +204,8 @@ def total_loss(
 def _weighted(
     kind: str, terms: tuple[FeatureTerm, ...], targets: tuple[Array, ...], features: Mapping[str, Features]
 ) -> dict[str, PerPicture]:
-    return {
-        f"{kind}/{term.layer}": term.weight * term.loss.loss(features[term.layer], target)
-        for term, target in zip(terms, targets, strict=True)
-    }
+    parts: dict[str, PerPicture] = {}
+    for term, target in zip(terms, targets, strict=True):
+        name, value = f"{kind}/{term.layer}", term.weight * term.loss.loss(features[term.layer], target)
+        parts[name] = parts[name] + value if name in parts else value
+    return parts

@@ -5,6 +5,7 @@ evaluated: step n records the n-th evaluation, before its update.
 """
 
 import dataclasses
+import math
 import time
 from collections.abc import Callable
 from functools import partial
@@ -172,7 +173,8 @@ def picture(state: State, method: Method) -> Image:
     if state.best is not None:
         return state.best[1]
     if state.average is not None:
-        weight = 1.0 - method.average ** state.step.astype(jnp.float32)
+        # 1 - decay^n, without cancellation where the decay is close to 1.
+        weight = -jnp.expm1(state.step * math.log(method.average))
         return jnp.where(state.step > 0, state.average / jnp.maximum(weight, 1e-12), state.image)
     return state.image
 
@@ -251,5 +253,8 @@ def _not_finite(result: Result, first: int, total: np.ndarray, parts: dict[str, 
         f"{what} stopped being finite at step {at}: lower the learning rate or the weights "
         "(the last finite picture is kept)"
     )
-    error.result = result
+    # A scanned chunk went on with the last finite picture; what it recorded there is no part of the run.
+    kept = len(result.total) - (first + len(total) - 1 - at)
+    parts = {name: values[:kept] for name, values in result.parts.items()}
+    error.result = result._replace(total=result.total[:kept], parts=parts)
     return error

@@ -37,7 +37,7 @@ def in_units(optimizer: optax.GradientTransformation, unit: float) -> optax.Grad
     return optax.GradientTransformationExtraArgs(init, update)
 
 
-def _scaled(tree: Any, factor: float) -> Any:
+def _scaled(tree: Any, factor: float | Array) -> Any:
     return jax.tree.map(lambda leaf: leaf * factor, tree)
 
 
@@ -58,12 +58,18 @@ def from_unit_gradient() -> optax.GradientTransformation:
         return UnitState(jnp.float32(0.0))
 
     def update(updates: Any, state: Any, params: Any = None) -> tuple[Any, UnitState]:
-        norm = optax.tree.norm(updates)
+        norm = _norm(updates)
         first = jnp.where(norm > 0, 1.0 / jnp.where(norm > 0, norm, 1.0), 0.0)
         factor = jnp.where(state.factor == 0, first, state.factor)
         return jax.tree.map(lambda leaf: leaf * factor, updates), UnitState(factor)
 
     return optax.GradientTransformation(init, update)
+
+
+def _norm(tree: Any) -> Array:
+    """The Euclidean norm, also where squares would leave float32's range."""
+    largest = functools.reduce(jnp.maximum, (jnp.max(jnp.abs(leaf)) for leaf in jax.tree.leaves(tree)))
+    return largest * optax.tree.norm(_scaled(tree, 1.0 / jnp.where(largest > 0, largest, 1.0)))
 
 
 @dataclasses.dataclass(frozen=True)

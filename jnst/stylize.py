@@ -19,6 +19,7 @@ from jnst.objective import Objective, fit_targets, total_loss
 from jnst.optimizers import LBFGS, Adam, build
 from jnst.presets import Preset, preset
 from jnst.types import Array, Image, Params, RandomKey
+from jnst.weights.load import load_backbone
 
 Optimizer = optax.GradientTransformation | Adam | LBFGS
 
@@ -75,9 +76,9 @@ INITS: dict[str, Callable[[RandomKey, Image, Image, float], Image]] = {
 def stylize(
     content: Image,
     style: Image,
-    params: Params,
+    params: Params | None = None,
     *,
-    backbone: Backbone,
+    backbone: Backbone | None = None,
     preset: str | Preset = "jnst",
     objective: Objective | None = None,
     optimizer: Optimizer | None = None,
@@ -93,8 +94,8 @@ def stylize(
     Args:
         content: ``(h, w, 3)`` sRGB in [0, 1]; the result has its size.
         style: ``(h', w', 3)``, any size; how large its strokes become depends on its size.
-        params: The network's parameters.
-        backbone: The network (static).
+        params: The network's parameters; None: the embedded network's.
+        backbone: The network (static); None: the embedded one.
         preset: The settings; ``objective``, ``optimizer``, ``num_steps`` and ``init`` go before it when given.
         objective: What is minimised.
         optimizer: Any Optax transformation (for pictures in [0, 1]), or `Adam` or `LBFGS` in the preset's units.
@@ -112,9 +113,20 @@ def stylize(
         NumericsError: The loss stopped being finite; its ``result`` is the `Solution` with the last finite picture.
     """
     content, style = check_picture(content, "content"), check_picture(style, "style")
+    backbone, params = _network(backbone, params)
     plan = _plan(content, backbone, preset, objective, optimizer, num_steps, init)
     start = _Start(init, jax.random.key(0) if key is None else key, state)
     return _run(plan, content, style, params, start, chunk, callback)
+
+
+def _network(backbone: Backbone | None, params: Params | None) -> tuple[Backbone, Params]:
+    if backbone is None and params is None:
+        return load_backbone()
+    if backbone is None or params is None:
+        raise JnstError(
+            "`params` and `backbone` belong together: pass both, as jnst.load_backbone returns them, or neither"
+        )
+    return backbone, params
 
 
 class _Plan(NamedTuple):

@@ -11,7 +11,8 @@ from jnst.backbones.ops import PADDINGS, POOLINGS
 from jnst.backbones.preprocessing import IDENTITY, IMAGENET, LPIPS, OXFORD, Preprocessing
 from jnst.backbones.resnet import ResNet
 from jnst.backbones.squeezenet import SqueezeNet
-from jnst.backbones.vgg import SLIM_HEADS, SLIM_WIDTHS, VGG, VGG16_WIDTHS, VGG19_WIDTHS
+from jnst.backbones.vgg import MINI_WIDTHS, SLIM_HEADS, SLIM_WIDTHS, VGG, VGG16_WIDTHS, VGG19_WIDTHS, Widths
+from jnst.backbones.widths import CONVNET_WIDTHS, format_widths, parse_widths
 from jnst.errors import JnstError
 
 __all__ = [
@@ -24,8 +25,11 @@ __all__ = [
     "POOLINGS",
     "Backbone",
     "Preprocessing",
+    "Widths",
+    "format_widths",
     "make_backbone",
     "param_shapes",
+    "parse_widths",
 ]
 
 
@@ -36,14 +40,16 @@ class Architecture:
     Attributes:
         network: The module with its default options; they can be replaced field by field.
         preprocessing: What its usual weights want; weights files carry their own.
-        content_layers: Candidates for the content layer, best first.
-        style_layers: The usual style layers.
+        content_layers: Candidates for the content layer, best first; none: every ReLU, the last first.
+        style_layers: The usual style layers; none: the first ReLU of each block.
+        options: Which of the network's fields `make_backbone` can set.
     """
 
     network: Callable[[], FeatureExtractor]
     preprocessing: Preprocessing
-    content_layers: tuple[str, ...]
-    style_layers: tuple[str, ...]
+    content_layers: tuple[str, ...] = ()
+    style_layers: tuple[str, ...] = ()
+    options: tuple[str, ...] = ("pooling", "rescale_pooling", "padding", "input_padding", "ceil_mode")
 
 
 _VGG_CONTENT = ("relu4_2", "relu4_1", "relu3_2", "relu2_2", "relu1_2", "relu1_1")
@@ -59,6 +65,8 @@ BACKBONES: dict[str, Architecture] = {
         _VGG_CONTENT,
         _VGG_STYLE,
     ),
+    "mini": Architecture(lambda: VGG(MINI_WIDTHS, padding="reflect"), OXFORD, _VGG_CONTENT, _VGG_STYLE),
+    "convnet": Architecture(lambda: VGG(CONVNET_WIDTHS), IMAGENET, options=("widths", *Architecture.options[:-1])),
     "squeezenet1.1": Architecture(
         SqueezeNet, IMAGENET, ("fire5", "fire4"), ("relu1", "fire2", "fire3", "fire4", "fire5")
     ),
@@ -93,7 +101,7 @@ def make_backbone(
     preprocessing: Preprocessing | None = None,
     training: str = "random",
     held: Iterable[str] | None = None,
-    **options: str | bool,
+    **options: str | bool | Widths,
 ) -> Backbone:
     """Build a network without weights; `Backbone.init` makes random ones.
 
@@ -103,7 +111,8 @@ def make_backbone(
         training: Whose weights it will get.
         held: The flat names of the parameters at hand, if the weights reach only part of the network.
         **options: ``pooling`` ("max", "avg", "l2"), ``rescale_pooling`` (bool), for VGG networks also
-            ``padding`` and ``input_padding`` ("zero", "reflect", "replicate"), for SqueezeNet ``ceil_mode`` (bool).
+            ``padding`` and ``input_padding`` ("zero", "reflect", "replicate"), for SqueezeNet ``ceil_mode`` (bool),
+            for ``convnet`` ``widths`` (see `parse_widths`).
 
     Returns:
         A hashable `Backbone`.
@@ -112,36 +121,39 @@ def make_backbone(
         JnstError: An unknown name, option or value.
     """
     row = find(name)
-    whole = row.network()
-    fields = [field.name for field in dataclasses.fields(whole) if field.name in _OPTIONS]
+    usual = row.network()
+    fields = [field.name for field in dataclasses.fields(usual) if field.name in row.options]
     for option, value in options.items():
         if option not in fields:
             raise JnstError(f"{name} has no option {option!r}: it has {', '.join(fields)}")
         if option in CHOICES and value not in tuple(CHOICES[option]):
             raise JnstError(f"{option} {value!r} is unknown: choose one of {', '.join(CHOICES[option])}")
-    network = dataclasses.replace(whole, parent=None, **options)
-    if held is not None:
-        network = network.held(frozenset(held))
+    if "widths" in options:
+        options["widths"] = parse_widths(options["widths"])
+    whole = dataclasses.replace(usual, parent=None, **options)
+    network = whole if held is None else whole.held(frozenset(held))
+    relus = [layer for layer in whole.layers if layer.startswith("relu")]
     return Backbone(
         name=name,
         network=network,
         preprocessing=preprocessing or row.preprocessing,
         training=training,
         all_layers=whole.layers,
-        content_layers=row.content_layers,
-        style_layers=row.style_layers,
+        content_layers=row.content_layers or tuple(relus[::-1]),
+        style_layers=row.style_layers or tuple(relu for relu in relus if relu.endswith("_1")),
     )
 
 
-_OPTIONS = ("pooling", "rescale_pooling", "padding", "input_padding", "ceil_mode")
-
-
 @functools.lru_cache
-def param_shapes(name: str) -> dict[str, tuple[int, ...]]:
+def param_shapes(name: str, widths: str | bool | None = None) -> dict[str, tuple[int, ...]]:
     """The shape of every parameter of an architecture by its flat name (``conv1_1/kernel``), in order of depth.
 
+    Args:
+        name: A key of `BACKBONES`.
+        widths: The one option that changes shapes, as `make_backbone` takes it; None: the usual ones.
+
     Raises:
-        JnstError: An unknown name.
+        JnstError: An unknown name, or widths that are not readable or not this network's to choose.
     """
-    backbone = make_backbone(name)
+    backbone = make_backbone(name) if widths is None else make_backbone(name, widths=widths)
     return flat_shapes(backbone.network, backbone.smallest_side(backbone.layers))

@@ -1,6 +1,9 @@
 """Reading the command line, and turning what goes wrong into one line and an exit status."""
 
 import argparse
+import contextlib
+import io
+import itertools
 import os
 import sys
 from collections.abc import Sequence
@@ -9,12 +12,16 @@ from typing import Any
 import tyro
 
 import jnst
+from jnst.cli.demo import Demo
 from jnst.cli.listing import Backbones, Presets
 from jnst.cli.stylize import Stylize
+from jnst.cli.train import Train
 from jnst.cli.weights import Weights
 from jnst.errors import JnstError, ResourceError
 
 INTERRUPTED = 130
+FRAME, RULE = "\u2502\u256d\u256e\u2570\u256f", "\u2500-"
+"""What tyro draws with; where standard output is not UTF-8, spaces and hyphens."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -27,11 +34,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = list(sys.argv[1:] if argv is None else argv)
     debug = "--debug" in args
     args = [arg for arg in args if arg != "--debug"]
-    if args == ["--version"]:
-        print(f"jnst {jnst.__version__}")
-        return 0
     try:
-        return _parse(args).run()
+        try:
+            return _run(args)
+        finally:
+            # A reader that has gone shows here, not when the interpreter ends. Not sys.stdout.flush(): it may be None.
+            print(end="", flush=True)
     except KeyboardInterrupt:
         return INTERRUPTED
     except BrokenPipeError:
@@ -46,6 +54,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         return known.exit_code
 
 
+def _run(args: list[str]) -> int:
+    if args == ["--version"]:
+        print(f"jnst {jnst.__version__}")
+        return 0
+    return _parse(args).run()
+
+
 def _known(error: Exception) -> JnstError | None:
     """The error as one of ours; None if it is a fault of the program."""
     if isinstance(error, JnstError):
@@ -58,21 +73,48 @@ def _known(error: Exception) -> JnstError | None:
 
 
 def _parse(args: list[str]) -> Any:
-    commands = tyro.extras.subcommand_type_from_defaults(
-        {
-            "stylize": Stylize.from_preset(_preset_name(args)),
-            "presets": Presets(),
-            "backbones": Backbones(),
-            "weights": Weights(tyro.MISSING),
-        }
-    )
-    return tyro.cli(
-        commands,
-        prog="jnst",
-        description="Neural style transfer. `jnst COMMAND --help` explains a command; --debug shows tracebacks.",
-        args=args,
-        config=(tyro.conf.OmitSubcommandPrefixes,),
-    )
+    defaults = {
+        "stylize": Stylize.from_preset(_preset_name(args)),
+        "demo": Demo(),
+        "presets": Presets(),
+        "backbones": Backbones(),
+        "weights": Weights(tyro.MISSING),
+        "train": Train(tyro.MISSING),
+    }
+    descriptions = {name: (type(default).__doc__ or "").partition("\n")[0] for name, default in defaults.items()}
+    complaint = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(complaint):
+            return tyro.cli(
+                tyro.extras.subcommand_type_from_defaults(defaults, descriptions),
+                prog="jnst",
+                description=(
+                    "Neural style transfer. `jnst COMMAND --help` explains a command; `jnst --version` says which "
+                    "version this is; --debug shows tracebacks."
+                ),
+                args=args,
+                config=(tyro.conf.OmitSubcommandPrefixes,),
+            )
+    except SystemExit as end:
+        if end.code == 0:
+            raise
+        raise JnstError(_one_line(complaint.getvalue())) from None
+
+
+def _one_line(box: str) -> str:
+    """What tyro says in a frame, as one line: the complaint, and the commands or flags that may have been meant."""
+    _, *inside = (row.strip(f"{FRAME} ") for row in box.splitlines())
+    sections = [list(filter(None, rows)) for is_rule, rows in itertools.groupby(inside, _is_rule) if not is_rule]
+    first, *others = filter(None, sections)
+    said = [" ".join(first).rstrip(".")]
+    for title, *rows in others:
+        if title.startswith(("Perhaps", "Available")):
+            said.append(" ".join([title, *(row for row in rows if row.startswith("-"))]))
+    return f"{'; '.join(said)}: see jnst --help or jnst COMMAND --help"
+
+
+def _is_rule(row: str) -> bool:
+    return bool(row) and set(row) <= set(RULE)
 
 
 def _preset_name(args: list[str]) -> str:

@@ -55,8 +55,8 @@ class Stylize:
 
     backbone: Text = None
     """The network (see `jnst backbones`); auto: what the weights file holds."""
-    weights: Annotated[str | None, tyro.conf.arg(metavar="FILE")] = None
-    """Pretrained weights: model.json (TensorFlow.js), .h5, .pth, .safetensors or .npz."""
+    weights: Text = None
+    """Pretrained weights: model.json (TensorFlow.js), .h5, .pth, .safetensors or .npz; auto: the embedded network."""
     preset: Annotated[str, tyro.conf.arg(metavar=f"{{{','.join(PRESETS)}}}")] = "jnst"
     """A published system's settings (see `jnst presets`)."""
 
@@ -148,8 +148,10 @@ class Stylize:
     def run(self) -> int:
         """Read the pictures, stylise, write the result."""
         settings = self.settings()
-        check_output(self.output, inputs=(self.content, self.style), force=self.force)
+        start = () if self.init in INITS else (Path(self.init),)
+        check_output(self.output, inputs=(self.content, self.style, *start), force=self.force)
         content, style = (_load(path, settings) for path in (self.content, self.style))
+        init = load_image(start[0]) if start else None
         options = {"pooling": self.pooling} | ({"padding": self.padding} if self.padding else {})
         backbone, params = load_backbone(self.backbone, self.weights, **options)
         _remark(settings, self.preset, backbone)
@@ -160,14 +162,19 @@ class Stylize:
                 write(report)
                 return bool(interruption.signal_number)
 
-            solution = self._solve(content, style, params, backbone, settings, listen)
+            solution = self._solve((content, style, init), params, backbone, settings, listen)
         self._save(solution)
         return 128 + interruption.signal_number if interruption.signal_number else 0
 
     def _solve(
-        self, content: Image, style: Image, params: Params, backbone: Backbone, settings: Preset, listen: Any
+        self,
+        pictures: tuple[Image, Image, Image | None],
+        params: Params,
+        backbone: Backbone,
+        settings: Preset,
+        listen: Any,
     ) -> Solution:
-        init = None if self.init in INITS else load_image(self.init)
+        content, style, init = pictures
         try:
             return stylize(
                 content,

@@ -4,6 +4,7 @@ import dataclasses
 import re
 from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -101,12 +102,14 @@ def convert(tensors: Tensors, architecture: str | None = None) -> Weights:
     )
 
 
-def missing_params(architecture: str, present: Mapping[str, Any]) -> list[str]:
-    """The parameters that are missing, in order of depth.
+def missing_params(
+    architecture: str, present: Mapping[str, Any], options: Mapping[str, str | bool] = MappingProxyType({})
+) -> list[str]:
+    """The parameters that are missing from a network with these options, in order of depth.
 
     Nothing is missing behind the last layer that is there, if the architecture is one of `PARTIAL`.
     """
-    shapes = list(param_shapes(architecture))
+    shapes = list(param_shapes(architecture, options.get("widths")))
     if architecture in PARTIAL:
         layers = {name.rpartition("/")[0] for name in present}
         last = max((index for index, name in enumerate(shapes) if name.rpartition("/")[0] in layers), default=-1)
@@ -115,7 +118,7 @@ def missing_params(architecture: str, present: Mapping[str, Any]) -> list[str]:
 
 
 def _fit(tensors: Tensors, layout: Layout, architecture: str) -> _Fit:
-    shapes = param_shapes(architecture)
+    shapes = param_shapes(architecture, layout.options.get("widths"))
     renamed: dict[str, str] = {}
     unknown: list[str] = []
     for tensor in tensors.arrays:
@@ -124,7 +127,7 @@ def _fit(tensors: Tensors, layout: Layout, architecture: str) -> _Fit:
             renamed[flat] = tensor
         elif not re.fullmatch(layout.dropped, tensor):
             unknown.append(tensor)
-    return _Fit(architecture, renamed, unknown, missing_params(architecture, renamed))
+    return _Fit(architecture, renamed, unknown, missing_params(architecture, renamed, layout.options))
 
 
 def _find_fit(tensors: Tensors, name: str, layout: Layout, architecture: str | None) -> _Fit:
@@ -156,7 +159,7 @@ def _find_fit(tensors: Tensors, name: str, layout: Layout, architecture: str | N
 def _params(tensors: Tensors, layout: Layout, fit: _Fit) -> dict[str, np.ndarray]:
     return {
         flat: _param(fit.renamed[flat], tensors.arrays[fit.renamed[flat]], shape, layout)
-        for flat, shape in param_shapes(fit.architecture).items()
+        for flat, shape in param_shapes(fit.architecture, layout.options.get("widths")).items()
         if flat in fit.renamed
     }
 

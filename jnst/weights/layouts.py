@@ -184,19 +184,22 @@ def _native_layout(metadata: Mapping[str, str]) -> Layout:
         architecture, training, licence = (metadata[key] for key in ("architecture", "training", "licence"))
         preprocessing = Preprocessing.from_json(metadata["preprocessing"])
         options = json.loads(metadata["options"])
-        param_shapes(architecture)
     except WeightsError:
         raise
     except KeyError as error:
         raise WeightsError(
             f"{NATIVE_FORMAT} metadata without {error}, expected it: convert the weights again"
         ) from error
-    except (JnstError, ValueError) as error:
+    except ValueError as error:
         raise WeightsError(f"{NATIVE_FORMAT} metadata not readable ({error}): convert the weights again") from error
     if not isinstance(options, dict) or not all(isinstance(value, str | bool) for value in options.values()):
         raise WeightsError(
             f"{NATIVE_FORMAT} options {options!r:.80}, expected names or booleans: convert the weights again"
         )
+    try:
+        param_shapes(architecture, options.get("widths"))
+    except JnstError as error:
+        raise WeightsError(f"{NATIVE_FORMAT} metadata not readable ({error}): convert the weights again") from error
     return Layout(
         architectures=(architecture,),
         mark=r"(?!)",

@@ -14,6 +14,10 @@ from jnst.weights import read_weights
 from jnst.weights.convert import nested
 from jnst.weights.registry import SOURCES, where_to_get
 
+EMBEDDED_NAME = "mini"
+EMBEDDED = Path(__file__).with_name("embedded") / "mini.safetensors"
+"""The weights that come with the package; their model card lies beside them."""
+
 
 def load_backbone(
     name: str | None = None,
@@ -24,10 +28,12 @@ def load_backbone(
 ) -> tuple[Backbone, Params]:
     """Read pretrained weights and build the network that they belong to.
 
+    Without arguments it is the embedded network, which comes with the package.
+
     Args:
         name: The architecture (a key of `jnst.BACKBONES`); None: what the file holds.
         weights: A weights file of any known format: the ``model.json`` of a TensorFlow.js model, Keras or flaxmodels
-            ``.h5``, a torch ``.pth``, ``.safetensors``, ``.npz``. A VGG may be partial.
+            ``.h5``, a torch ``.pth``, ``.safetensors``, ``.npz``. A VGG may be partial. None: the embedded weights.
         dtype: Of the parameters, and so of the features; `jnp.bfloat16` halves their memory.
         **options: ``pooling``, ``rescale_pooling``, ``padding``, ``input_padding``: see `jnst.make_backbone`. They go
             before what the file says.
@@ -56,13 +62,18 @@ def load_backbone(
 
 
 def _path(name: str | None, weights: str | os.PathLike[str] | None) -> Path:
-    if weights is not None and Path(weights).exists():
-        return Path(weights)
+    if weights is None:
+        if name in (None, EMBEDDED_NAME):
+            return EMBEDDED
+        raise WeightsError(f"{name} needs a weights file: {where_to_get(name)}")
+    path = Path(weights)
+    if path.exists():
+        return path
     if name is None:
-        what = "no weights were given" if weights is None else f"{os.fspath(weights)}: there is no such file"
-        raise WeightsError(f"{what}: pass weights=PATH, and the backbone's name to learn where to get them")
-    trainings = [source.training for source in SOURCES.values() if source.architecture == name]
-    if weights is None or os.fspath(weights) in trainings:
-        training = None if weights is None else os.fspath(weights)
-        raise WeightsError(f"{name} needs a weights file: {where_to_get(name, training)}")
-    raise WeightsError(f"{os.fspath(weights)}: there is no such file: {where_to_get(name)}")
+        raise WeightsError(
+            f"{path}: there is no such file: check the path, or pass the backbone's name to learn where to get "
+            "its weights"
+        )
+    if any(source.architecture == name and source.training == str(path) for source in SOURCES.values()):
+        raise WeightsError(f"{name} needs a weights file: {where_to_get(name, str(path))}")
+    raise WeightsError(f"{path}: there is no such file: {where_to_get(name)}")

@@ -27,7 +27,7 @@ def save_weights(path: str | os.PathLike[str], weights: Weights, *, dtype: str =
         dtype: "float32", or "float16" for half the size and a relative error of up to 2^-11.
 
     Raises:
-        JnstError: An unknown ``dtype`` or architecture.
+        JnstError: An unknown ``dtype`` or architecture, or widths that are not readable.
         WeightsError: Parameters missing, unknown, misshapen, not finite or too large for ``dtype``, or the file
             cannot be written.
     """
@@ -50,9 +50,9 @@ def save_weights(path: str | os.PathLike[str], weights: Weights, *, dtype: str =
 
 
 def _checked(weights: Weights, dtype: str) -> dict[str, np.ndarray]:
-    shapes = param_shapes(weights.architecture)
+    shapes = param_shapes(weights.architecture, weights.options.get("widths"))
     faults = [name for name in weights.params if name not in shapes] or missing_params(
-        weights.architecture, weights.params
+        weights.architecture, weights.params, weights.options
     )
     if faults or not weights.params:
         raise WeightsError(

@@ -1,0 +1,98 @@
+"""`jnst train distill`: the network that comes with the package, trained again."""
+
+import dataclasses
+import json
+import sys
+import time
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from jnst.cli.progress import interruptible
+from jnst.errors import JnstError
+from jnst.io import write_atomically
+from jnst.training.crops import load_folder
+from jnst.training.distill import Recipe
+from jnst.training.mini import Record, load_teachers, train
+from jnst.weights import Weights, save_weights
+from jnst.weights.convert import flatten
+
+LICENCE = "CC-BY-4.0"
+"""Of Oxford's VGG networks, from which the student descends."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Distill:
+    """Distil VGG19 into the small network that comes with the package.
+
+    DIR holds pictures: photographs and paintings.
+    """
+
+    directory: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="DIR")]
+    """The folder of pictures, searched through."""
+    output: Annotated[Path, tyro.conf.arg(aliases=["-o"], metavar="FILE.safetensors")]
+    """The weights file to write (float16)."""
+    vgg19: Annotated[Path, tyro.conf.arg(metavar="FILE")]
+    """Oxford's VGG19, up to conv3_4 at least."""
+    slim: Annotated[Path, tyro.conf.arg(metavar="FILE")]
+    """The slim VGG19 (Wang et al. 2020), which teaches what lies deeper."""
+
+    steps: int = Recipe.steps
+    """Updates of the student."""
+    crop: int = Recipe.crop
+    """Side of the crops in pixels."""
+    seed: int = Recipe.seed
+    """Of crops, changes and order."""
+    checkpoint: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None
+    """Write the whole state here every 20 steps."""
+    resume: bool = False
+    """Continue from the checkpoint."""
+    log: Annotated[Path | None, tyro.conf.arg(metavar="FILE.jsonl")] = None
+    """Write one JSON line every 20 steps."""
+    force: bool = False
+    """Write over existing files."""
+
+    def run(self) -> int:
+        """Train and write the weights."""
+        self._check()
+        recipe = Recipe(steps=self.steps, crop=self.crop, seed=self.seed)
+        teachers, params = load_teachers(self.vgg19, self.slim)
+        pictures = load_folder(self.directory)
+        lines = self.log.read_text().splitlines() if self.log and self.resume and self.log.exists() else []
+        begun = time.perf_counter()
+        with interruptible() as interruption:
+
+            def note(record: Record) -> bool:
+                seconds = time.perf_counter() - begun
+                print(_line(record, recipe.steps, seconds), file=sys.stderr, flush=True)
+                lines.append(json.dumps(record | {"seconds": round(seconds, 1)}))
+                if self.log is not None:
+                    write_atomically(self.log, ("\n".join(lines) + "\n").encode())
+                return bool(interruption.signal_number)
+
+            student, trained = train(
+                teachers, params, pictures, recipe, checkpoint=self.checkpoint, resume=self.resume, on_record=note
+            )
+        if interruption.signal_number:
+            print("jnst: stopped before the end; --resume continues from the checkpoint", file=sys.stderr)
+            return 128 + interruption.signal_number
+        source = f"jnst train distill: {len(pictures)} pictures, {recipe.steps} steps, seed {recipe.seed}"
+        flat = flatten(trained)
+        options = {"padding": student.network.padding}
+        weights = Weights(student.name, flat, student.preprocessing, student.training, source, LICENCE, options)
+        save_weights(self.output, weights, dtype="float16")
+        print(f"{self.output}: {student.name}, {sum(array.size for array in flat.values()):,} parameters")
+        return 0
+
+    def _check(self) -> None:
+        if self.resume and self.checkpoint is None:
+            raise JnstError("--resume without --checkpoint: expected the file to continue from; add --checkpoint FILE")
+        for path in filter(None, (self.output, *(() if self.resume else (self.checkpoint, self.log)))):
+            if path.exists() and not self.force:
+                raise JnstError(f"{path} exists: choose another name, or --force to write over it")
+
+
+def _line(record: Record, steps: int, seconds: float) -> str:
+    parts = "  ".join(f"{name} {record[name]:.4f}" for name in ("total", "images", "styles", "pull"))
+    return f"step {record['step']:.0f}/{steps}  {parts}  {seconds:.0f} s"

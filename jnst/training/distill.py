@@ -1,0 +1,272 @@
+"""Distil large networks into a small one that style transfer can use in their place.
+
+The student learns, through a 1x1 head for each layer, the teachers' features; their Gram matrices; and the direction in
+which a style loss pulls a picture. It is shown clean crops and pictures half-way through an optimisation, because a
+network that only ever saw photographs can be fooled by the optimiser.
+
+    loss = Σ_l |F_l H_l - T_l|² / |T_l|²  +  v Σ_l |G(F_l H_l) - G(T_l)|² / |G(T_l)|²  +  w (1 - cos(∇S(x), ∇T(x)))
+"""
+
+import dataclasses
+from collections.abc import Mapping
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from jnst.backbones import Backbone
+from jnst.statistics import gram_matrix
+from jnst.training.crops import Augmentation, random_crop
+from jnst.training.prune import regress
+from jnst.types import Array, Image, Params
+
+MARGIN = 3
+"""Rows and columns left out at the border of features, where the teachers pad otherwise."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Recipe:
+    """How a student is trained.
+
+    Attributes:
+        steps: Updates of the parameters.
+        crop: Side of the crops in pixels.
+        pairs: Pictures in a step, each with its own style picture.
+        pool: Pictures under way; a step takes ``pairs`` of them, learns, and moves them on.
+        lifetime: Moves after which a picture of the pool makes place for a new one.
+        move: Length of a move, as the root mean square change of a pixel; it falls to a tenth over a lifetime.
+        learning_rate: Adam's at the start, as a fraction of each tensor's root mean square: rises over the first
+            tenth of the steps, then falls to 0 along a cosine.
+        gram_weight: Of the Gram matrices' relative error.
+        gradient_weight: Of the gradients' disagreement.
+        seed: For crops, changes, and the order of the pool.
+    """
+
+    steps: int = 600
+    crop: int = 128
+    pairs: int = 3
+    pool: int = 24
+    lifetime: int = 24
+    move: float = 0.02
+    learning_rate: float = 1.5e-3
+    gram_weight: float = 0.5
+    gradient_weight: float = 0.5
+    seed: int = 0
+
+
+@dataclasses.dataclass(frozen=True)
+class Teachers:
+    """Who is imitated where.
+
+    Attributes:
+        backbones: The networks.
+        taps: For each layer of the student: which network, and which of its layers.
+        style: The student's layers on which the style gradient is compared.
+    """
+
+    backbones: tuple[Backbone, ...]
+    taps: tuple[tuple[str, int, str], ...]
+    style: tuple[str, ...]
+
+    @property
+    def layers(self) -> tuple[str, ...]:
+        """The student's layers."""
+        return tuple(layer for layer, _, _ in self.taps)
+
+    def apply(self, params: tuple[Params, ...], image: Image) -> dict[str, Array]:
+        """The teachers' features by the student's layers."""
+        features: dict[str, Array] = {}
+        for index, backbone in enumerate(self.backbones):
+            names = {theirs: ours for ours, which, theirs in self.taps if which == index}
+            found = backbone.apply(params[index], image, tuple(names))
+            features |= {names[theirs]: value for theirs, value in found.items()}
+        return features
+
+
+class Student(NamedTuple):
+    """What is trained: the network's parameters, and a matrix ``(c, C)`` for each layer."""
+
+    params: Params
+    heads: dict[str, Array]
+
+
+class Pool(NamedTuple):
+    """Pictures under way, their style pictures and how often each was moved: ``(n, s, s, 3)`` twice, and ``(n,)``."""
+
+    images: np.ndarray
+    styles: np.ndarray
+    ages: np.ndarray
+
+
+class Training(NamedTuple):
+    """Everything that a run needs to go on."""
+
+    student: Student
+    optimizer: Any
+    pool: Pool
+    step: int
+
+
+def interior(features: Array) -> Array:
+    """Leave out the border."""
+    return features[..., MARGIN:-MARGIN, MARGIN:-MARGIN, :]
+
+
+def relative(value: Array, target: Array, axes: tuple[int, ...]) -> Array:
+    """Squared error relative to the target's squared norm, one value per picture."""
+    return jnp.sum((value - target) ** 2, axes) / (jnp.sum(target**2, axes) + 1e-6)
+
+
+def imitation(
+    student: Student, features: Mapping[str, Array], wanted: Mapping[str, Array], gram_weight: float
+) -> Array:
+    """Relative errors of features and Gram matrices through the heads, summed over layers, mean over pictures."""
+    total = jnp.zeros(())
+    for layer, target in wanted.items():
+        ours, theirs = interior(features[layer]) @ student.heads[layer], interior(target)
+        total += relative(ours, theirs, (-3, -2, -1)).mean()
+        total += gram_weight * relative(gram_matrix(ours), gram_matrix(theirs), (-2, -1)).mean()
+    return total
+
+
+def style_pull(apply: Any, image: Image, targets: Mapping[str, Array]) -> tuple[Array, dict[str, Array]]:
+    """The gradient of a relative Gram loss by the pictures, and the features met on the way."""
+
+    def loss(image: Image) -> tuple[Array, dict[str, Array]]:
+        features = apply(image)
+        terms = [relative(gram_matrix(features[name]), target, (-2, -1)) for name, target in targets.items()]
+        return sum(term.sum() for term in terms), features  # pyright: ignore[reportReturnType]
+
+    return jax.grad(loss, has_aux=True)(image)
+
+
+def disagreement(ours: Array, theirs: Array) -> Array:
+    """``1 - cos`` of the angle between gradients, inside the border, mean over pictures."""
+    ours, theirs = (x[..., 2 * MARGIN : -2 * MARGIN, 2 * MARGIN : -2 * MARGIN, :] for x in (ours, theirs))
+    axes = (-3, -2, -1)
+    lengths = jnp.sqrt(jnp.sum(ours**2, axes) * jnp.sum(theirs**2, axes)) + 1e-20
+    return jnp.mean(1.0 - jnp.sum(ours * theirs, axes) / lengths)
+
+
+def loss(
+    student: Student,
+    images: Image,
+    styles: Image,
+    wanted: Mapping[str, Array],
+    wanted_styles: Mapping[str, Array],
+    pull: Array,
+    backbone: Backbone,
+    style_layers: tuple[str, ...],
+    recipe: Recipe,
+) -> tuple[Array, tuple[dict[str, Array], Array]]:
+    """The loss of one batch, its parts, and the student's own pull on the pictures."""
+    apply = partial(backbone.apply, student.params, layers=tuple(wanted))
+    features_styles = apply(styles)
+    targets = {layer: gram_matrix(features_styles[layer]) for layer in style_layers}
+    ours, features = style_pull(apply, images, targets)
+    parts = {
+        "images": imitation(student, features, wanted, recipe.gram_weight),
+        "styles": imitation(student, features_styles, wanted_styles, recipe.gram_weight),
+        "pull": disagreement(ours, pull),
+    }
+    total = parts["images"] + parts["styles"] + recipe.gradient_weight * parts["pull"]
+    return total, (parts, ours)
+
+
+@partial(jax.jit, static_argnames=("backbone", "teachers", "recipe"))
+def step(
+    student: Student,
+    state: Any,
+    images: Image,
+    styles: Image,
+    teacher_params: tuple[Params, ...],
+    backbone: Backbone,
+    teachers: Teachers,
+    recipe: Recipe,
+) -> tuple[Student, Any, dict[str, Array], Array]:
+    """Update the student on one batch; return it, the optimiser's state, the loss' parts, and unit moves of the images.
+
+    Half of the images are moved by the student's pull, half by the teachers'.
+    """
+    wanted_styles = teachers.apply(teacher_params, styles)
+    targets = {layer: gram_matrix(wanted_styles[layer]) for layer in teachers.style}
+    pull, wanted = style_pull(partial(teachers.apply, teacher_params), images, targets)
+    (total, (parts, ours)), gradient = jax.value_and_grad(loss, has_aux=True)(
+        student, images, styles, wanted, wanted_styles, pull, backbone, teachers.style, recipe
+    )
+    updates, state = optimizer(recipe).update(gradient, state, student)
+    student = optax.apply_updates(student, updates)  # pyright: ignore[reportAssignmentType]
+    moves = jnp.where(jnp.arange(len(images))[:, None, None, None] % 2 == 0, ours, pull)
+    size = jnp.sqrt(jnp.mean(moves**2, (1, 2, 3), keepdims=True)) + 1e-20
+    return student, state, parts | {"total": total}, -moves / size
+
+
+def optimizer(recipe: Recipe) -> optax.GradientTransformation:
+    """Adam along a cosine with a warm-up, in units of each tensor's own size: these differ by orders of magnitude."""
+    rate = optax.warmup_cosine_decay_schedule(0.0, -recipe.learning_rate, recipe.steps // 10, recipe.steps)
+    return optax.chain(
+        optax.clip_by_global_norm(1.0),
+        optax.scale_by_adam(),
+        optax.scale_by_param_block_rms(),
+        optax.scale_by_schedule(rate),
+    )
+
+
+def start(
+    backbone: Backbone,
+    params: Params,
+    teachers: Teachers,
+    teacher_params: tuple[Params, ...],
+    pictures: list[np.ndarray],
+    recipe: Recipe,
+) -> Training:
+    """Fit the heads of an initial student in closed form and fill the pool."""
+    random = np.random.default_rng([recipe.seed, 0])
+    pool = Pool(*_new(random, pictures, recipe, recipe.pool), random.integers(0, recipe.lifetime, recipe.pool))
+    ours = backbone.apply(params, jnp.asarray(pool.styles), teachers.layers)
+    theirs = teachers.apply(teacher_params, jnp.asarray(pool.styles))
+    heads = {
+        layer: jnp.asarray(regress(_rows(ours[layer]), _rows(theirs[layer])), jnp.float32) for layer in teachers.layers
+    }
+    student = Student(jax.tree.map(jnp.asarray, params), heads)
+    return Training(student, optimizer(recipe).init(student), pool, 0)
+
+
+def _rows(features: Array) -> np.ndarray:
+    inside = np.asarray(interior(features))
+    return inside.reshape(-1, inside.shape[-1])
+
+
+def _new(
+    random: np.random.Generator, pictures: list[np.ndarray], recipe: Recipe, count: int
+) -> tuple[np.ndarray, np.ndarray]:
+    crops = [random_crop(random, pictures, recipe.crop, Augmentation()) for _ in range(2 * count)]
+    return np.stack(crops[:count]), np.stack(crops[count:])
+
+
+def advance(
+    training: Training,
+    backbone: Backbone,
+    teachers: Teachers,
+    teacher_params: tuple[Params, ...],
+    pictures: list[np.ndarray],
+    recipe: Recipe,
+) -> tuple[Training, dict[str, float]]:
+    """Make one step: learn from some pictures of the pool, then move them on. Depends on the step's number only."""
+    random = np.random.default_rng([recipe.seed, 1 + training.step])
+    images, styles, ages = (array.copy() for array in training.pool)
+    drawn = random.permutation(recipe.pool)[: recipe.pairs]
+    for i in drawn[ages[drawn] >= recipe.lifetime]:
+        fresh, fresh_style = _new(random, pictures, recipe, 1)
+        images[i], styles[i], ages[i] = fresh[0], fresh_style[0], 0
+    student, state, parts, moves = step(
+        training.student, training.optimizer, images[drawn], styles[drawn], teacher_params, backbone, teachers, recipe
+    )
+    length = recipe.move * 0.1 ** (ages[drawn] / recipe.lifetime)
+    images[drawn] = np.clip(images[drawn] + length[:, None, None, None] * np.asarray(moves), 0.0, 1.0)
+    ages[drawn] += 1
+    losses = {name: float(value) for name, value in parts.items()}
+    return Training(student, state, Pool(images, styles, ages), training.step + 1), losses

@@ -1,0 +1,127 @@
+"""The recipe of the network that the package ships: teachers, layers, and the run from pictures to a weights file."""
+
+import dataclasses
+import hashlib
+from collections.abc import Callable
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jnst.backbones import Backbone, make_backbone
+from jnst.errors import NumericsError
+from jnst.training.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from jnst.training.crops import Augmentation, random_crops
+from jnst.training.distill import Recipe, Teachers, Training, advance, start
+from jnst.training.prune import compress
+from jnst.types import Array, Params
+from jnst.weights.load import load_backbone
+
+SHARED = ("relu1_1", "relu1_2", "relu2_1", "relu2_2", "relu3_1", "relu3_2")
+"""Layers that VGG19 itself teaches."""
+
+STYLE = ("relu1_1", "relu2_1", "relu3_1", "relu4_1")
+"""Layers on which the pull of a style loss is compared."""
+
+COMPRESSION_CROPS = 48
+CHUNK = 8
+
+
+def load_teachers(vgg19: Path, slim: Path) -> tuple[Teachers, tuple[Params, Params]]:
+    """VGG19 up to block 3, and the slim VGG19's heads for what lies deeper."""
+    (large, large_params), (small, small_params) = load_backbone("vgg19", vgg19), load_backbone("vgg19-slim", slim)
+    taps = (*((layer, 0, layer) for layer in SHARED), ("relu4_1", 1, "aux4_1"))
+    return Teachers((large, small), taps, STYLE), (large_params, small_params)
+
+
+def begin(
+    teachers: Teachers, teacher_params: tuple[Params, Params], pictures: list[np.ndarray], recipe: Recipe
+) -> tuple[Backbone, Training]:
+    """Compress the teachers into the initial student, and fit its heads."""
+    student = make_backbone("mini", training="distilled")
+    crops = random_crops(np.random.default_rng(recipe.seed), pictures, 96, COMPRESSION_CROPS, Augmentation())
+    layers = {layer.replace("relu", "conv"): layer.replace("relu", "conv") for layer in SHARED}
+    params = compress(student, _preactivations(teachers, teacher_params), layers | {"conv4_1": "aux4_1"}, crops)
+    return student, start(student, params, teachers, teacher_params, pictures, recipe)
+
+
+def _preactivations(teachers: Teachers, params: tuple[Params, Params]) -> Callable[[np.ndarray], dict[str, Array]]:
+    """VGG19's convolutions, and the slim network's head (after its ReLU: nothing else is known of relu4_1)."""
+    large, small = teachers.backbones
+    convolutions = tuple(layer.replace("relu", "conv") for layer in SHARED)
+
+    @jax.jit
+    def some(params: tuple[Params, Params], images: Array) -> dict[str, Array]:
+        return large.apply(params[0], images, convolutions) | small.apply(params[1], images, ("aux4_1",))
+
+    def features(images: np.ndarray) -> dict[str, Array]:
+        parts = [some(params, images[i : i + CHUNK]) for i in range(0, len(images), CHUNK)]
+        return {name: jnp.concatenate([part[name] for part in parts]) for name in parts[0]}
+
+    return features
+
+
+Record = dict[str, float]
+"""A line of the log: the step's number, and the mean of the loss and its parts since the line before."""
+
+
+def train(
+    teachers: Teachers,
+    teacher_params: tuple[Params, Params],
+    pictures: list[np.ndarray],
+    recipe: Recipe,
+    *,
+    checkpoint: Path | None = None,
+    resume: bool = False,
+    every: int = 20,
+    on_record: Callable[[Record], bool | None] = lambda record: None,
+) -> tuple[Backbone, Params]:
+    """Train the network from pictures and teachers to its last step.
+
+    Args:
+        teachers: From `load_teachers`.
+        teacher_params: Likewise.
+        pictures: uint8 arrays ``(h, w, 3)``.
+        recipe: How to train.
+        checkpoint: A file to write after every ``every`` steps; the one before is kept beside it.
+        resume: Continue from ``checkpoint``: on a CPU the end is the same, bit for bit, as without stopping.
+        every: Steps between two lines of the log.
+        on_record: Called with each line; returning True ends the run.
+
+    Returns:
+        The network and its parameters.
+
+    Raises:
+        JnstError: The checkpoint is missing, unreadable or another run's.
+        NumericsError: The loss stopped being finite.
+    """
+    student, training = begin(teachers, teacher_params, pictures, recipe)
+    about = {"network": student.name, "pictures": _fingerprint(pictures), **dataclasses.asdict(recipe)}
+    records: list[Record] = []
+    if resume and checkpoint is not None:
+        found = load_checkpoint(checkpoint, training, about, recipe.steps)
+        training, records = found.state._replace(step=int(found.state.step)), [dict(line) for line in found.history]
+    recent: list[dict[str, float]] = []
+    while training.step < recipe.steps:
+        training, losses = advance(training, student, teachers, teacher_params, pictures, recipe)
+        recent.append(losses)
+        if training.step % every and training.step < recipe.steps:
+            continue
+        record = {"step": training.step} | {name: float(np.mean([line[name] for line in recent])) for name in losses}
+        recent = []
+        if not np.isfinite(record["total"]):
+            raise NumericsError(f"the loss stopped being finite before step {training.step}: lower the learning rate")
+        records.append(record)
+        if checkpoint is not None:
+            save_checkpoint(checkpoint, Checkpoint(training, tuple(records)), about)
+        if on_record(record):
+            break
+    return student, training.student.params
+
+
+def _fingerprint(pictures: list[np.ndarray]) -> str:
+    digest = hashlib.sha256()
+    for picture in pictures:
+        digest.update(repr(picture.shape).encode() + picture.tobytes())
+    return digest.hexdigest()[:16]

@@ -1,0 +1,117 @@
+"""What several test files share: every loss in several variants, small networks, random arrays.
+
+Random arrays are NumPy's; their static type is left open, because JAX takes them everywhere without saying so.
+"""
+
+import dataclasses
+import itertools
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jnst.backbones import IMAGENET, Backbone
+from jnst.backbones.vgg import VGG
+from jnst.losses import CONTENT_LOSSES, REGULARIZERS, STYLE_LOSSES
+from jnst.losses.base import REDUCTIONS
+from jnst.losses.total_variation import NORMS
+from jnst.statistics import GRAM_NORMALIZATIONS
+from jnst.types import Array, Params
+
+TABLES = {"content": CONTENT_LOSSES, "style": STYLE_LOSSES, "picture": REGULARIZERS}
+
+VARIANTS: dict[str, list[dict[str, Any]]] = {
+    "mse": [{"reduction": reduction} for reduction in REDUCTIONS],
+    "gram": [{"normalization": name} for name in GRAM_NORMALIZATIONS]
+    + [{"normalization": "hw", "reduction": reduction} for reduction in REDUCTIONS],
+    "tv": [{"norm": norm, "reduction": reduction} for norm, reduction in itertools.product(NORMS, ("sum", "mean"))]
+    + [{"value_range": 255.0}],
+}
+"""Options to test a row with. A row that is not named here is tested with its defaults."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Case:
+    """A row of a table with options."""
+
+    kind: str
+    name: str
+    options: tuple[tuple[str, Any], ...]
+
+    @property
+    def loss(self) -> Any:
+        return TABLES[self.kind][self.name](**dict(self.options))
+
+    @property
+    def channels(self) -> int:
+        return 3 if self.kind == "picture" else 5
+
+    def fit(self, features: Array) -> Any:
+        return None if self.kind == "picture" else self.loss.fit(features)
+
+    def value(self, features: Array, target: Any) -> Array:
+        return self.loss.loss(features) if self.kind == "picture" else self.loss.loss(features, target)
+
+    def fitted_value(self, features: Array, style: Array) -> Array:
+        return self.value(features, self.fit(style))
+
+
+def _cases() -> dict[str, Case]:
+    cases: dict[str, Case] = {}
+    for kind, table in TABLES.items():
+        for name in table:
+            for options in VARIANTS.get(name, [{}]):
+                words = [str(value) for value in options.values()] or ["default"]
+                cases["-".join([name, *words])] = Case(kind, name, tuple(options.items()))
+    return cases
+
+
+CASES = _cases()
+
+
+def random_features(seed: int, *shape: int) -> Any:
+    """Standard normal float32 values."""
+    return np.random.default_rng(seed).standard_normal(shape).astype(np.float32)
+
+
+def random_picture(seed: int, *shape: int) -> Any:
+    """Smooth colours with some noise, float32 in [0, 1]; ``shape`` (..., h, w) goes without the channels."""
+    rng = np.random.default_rng(seed)
+    y, x = np.mgrid[: shape[-2], : shape[-1]]
+    phases = rng.uniform(0, 6, (*shape[:-2], 1, 1, 3))
+    waves = np.sin(0.4 * x[..., None] + 0.3 * y[..., None] * (1 + seed % 3) + phases)
+    return np.clip(0.5 + 0.25 * waves + 0.1 * rng.standard_normal((*shape, 3)), 0, 1).astype(np.float32)
+
+
+def random_params(backbone: Backbone, seed: int = 0) -> Params:
+    """Parameters of the shapes that `Backbone.init` makes: He-normal kernels, small biases, positive variances."""
+    rng = np.random.default_rng(seed)
+
+    def draw(path: Any, leaf: Any) -> Array:
+        name = path[-1].key
+        if name in ("scale", "var"):
+            return jnp.asarray(rng.uniform(0.5, 1.5, leaf.shape), jnp.float32)
+        std = np.sqrt(2 / np.prod(leaf.shape[:-1])) if len(leaf.shape) == 4 else 0.1
+        return jnp.asarray(std * rng.standard_normal(leaf.shape), jnp.float32)
+
+    return jax.tree_util.tree_map_with_path(draw, jax.eval_shape(backbone.init, jax.random.key(0)))
+
+
+def tiny_backbone(pooling: str = "max") -> Backbone:
+    """Three blocks of a VGG with few filters, the last one cut short as partial weights would cut it."""
+    whole = VGG(((4, 4), (8,), (8, 8)), pooling=pooling)
+    held = whole.held(frozenset(f"conv{layer}/kernel" for layer in ("1_1", "1_2", "2_1", "3_1")))
+    layers = ("relu1_1", "relu2_1", "relu3_1", "relu4_1")
+    return Backbone("tiny", held, IMAGENET, "random", whole.layers, ("relu3_2", "relu2_1"), layers)
+
+
+def compilations(compiled: Any) -> int:
+    """How many programs a function under `jax.jit` has been compiled to."""
+    return compiled._cache_size()
+
+
+def same_trees(left: Any, right: Any) -> bool:
+    """Whether two trees of arrays are equal bit for bit."""
+    leaves = jax.tree.map(lambda a, b: np.asarray(a).tobytes() == np.asarray(b).tobytes(), left, right)
+    return all(jax.tree.leaves(leaves))

@@ -1,0 +1,133 @@
+"""Errors: one base, an exit status each, and one line that says what came and what to do."""
+
+import inspect
+import re
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import jnst
+from jnst import errors
+from jnst.cli import main as command_line
+
+CLASSES: list[type[jnst.JnstError]] = [
+    value for value in vars(errors).values() if inspect.isclass(value) and issubclass(value, jnst.JnstError)
+]
+BACKBONE = jnst.make_backbone("vgg19", held=("conv1_1/kernel", "conv1_1/bias", "conv1_2/kernel", "conv1_2/bias"))
+PICTURE = np.full((8, 6, 3), 0.5, np.float32)
+PRESET = jnst.preset(content_layers=("relu1_2",), style_layers=("relu1_1",), num_steps=(1,))
+
+
+@pytest.fixture(scope="module")
+def params():
+    return BACKBONE.init(jax.random.key(0))
+
+
+def test_every_class_is_a_value_error_with_its_own_exit_status():
+    defined = {value for value in vars(errors).values() if getattr(value, "__module__", None) == errors.__name__}
+    assert defined == set(CLASSES)
+    assert issubclass(jnst.JnstError, ValueError)
+    statuses = {kind.__name__: kind.exit_code for kind in CLASSES}
+    assert statuses == {"JnstError": 2, "PictureError": 3, "WeightsError": 4, "NumericsError": 5, "ResourceError": 6}
+
+
+def test_every_class_is_public_and_its_status_documented():
+    assert {kind.__name__ for kind in CLASSES} <= set(jnst.__all__)
+    documented = {int(number) for number in re.findall(r"\b\d+\b", command_line.__doc__ or "")}
+    assert {kind.exit_code for kind in CLASSES} | {0, 130, 143} == documented
+
+
+def stylize(params, content: Any = PICTURE, style: Any = PICTURE, preset=PRESET, **arguments):
+    return jnst.stylize(content, style, params, backbone=BACKBONE, preset=preset, **arguments)
+
+
+NO_PICTURES: list[tuple[Any, tuple[str, ...]]] = [
+    (PICTURE * 255, ("0-255", "255", "load_image")),
+    ((PICTURE * 255).astype(np.uint8), ("uint8", "floats", "255")),
+    (np.zeros((8, 6, 3), np.int32), ("int32", "floats")),
+    (np.moveaxis(PICTURE, -1, 0), ("(3, 8, 6)", "moveaxis")),
+    (PICTURE[..., 0], ("(8, 6)", "grey")),
+    (PICTURE[None], ("(1, 8, 6, 3)", "one picture")),
+    (np.concatenate([PICTURE, PICTURE[..., :1]], -1), ("(8, 6, 4)", "alpha")),
+    (np.where(np.arange(3) == 1, np.nan, PICTURE), ("48", "NaN")),
+    (PICTURE - 1, ("-0.5", "[0, 1]", "clip")),
+    (PICTURE[:0], ("(0, 6, 3)", "empty")),
+]
+"""Arrays that are no picture, and what the message says of each."""
+NOT_CONTENT_OR_STYLE = [
+    *NO_PICTURES,
+    (PICTURE[:1, :1], ("1x1", "2x2", "relu1_")),
+    ("content.png", ("str", "load_image")),
+]
+
+
+@pytest.mark.parametrize(
+    ("argument", "picture", "words"),
+    [("content", *case) for case in NOT_CONTENT_OR_STYLE]
+    + [("style", *case) for case in NOT_CONTENT_OR_STYLE]
+    + [("init", *case) for case in NO_PICTURES],
+)
+def test_pictures_that_are_none(params, argument, picture, words):
+    with pytest.raises(jnst.PictureError) as caught:
+        stylize(params, **{argument: picture})
+    check_message(caught.value, (f"`{argument}`", *words))
+
+
+@pytest.mark.parametrize("dtype", [jnp.float16, jnp.bfloat16, np.float64])
+def test_other_floats_are_cast(params, dtype):
+    solution = stylize(params, content=PICTURE.astype(dtype), num_steps=0)
+    assert solution.image.dtype == jnp.float32
+    np.testing.assert_array_equal(solution.image, PICTURE)
+
+
+@pytest.mark.parametrize(
+    ("call", "kind", "words"),
+    [
+        (lambda: jnst.preset("gatys2106"), jnst.JnstError, ("gatys2106", "gatys2016")),
+        (lambda: jnst.preset(style_wieght=2.0), jnst.JnstError, ("style_wieght", "style_weight")),
+        (lambda: jnst.make_backbone("vgg91"), jnst.JnstError, ("vgg91", "vgg19")),
+        (lambda: jnst.make_backbone("vgg19", pooling="mean"), jnst.JnstError, ("mean", "max", "avg", "l2")),
+        (lambda: jnst.make_backbone("vgg19", pool="max"), jnst.JnstError, ("pool", "pooling", "vgg19")),
+        (lambda: BACKBONE.check_layers(["rleu1_1"]), jnst.JnstError, ("rleu1_1", "relu1_1")),
+        (lambda: BACKBONE.check_layers([]), jnst.JnstError, ("none", "at least one")),
+        (lambda: BACKBONE.check_layers(["relu1_1", "relu1_1"]), jnst.JnstError, ("relu1_1,relu1_1", "once")),
+        (lambda: BACKBONE.check_layers(["relu4_2"]), jnst.WeightsError, ("relu4_2", "relu1_2", "weights")),
+        (lambda: jnst.load_backbone("vgg19"), jnst.WeightsError, ("vgg19", "https://", "weights")),
+        (lambda: jnst.load_backbone(weights="no.h5"), jnst.WeightsError, ("no.h5", "no such file")),
+        (lambda: stylize(None, init="nosie"), jnst.JnstError, ("nosie", "noise", "picture")),
+        (lambda: stylize(None, num_steps=-1), jnst.JnstError, ("-1", "at least 0")),
+        (lambda: stylize(None, num_steps=()), jnst.JnstError, ("()", "at least 0")),
+        (lambda: stylize(None, optimizer=jnst.Adam(0.0)), jnst.JnstError, ("learning rate", "0.0", "positive")),
+        (lambda: stylize(None, optimizer=jnst.Adam(np.nan)), jnst.JnstError, ("learning rate", "nan", "positive")),
+        (lambda: stylize(None, preset=jnst.preset(PRESET, style_weight=-2.0)), jnst.JnstError, ("style weight", "-2")),
+        (lambda: stylize(None, preset=jnst.preset(PRESET, tv_weight=1e30)), jnst.JnstError, ("tv weight", "1e+30")),
+    ],
+)
+def test_arguments_that_make_no_sense(call, kind, words):
+    with pytest.raises(kind) as caught:
+        call()
+    assert type(caught.value) is kind
+    check_message(caught.value, words)
+
+
+def test_a_loss_that_explodes_carries_the_run_up_to_there(params):
+    settings = jnst.preset(PRESET, clamp=False)
+    start = np.clip(PICTURE + 0.1 * np.sin(np.arange(8 * 6 * 3)).reshape(8, 6, 3), 0, 1).astype(np.float32)
+    with pytest.raises(jnst.NumericsError) as caught:
+        stylize(params, preset=settings, init=start, num_steps=5, optimizer=jnst.Adam(1e30))
+    check_message(caught.value, ("step 2", "learning rate"))
+    result = caught.value.result
+    assert isinstance(result, jnst.Solution)
+    assert len(result.losses) == 2
+    assert np.isfinite(result.image).all()
+
+
+def check_message(error: Exception, words: tuple[str, ...]) -> None:
+    """One line that holds what came, and then, after a colon, what to do."""
+    message = str(error)
+    assert "\n" not in message
+    assert ": " in message
+    assert [word for word in words if word not in message] == [], message

@@ -1,0 +1,136 @@
+"""The README's own code runs: Python blocks in one namespace, `jnst` commands through the command line, in order."""
+
+import re
+import shlex
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+
+from jnst.cli import main
+
+ROOT = Path(__file__).resolve().parents[1]
+SHELLS = ("bash", "sh", "console")
+QUICK = ("--size", "64", "--steps", "2")
+NOT_RUN = {"pip", "git", "cd", "pytest", "ruff", "pyright", "python"}
+"""First words of commands that only stand in the README."""
+
+
+class Block(NamedTuple):
+    """A fenced block of code: its language, the number of its first line, and its text."""
+
+    language: str
+    line: int
+    code: str
+
+
+def blocks(text: str) -> Iterator[Block]:
+    fence, language, begun, lines = "", "", 0, list[str]()
+    for number, line in enumerate(text.splitlines(), start=1):
+        mark = re.match(r"\s*(```+|~~~+)\s*(\w*)", line)
+        if not fence and mark:
+            fence, language, begun, lines = mark[1], mark[2], number + 1, []
+        elif fence and line.strip() == fence:
+            yield Block(language, begun, "\n".join(lines) + "\n")
+            fence = ""
+        elif fence:
+            lines.append(line)
+    assert not fence, f"the block that begins at line {begun} has no end"
+
+
+def commands(block: Block) -> Iterator[list[str]]:
+    """The commands of a shell block, each as a list of words; of a console block only what follows a `$`."""
+    text = block.code.replace("\\\n", " ")
+    for line in text.splitlines():
+        if block.language == "console":
+            if not line.startswith("$ "):
+                continue
+            line = line[2:]
+        words = shlex.split(line, comments=True)
+        if words:
+            yield words
+
+
+def run_command(words: list[str]) -> None:
+    if words[0] != "jnst":
+        assert words[0] in NOT_RUN, f"the README names the command {words[0]!r}, which is not tested"
+        return
+    assert main([*words[1:], *(QUICK if words[1:2] == ["stylize"] else ())]) == 0, shlex.join(words)
+
+
+def run_blocks(text: str, name: str = "README.md") -> dict[str, Any]:
+    """Run a document's blocks in the current folder and return the namespace of its Python."""
+    namespace: dict[str, Any] = {"__name__": "__main__"}
+    for block in blocks(text):
+        if block.language == "python":
+            exec(compile("\n" * (block.line - 1) + block.code, name, "exec"), namespace)
+        elif block.language in SHELLS:
+            for words in commands(block):
+                run_command(words)
+    return namespace
+
+
+@pytest.fixture
+def project(tmp_path, monkeypatch):
+    """An empty folder to run in, as if it were the project's."""
+    folder = tmp_path / "project"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    return folder
+
+
+def test_readme(project, shared):
+    (project.parent / "shared").symlink_to(shared)
+    text = (ROOT / "README.md").read_text()
+    languages = {block.language for block in blocks(text)}
+    assert "python" in languages
+    assert languages & set(SHELLS)
+    run_blocks(text)
+
+
+def test_blocks_are_found_with_their_lines():
+    text = "a\n```python\nx = 1\n\ny = 2\n```\n```\nplain ```x``` text\n```\n  ~~~bash\n  ls\n  ~~~\n````\n```\n````\n"
+    assert list(blocks(text)) == [
+        Block("python", 3, "x = 1\n\ny = 2\n"),
+        Block("", 8, "plain ```x``` text\n"),
+        Block("bash", 11, "  ls\n"),
+        Block("", 14, "```\n"),
+    ]
+
+
+def test_a_block_without_an_end_is_found():
+    with pytest.raises(AssertionError, match="line 2"):
+        list(blocks("```python\nx = 1\n"))
+
+
+def test_commands_are_split_as_a_shell_does():
+    bash = Block("bash", 1, "# a remark\njnst stylize 'a b.png' \\\n  c.png  # why\n\ngit clone x\n")
+    console = Block("console", 1, "$ jnst presets\njnst  what it prints\n")
+    assert list(commands(bash)) == [["jnst", "stylize", "a b.png", "c.png"], ["git", "clone", "x"]]
+    assert list(commands(console)) == [["jnst", "presets"]]
+
+
+def test_python_shares_a_namespace_and_jnst_runs(project, capsys):
+    namespace = run_blocks(
+        "```python\nx = 2\n```\n```python\ny = x + 1\nopen('made', 'w').close()\n```\n"
+        "```bash\npip install jnst\njnst --version\n```\n```text\nnot code\n```\n"
+    )
+    assert namespace["y"] == 3
+    assert (project / "made").exists()
+    assert capsys.readouterr().out.startswith("jnst ")
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["```bash\nrm -rf x\n```", "```python\nassert False\n```", "```bash\njnst stylize a.png b.png -o c.png\n```"],
+)
+def test_what_does_not_work_is_found(project, text):
+    with pytest.raises(AssertionError):
+        run_blocks(text)
+
+
+def test_errors_name_the_line_of_the_document(project):
+    with pytest.raises(ZeroDivisionError) as caught:
+        run_blocks("text\n\n```python\nx = 1\n1 / 0\n```\n")
+    assert [(entry.path, entry.lineno + 1) for entry in caught.traceback][-1] == ("README.md", 5)
