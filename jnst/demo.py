@@ -8,10 +8,14 @@ from PIL import Image as Pillow
 from PIL import ImageDraw, ImageFont
 
 from jnst.demo_pictures import content_picture, style_picture
+from jnst.image import Pyramid
 from jnst.optimize import Callback
 from jnst.presets import preset
 from jnst.stylize import Solution, stylize
 from jnst.weights.load import load_backbone
+
+STEPS = (70, 50)
+"""At half the size, then at the whole."""
 
 GAP, CAPTION = 12, 30
 PAPER, INK = (250, 249, 246), (60, 58, 54)
@@ -30,7 +34,7 @@ def run(callback: Callback | None = None) -> Demo:
     """Stylise the package's landscape after the package's painting, with the embedded network."""
     content, style = content_picture(), style_picture()
     backbone, params = load_backbone()
-    settings = preset("jnst", num_steps=(60, 40))
+    settings = preset("jnst", num_steps=STEPS, pyramid=Pyramid(factor=2.0))
     solution = stylize(
         jnp.asarray(content), jnp.asarray(style), params, backbone=backbone, preset=settings, callback=callback
     )

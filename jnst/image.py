@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -87,7 +88,12 @@ def resize(image: Image, shape: tuple[int, int], method: str = "bicubic") -> Ima
         raise JnstError(f"method {method!r} is unknown: choose one of {', '.join(METHODS)}")
     if tuple(image.shape[-3:-1]) == tuple(shape):
         return image
-    resized = jax.image.resize(image, (*image.shape[:-3], *shape, image.shape[-1]), METHODS[method])
+    return _resample(image, tuple(shape), METHODS[method])
+
+
+@partial(jax.jit, static_argnames=("shape", "method"))
+def _resample(image: Image, shape: tuple[int, int], method: str) -> Image:
+    resized = jax.image.resize(image, (*image.shape[:-3], *shape, image.shape[-1]), method)
     return jnp.clip(resized, 0.0, 1.0)
 
 

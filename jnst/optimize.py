@@ -117,6 +117,7 @@ class Result(NamedTuple):
     stopped: bool = False
 
 
+@partial(jax.jit, static_argnames="method")
 def start(image: Image, method: Method) -> State:
     """The state before the first step."""
     state = State(

@@ -8,6 +8,8 @@ import difflib
 from collections.abc import Mapping
 from typing import Any
 
+import jax
+
 from jnst.backbones import Backbone
 from jnst.errors import JnstError
 from jnst.image import Pyramid
@@ -105,17 +107,20 @@ class Preset:
         content, style = self.layers(backbone)
         for layers in filter(None, (content, style)):
             backbone.check_layers(layers)
-        return make_objective(
+        objective = make_objective(
             content_layers=content,
             style_layers=style,
             content_weight=self.content_weight,
-            style_weight=self.style_weight / (len(style) if self.mean_of_styles and style else 1),
+            style_weight=self.style_weight,
             content_layer_weights=self.content_layer_weights,
             style_layer_weights=self.style_layer_weights,
             content_loss=self.content_loss,
             style_loss=self.style_loss,
             regularizers={"tv": (self.total_variation, self.tv_weight)} if self.tv_weight else {},
         )
+        if not self.mean_of_styles:
+            return objective
+        return dataclasses.replace(objective, style=jax.tree.map(lambda weight: weight / len(style), objective.style))
 
 
 PRESETS: dict[str, Preset] = {

@@ -61,6 +61,9 @@ class TransferLoss:
         return total_loss(image, *args, backbone=self.backbone)
 
 
+_fit_targets = jax.jit(fit_targets, static_argnames="backbone")
+
+
 def _size(image: Image) -> tuple[int, int]:
     return image.shape[0], image.shape[1]
 
@@ -195,7 +198,7 @@ def _run(
     records: list[optimize.Result] = []
     for scale in range(scale, len(plan.shapes)):  # noqa: B020 - goes on from there
         small, small_style = _at_scale(plan, scale, content), _at_scale(plan, scale, style, content)
-        targets = fit_targets(plan.objective, params, small, small_style, backbone=plan.backbone)
+        targets = _fit_targets(plan.objective, params, small, small_style, backbone=plan.backbone)
         if current is None:
             current = optimize.start(_initial(plan, start, small, small_style), plan.method)
         elif current.image.shape != small.shape:

@@ -17,6 +17,8 @@ from PIL import Image
 
 import jnst
 from jnst.backbones import BACKBONES
+from jnst.cli.demo import Demo
+from jnst.cli.distill import Distill
 from jnst.cli.stylize import Stylize
 from jnst.cli.train import Classifier
 from jnst.cli.weights import Convert, Show
@@ -191,7 +193,7 @@ def test_pyramid_runs_every_size(stylize, tmp_path):
 
 
 def test_gatys2017_runs_two_sizes_of_a_given_area(stylize):
-    finished = stylize("--preset", "gatys2017", "--size", "128", "--steps", "1,2")
+    finished = stylize("--preset", "gatys2017", "--size", "128", "--steps", "1,2", *SHALLOW)
     width, height = (int(side) for side in finished.out[0].split(": ")[1].split(",")[0].split("x"))
     assert width * height == pytest.approx(128**2, rel=0.02)
     assert width / height == pytest.approx(WIDTH / HEIGHT, rel=0.02)
@@ -241,7 +243,10 @@ def test_version(capsys):
         (("stylize",), dataclasses.fields(Stylize)),
         (("weights", "convert"), dataclasses.fields(Convert)),
         (("weights", "show"), dataclasses.fields(Show)),
-        (("train",), dataclasses.fields(Classifier)),
+        (("train", "classifier"), dataclasses.fields(Classifier)),
+        (("train", "distill"), dataclasses.fields(Distill)),
+        (("train",), ()),
+        (("demo",), dataclasses.fields(Demo)),
         (("presets",), ()),
         (("backbones",), ()),
         (("weights",), ()),

@@ -202,7 +202,7 @@ def test_check_output_refuses_before_the_work(tmp_path: Path):
     for path, message in [
         (tmp_path / "nowhere" / "a.png", "nowhere.*cannot be written to"),
         (given_ / "a.png", "cannot be written to"),
-        (tmp_path / "nul\0.png", "null byte"),
+        (tmp_path / "nul\0.png", "null (byte|character)"),
         (tmp_path / "folder.png", "is a directory"),
         (tmp_path / "pipe.png", "not a regular file"),
         (tmp_path / "a.bmp", "expected one of"),

@@ -14,7 +14,7 @@ from jnst.errors import JnstError
 from jnst.io import write_atomically
 from jnst.training.crops import load_folder
 from jnst.training.distill import Recipe
-from jnst.training.mini import Record, load_teachers, train
+from jnst.training.mini import Record, begin, load_teachers, train
 from jnst.weights import Weights, save_weights
 from jnst.weights.convert import flatten
 
@@ -71,8 +71,17 @@ class Distill:
                     write_atomically(self.log, ("\n".join(lines) + "\n").encode())
                 return bool(interruption.signal_number)
 
-            student, trained = train(
-                teachers, params, pictures, recipe, checkpoint=self.checkpoint, resume=self.resume, on_record=note
+            student, training = begin(teachers, params, pictures, recipe)
+            trained = train(
+                student,
+                training,
+                teachers,
+                params,
+                pictures,
+                recipe,
+                checkpoint=self.checkpoint,
+                resume=self.resume,
+                on_record=note,
             )
         if interruption.signal_number:
             print("jnst: stopped before the end; --resume continues from the checkpoint", file=sys.stderr)

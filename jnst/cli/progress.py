@@ -49,7 +49,7 @@ def _print_lines(begun: float) -> Listener:
     def show(report: Report) -> None:
         done = report.first + len(report.total) - 1
         every = max(1, report.num_steps // LINES)
-        if report.first == 1 or done // every > (report.first - 1) // every:
+        if report.first == 1 or done == report.num_steps or done // every > (report.first - 1) // every:
             seconds = time.perf_counter() - begun
             print(f"step {done}/{report.num_steps}  loss {report.total[-1]:.5g}  {seconds:.1f} s", file=sys.stderr)
 

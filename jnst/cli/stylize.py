@@ -149,7 +149,15 @@ class Stylize:
         """Read the pictures, stylise, write the result."""
         settings = self.settings()
         start = () if self.init in INITS else (Path(self.init),)
-        check_output(self.output, inputs=(self.content, self.style, *start), force=self.force)
+        check_output(
+            self.output,
+            inputs=(self.content, self.style, *start),
+            force=self.force,
+            bit_depth=self.bit_depth,
+            quality=self.quality,
+        )
+        if self.log and self.log.resolve() in {path.resolve() for path in (self.content, self.style, *start)}:
+            raise JnstError(f"--log {self.log} is one of the pictures that are read: name another file")
         content, style = (_load(path, settings) for path in (self.content, self.style))
         init = load_image(start[0]) if start else None
         options = {"pooling": self.pooling} | ({"padding": self.padding} if self.padding else {})

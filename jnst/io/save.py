@@ -33,13 +33,8 @@ def save_image(path: PathLike, image: jax.Array | np.ndarray, *, bit_depth: int 
         JnstError: another argument is wrong, or the file cannot be written; an old file stays intact.
         ResourceError: the disk is full; an old file stays intact.
     """
+    check_output(path, force=True, bit_depth=bit_depth, quality=quality)
     kind = _format_of(path)
-    if bit_depth not in (8, 16) or (bit_depth == 16 and kind not in _DEEP_ENCODERS):
-        deep = ", ".join(suffix for suffix, name in _FORMATS.items() if name in _DEEP_ENCODERS)
-        raise JnstError(f"`bit_depth` is {bit_depth!r} for {shown(path)}: expected 8, or 16 for {deep}")
-    if isinstance(quality, bool) or not isinstance(quality, int) or not 1 <= quality <= 100:
-        raise JnstError(f"`quality` is {quality!r}: expected a whole number from 1 to 100")
-    check_output(path, force=True)
     values = _checked_values(path, image)
     levels = np.floor(np.clip(values, 0, 1) * np.float32(2**bit_depth - 1) + np.float32(0.5))
     if bit_depth == 16:
@@ -49,18 +44,23 @@ def save_image(path: PathLike, image: jax.Array | np.ndarray, *, bit_depth: int 
     write_atomically(path, data)
 
 
-def check_output(path: PathLike, *, inputs: Iterable[PathLike] = (), force: bool = False) -> None:
+def check_output(
+    path: PathLike, *, inputs: Iterable[PathLike] = (), force: bool = False, bit_depth: int = 8, quality: int = 95
+) -> None:
     """Fail before computing if a picture could not be saved under this name.
 
     Args:
         path: where `save_image` is to write.
         inputs: files that are read; the output may be one of them only with `force`.
         force: allow the output to replace an input.
+        bit_depth: as in `save_image`.
+        quality: as in `save_image`.
 
     Raises:
-        JnstError: unknown suffix, folder missing or not writable, `path` not a regular file, or one of the inputs.
+        JnstError: unknown suffix, a depth or quality that it does not have, folder missing or not writable, `path` not
+            a regular file, or one of the inputs.
     """
-    _format_of(path)
+    _check_encoding(path, bit_depth, quality)
     if os.path.exists(path) and not os.path.isfile(path):
         kind = "a directory" if os.path.isdir(path) else "not a regular file"
         raise JnstError(f"the output {shown(path)} is {kind}: expected the name of a file; name another")
@@ -76,6 +76,15 @@ def check_output(path: PathLike, *, inputs: Iterable[PathLike] = (), force: bool
     same = [other for other in inputs if not force and _is_same(path, other)]
     if same:
         raise JnstError(f"the output {shown(path)} is also the input {shown(same[0])}: name another file, or force it")
+
+
+def _check_encoding(path: PathLike, bit_depth: int, quality: int) -> None:
+    if bit_depth not in (8, 16) or (bit_depth == 16 and _format_of(path) not in _DEEP_ENCODERS):
+        deep = ", ".join(suffix for suffix, name in _FORMATS.items() if name in _DEEP_ENCODERS)
+        raise JnstError(f"`bit_depth` is {bit_depth!r} for {shown(path)}: expected 8, or 16 for {deep}")
+    if isinstance(quality, bool) or not isinstance(quality, int) or not 1 <= quality <= 100:
+        raise JnstError(f"`quality` is {quality!r}: expected a whole number from 1 to 100")
+    _format_of(path)
 
 
 def _is_same(path: PathLike, other: PathLike) -> bool:

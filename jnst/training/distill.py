@@ -45,13 +45,13 @@ class Recipe:
         seed: For crops, changes, and the order of the pool.
     """
 
-    steps: int = 600
+    steps: int = 300
     crop: int = 128
     pairs: int = 3
     pool: int = 24
     lifetime: int = 24
     move: float = 0.02
-    learning_rate: float = 1.5e-3
+    learning_rate: float = 5e-4
     gram_weight: float = 0.5
     gradient_weight: float = 0.5
     seed: int = 0

@@ -67,8 +67,10 @@ Record = dict[str, float]
 
 
 def train(
+    student: Backbone,
+    training: Training,
     teachers: Teachers,
-    teacher_params: tuple[Params, Params],
+    teacher_params: tuple[Params, ...],
     pictures: list[np.ndarray],
     recipe: Recipe,
     *,
@@ -76,10 +78,12 @@ def train(
     resume: bool = False,
     every: int = 20,
     on_record: Callable[[Record], bool | None] = lambda record: None,
-) -> tuple[Backbone, Params]:
-    """Train the network from pictures and teachers to its last step.
+) -> Params:
+    """Train a student to its last step.
 
     Args:
+        student: The network.
+        training: Where to begin: from `begin`.
         teachers: From `load_teachers`.
         teacher_params: Likewise.
         pictures: uint8 arrays ``(h, w, 3)``.
@@ -90,13 +94,12 @@ def train(
         on_record: Called with each line; returning True ends the run.
 
     Returns:
-        The network and its parameters.
+        The student's parameters.
 
     Raises:
         JnstError: The checkpoint is missing, unreadable or another run's.
         NumericsError: The loss stopped being finite.
     """
-    student, training = begin(teachers, teacher_params, pictures, recipe)
     about = {"network": student.name, "pictures": _fingerprint(pictures), **dataclasses.asdict(recipe)}
     records: list[Record] = []
     if resume and checkpoint is not None:
@@ -117,7 +120,7 @@ def train(
             save_checkpoint(checkpoint, Checkpoint(training, tuple(records)), about)
         if on_record(record):
             break
-    return student, training.student.params
+    return training.student.params
 
 
 def _fingerprint(pictures: list[np.ndarray]) -> str:

@@ -12,7 +12,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jnst.backbones import Backbone, param_shapes
+from jnst.backbones import Backbone
+from jnst.backbones.backbone import flat_shapes
 from jnst.backbones.ops import max_pool, pad
 from jnst.types import Array, Params
 
@@ -94,7 +95,7 @@ def compress(
     """
     random = np.random.default_rng(seed)
     wanted = teacher(pictures)
-    shapes = param_shapes(student.name)
+    shapes = flat_shapes(student.network, student.smallest_side(student.layers))
     params: dict[str, dict[str, np.ndarray]] = {}
     for name, target in layers.items():
         size, _, channels, count = shapes[f"{name}/kernel"]
