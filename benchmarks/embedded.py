@@ -12,6 +12,7 @@ import argparse
 import dataclasses
 import datetime
 import json
+import os
 import platform
 import time
 from collections.abc import Sequence
@@ -152,15 +153,11 @@ def main() -> None:
     parser.add_argument("--shared", type=Path, required=True, help="folder with weights/ and images/")
     parser.add_argument("--weights", type=Path, help="another student than the embedded one")
     parser.add_argument("--size", type=int, default=384)
-    parser.add_argument("--steps", type=int, default=80)
+    parser.add_argument("--steps", type=int, default=50)
     parser.add_argument("-o", "--output", type=Path, default=RESULTS)
     args = parser.parse_args()
     judge = Judge(*jnst.load_backbone("vgg19", args.shared / "weights/vgg19-oxford-tfjs/model.json"))
     mini = jnst.load_backbone(None, args.weights)
-    ratios = step_ratio(judge, mini, (args.size * 2 // 3, args.size))
-    print(
-        f"step time, mini / VGG19 to {CONTENT}: median {np.median(ratios):.3f} ({min(ratios):.3f} to {max(ratios):.3f})"
-    )
     table: list[Row] = []
     pictures: list[tuple[str, list[Image]]] = []
     for content_name in CONTENTS:
@@ -178,11 +175,15 @@ def main() -> None:
                 flush=True,
             )
         pictures += [(f"{label[:8]}\nVGG19", both[0]), (f"{label[:8]}\nmini", both[1])]
+    ratios = step_ratio(judge, mini, (args.size * 2 // 3, args.size))
+    print(
+        f"step time, mini / VGG19 to {CONTENT}: median {np.median(ratios):.3f} ({min(ratios):.3f} to {max(ratios):.3f})"
+    )
     closed = [row.gap_closed for row in table]
     print(f"gap closed: mean {np.mean(closed):.3f}, worst {min(closed):.3f}")
     summary = {
         "machine": platform.processor() or platform.machine(),
-        "cores": len(jax.devices()),
+        "cores": os.cpu_count(),
         "device": jax.devices()[0].device_kind,
         "versions": {"jax": jax.__version__, "jnst": jnst.__version__, "python": platform.python_version()},
         "date": datetime.date.today().isoformat(),
