@@ -7,6 +7,16 @@ from jnst.backbones import BACKBONES, Backbone, Preprocessing, make_backbone
 from jnst.errors import JnstError, NumericsError, PictureError, ResourceError, WeightsError
 from jnst.image import Pyramid, resize
 from jnst.losses import Gram, SquaredError, TotalVariation, content_loss, style_loss, total_variation
+from jnst.metrics import (
+    LPIPS,
+    content_distance,
+    content_distances,
+    load_lpips,
+    lpips,
+    ssim,
+    style_distance,
+    style_distances,
+)
 from jnst.objective import Objective, fit_targets, make_objective, total_loss
 from jnst.optimizers import LBFGS, Adam
 from jnst.presets import Preset, preset
@@ -22,6 +32,7 @@ __version__ = "0.1.0"
 __all__ = [
     "BACKBONES",
     "LBFGS",
+    "LPIPS",
     "Adam",
     "Backbone",
     "Gram",
@@ -37,18 +48,25 @@ __all__ = [
     "SquaredError",
     "TotalVariation",
     "WeightsError",
+    "content_distance",
+    "content_distances",
     "content_loss",
     "fit_targets",
     "gram_matrix",
     "load_backbone",
     "load_image",
+    "load_lpips",
     "losses",
+    "lpips",
     "make_backbone",
     "make_objective",
     "preset",
     "presets",
     "resize",
     "save_image",
+    "ssim",
+    "style_distance",
+    "style_distances",
     "style_loss",
     "stylize",
     "total_loss",
