@@ -100,8 +100,8 @@ class Report(NamedTuple):
 
     @property
     def image(self) -> Image:
-        """The picture that the run would return if it ended here."""
-        return picture(self.state, self.method)
+        """The picture as it stands, perhaps outside [0, 1]: a copy, valid also after the callback."""
+        return jnp.copy(picture(self.state, self.method))
 
 
 Callback = Callable[[Report], bool | None]

@@ -74,31 +74,33 @@ def _norm(tree: Any) -> Array:
 
 @dataclasses.dataclass(frozen=True)
 class Adam:
-    """Adam (Kingma & Ba 2015)."""
+    """Adam (Kingma & Ba 2015). Without a learning rate, steps are 0.02 of a picture's range."""
 
-    learning_rate: float = 0.02
+    learning_rate: float | None = None
     b1: float = 0.9
     b2: float = 0.999
     eps: float = 1e-8
 
-    def transformation(self) -> optax.GradientTransformation:
-        """The Optax transformation."""
-        return optax.adam(self.learning_rate, self.b1, self.b2, self.eps)
+    def transformation(self, unit: float = 1.0) -> optax.GradientTransformation:
+        """The Optax transformation, for pictures whose range is ``unit``."""
+        rate = 0.02 * unit if self.learning_rate is None else self.learning_rate
+        return optax.adam(rate, self.b1, self.b2, self.eps)
 
 
 @dataclasses.dataclass(frozen=True)
 class LBFGS:
     """L-BFGS (Liu & Nocedal 1989), as style transfer programs use it: fixed step length, one evaluation a step.
 
-    ``zoom`` adds a zoom line search: several evaluations a step, and the loss never rises.
+    ``zoom`` adds a zoom line search, which chooses the step length itself: several evaluations a step, and a loss that
+    does not rise (unless the picture is clipped after the step).
     """
 
     learning_rate: float = 1.0
     memory_size: int = 100
     zoom: bool = False
 
-    def transformation(self) -> optax.GradientTransformation:
-        """The Optax transformation."""
+    def transformation(self, unit: float = 1.0) -> optax.GradientTransformation:
+        """The Optax transformation, for pictures whose range is ``unit``."""
         if not self.zoom:
             fixed = optax.lbfgs(self.learning_rate, memory_size=self.memory_size, linesearch=None)
             return optax.chain(from_unit_gradient(), fixed)
@@ -119,8 +121,11 @@ def build(optimizer: Adam | LBFGS, unit: float) -> optax.GradientTransformation:
     """The transformation of ``optimizer`` for pictures in units of ``1 / unit``; the same object for equal arguments.
 
     Raises:
-        JnstError: A learning rate that is not a positive number.
+        JnstError: A learning rate that is not a positive number, or one for a line search.
     """
-    if not 0 < optimizer.learning_rate < float("inf"):
-        raise JnstError(f"learning rate {optimizer.learning_rate}: expected a positive number")
-    return in_units(optimizer.transformation(), unit)
+    rate = optimizer.learning_rate
+    if rate is not None and not 0 < rate < float("inf"):
+        raise JnstError(f"learning rate {rate}: expected a positive number")
+    if isinstance(optimizer, LBFGS) and optimizer.zoom and rate != 1.0:
+        raise JnstError(f"learning rate {rate} with lbfgs-zoom: its line search chooses the step, leave it out")
+    return in_units(optimizer.transformation(unit), unit)

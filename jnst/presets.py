@@ -25,6 +25,9 @@ STD5 = ("relu1_1", "relu2_1", "relu3_1", "relu4_1", "relu5_1")
 class Preset:
     """A run's settings.
 
+    ``size``, ``size_is_area``, ``rounding`` and ``weights`` tell the command line what to load; `stylize`, which is given
+    pictures and parameters, uses all other fields.
+
     Attributes:
         summary: One line for lists.
         source: Where the numbers come from.
@@ -54,7 +57,7 @@ class Preset:
         keep_best: Return the picture with the lowest loss instead of the last.
         pyramid: Coarse to fine; None for one size.
         weights: Which training of the network the numbers belong to; None: any.
-        pooling: The network's pooling.
+        pooling: The network's pooling, where the system departs from the usual one; None: the backbone's own.
     """
 
     summary: str
@@ -85,7 +88,7 @@ class Preset:
     keep_best: bool = False
     pyramid: Pyramid | None = None
     weights: str | None = None
-    pooling: str = "max"
+    pooling: str | None = None
 
     def layers(self, backbone: Backbone) -> tuple[tuple[str, ...], tuple[str, ...]]:
         """The content layers and the style layers on ``backbone``."""
@@ -196,7 +199,7 @@ PRESETS: dict[str, Preset] = {
     ),
     "scratch-cnn": Preset(
         summary="A small classifier of one's own (jnst train classifier) in place of VGG.",
-        source="the first of the described systems: three convolutions, style weight 1e6, 800 steps at 128 pixels",
+        source="jnst, after student projects: three convolutions, style weight 1e6, 800 steps at 128 pixels",
         weights="classifier",
         content_layers=("relu3_1",),
         style_layers=("relu1_1", "relu2_1", "relu3_1"),

@@ -141,6 +141,7 @@ class _Plan(NamedTuple):
     method: optimize.Method
     shapes: tuple[tuple[int, int], ...]
     steps: tuple[int, ...]
+    smallest_side: int
 
 
 class _Start(NamedTuple):
@@ -169,6 +170,10 @@ def _plan(
         raise JnstError(f"init {settings.init!r} is unknown: choose one of {', '.join(INITS)}, or pass a picture")
     if not settings.num_steps or min(settings.num_steps) < 0:
         raise JnstError(f"num_steps {settings.num_steps}: expected numbers of at least 0")
+    if not 0 <= settings.average < 1:
+        raise JnstError(f"average {settings.average}: expected a decay of at least 0 and below 1, for example 0.99")
+    if settings.pooling is not None:
+        backbone = backbone.with_pooling(settings.pooling)
     if optimizer is None or isinstance(optimizer, Adam | LBFGS):
         optimizer = build(optimizer or settings.optimizer, settings.unit)
     method = optimize.Method(
@@ -178,10 +183,12 @@ def _plan(
         average=settings.average,
         keep_best=settings.keep_best,
     )
-    shapes = settings.pyramid.shapes(_size(content)) if settings.pyramid else (_size(content),)
-    steps = tuple(settings.num_steps[min(scale, len(settings.num_steps) - 1)] for scale in range(len(shapes)))
     objective = settings.objective(backbone) if objective is None else objective
-    return _Plan(settings, backbone, objective, method, shapes, steps)
+    least = backbone.smallest_side(objective.layers) if objective.layers else 1
+    shapes = settings.pyramid.shapes(_size(content)) if settings.pyramid else (_size(content),)
+    shapes = (*(shape for shape in shapes[:-1] if min(shape) >= least), shapes[-1])
+    steps = tuple(settings.num_steps[min(scale, len(settings.num_steps) - 1)] for scale in range(len(shapes)))
+    return _Plan(settings, backbone, objective, method, shapes, steps, least)
 
 
 def _run(
@@ -248,13 +255,13 @@ def _position(state: RunState, plan: _Plan) -> tuple[int, optimize.State]:
 
 
 def _at_scale(plan: _Plan, scale: int, image: Image, content: Image | None = None) -> Image:
-    """``image`` reduced as the content picture is; ``content`` is that picture, if it is another."""
+    """``image`` reduced as the content picture is, as far as the network allows; ``content`` if it is another one."""
     if scale == len(plan.shapes) - 1:
         return image
     shape = plan.shapes[scale]
     if content is not None:
-        ratio = max(shape) / max(content.shape[:2])
-        shape = fit_shape(_size(image), max(image.shape[:2]) * ratio)
+        ratio = max(max(shape) / max(content.shape[:2]), plan.smallest_side / min(image.shape[:2]))
+        shape = fit_shape(_size(image), max(image.shape[:2]) * min(1.0, ratio))
     return resize(image, shape, plan.settings.resample)
 
 

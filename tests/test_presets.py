@@ -130,7 +130,7 @@ def test_every_row_is_usable(name: str) -> None:
     assert settings.init in INITS
     assert settings.resample in METHODS
     assert settings.rounding in ("round", "floor")
-    assert settings.pooling in POOLINGS
+    assert settings.pooling is None or settings.pooling in POOLINGS
     assert settings.num_steps
     assert min(settings.num_steps) > 0
     assert 0 <= settings.average < 1
@@ -145,7 +145,7 @@ def test_published_settings_around_the_formulas() -> None:
     """Optimisers, starts, sizes and steps, as the systems' sources have them."""
     neural = preset("neural-style-pt")
     assert (neural.optimizer, neural.num_steps, neural.init) == (LBFGS(1.0, memory_size=100), (1000,), "noise")
-    assert (neural.alternatives, neural.unit, neural.pooling, neural.clamp) == ((Adam(1.0),), 255.0, "max", False)
+    assert (neural.alternatives, neural.unit, neural.pooling, neural.clamp) == ((Adam(1.0),), 255.0, None, False)
     np.testing.assert_allclose(neural.noise_std * 255, 0.001)
     gatys = preset("gatys2016")
     assert (gatys.pooling, gatys.init, gatys.size, gatys.tv_weight) == ("avg", "noise", 512, 0.0)

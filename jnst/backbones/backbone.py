@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from jnst.backbones.extractor import FeatureExtractor
+from jnst.backbones.ops import POOLINGS
 from jnst.backbones.preprocessing import Preprocessing
 from jnst.errors import JnstError, PictureError, WeightsError
 from jnst.types import Array, Features, Image, Params, RandomKey
@@ -41,6 +42,17 @@ class Backbone:
     def layers(self) -> tuple[str, ...]:
         """The layers that can be asked for, in order of depth."""
         return self.network.layers
+
+    def with_pooling(self, pooling: str) -> "Backbone":
+        """The same network with another pooling (a key of `jnst.backbones.POOLINGS`).
+
+        Raises:
+            JnstError: An unknown pooling.
+        """
+        if pooling not in POOLINGS:
+            raise JnstError(f"pooling {pooling!r} is unknown: choose one of {', '.join(POOLINGS)}")
+        network = dataclasses.replace(self.network, pooling=pooling, parent=None)  # pyright: ignore[reportCallIssue]
+        return dataclasses.replace(self, network=network)
 
     def init(self, key: RandomKey) -> Params:
         """Random parameters of the right shapes (He-normal kernels, zero biases)."""
@@ -106,6 +118,10 @@ class Backbone:
             PictureError: It is not; the message gives the smallest side.
         """
         shape = tuple(image.shape)
+        if not jnp.issubdtype(image.dtype, jnp.floating):
+            raise PictureError(
+                f"`{name}` has dtype {image.dtype}, expected floats in [0, 1]: divide by 255 or use jnst.load_image"
+            )
         if len(shape) < 3 or shape[-1] != 3:
             raise PictureError(f"`{name}` has shape {shape}, expected (..., h, w, 3): {_shape_advice(shape)}")
         layers = tuple(layers)

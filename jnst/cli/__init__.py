@@ -1,4 +1,4 @@
-"""The command line: `jnst stylize`, `jnst presets`, `jnst backbones`, `jnst weights`."""
+"""The command line: `jnst demo`, `jnst stylize`, `jnst presets`, `jnst backbones`, `jnst weights`, `jnst train`."""
 
 from jnst.cli.main import main
 

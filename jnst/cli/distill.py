@@ -4,11 +4,13 @@ import dataclasses
 import json
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
 
 import tyro
 
+from jnst.cli.outputs import check_outputs, stopped_line
 from jnst.cli.progress import interruptible
 from jnst.errors import JnstError
 from jnst.io import write_atomically
@@ -55,24 +57,16 @@ class Distill:
 
     def run(self) -> int:
         """Train and write the weights."""
-        self._check()
+        if self.resume and self.checkpoint is None:
+            raise JnstError("--resume without --checkpoint: expected the file to continue from; add --checkpoint FILE")
+        files = {"--output": self.output, "--checkpoint": self.checkpoint, "--log": self.log}
+        check_outputs(files, resume=self.resume, force=self.force)
         recipe = Recipe(steps=self.steps, crop=self.crop, seed=self.seed)
         teachers, params = load_teachers(self.vgg19, self.slim)
         pictures = load_folder(self.directory)
-        lines = self.log.read_text().splitlines() if self.log and self.resume and self.log.exists() else []
-        begun = time.perf_counter()
         with interruptible() as interruption:
-
-            def note(record: Record) -> bool:
-                seconds = time.perf_counter() - begun
-                print(_line(record, recipe.steps, seconds), file=sys.stderr, flush=True)
-                lines.append(json.dumps(record | {"seconds": round(seconds, 1)}))
-                if self.log is not None:
-                    write_atomically(self.log, ("\n".join(lines) + "\n").encode())
-                return bool(interruption.signal_number)
-
             student, training = begin(teachers, params, pictures, recipe)
-            trained = train(
+            training = train(
                 student,
                 training,
                 teachers,
@@ -81,25 +75,41 @@ class Distill:
                 recipe,
                 checkpoint=self.checkpoint,
                 resume=self.resume,
-                on_record=note,
+                on_record=self._noting(recipe.steps),
+                stop=lambda: bool(interruption.signal_number),
             )
-        if interruption.signal_number:
-            print("jnst: stopped before the end; --resume continues from the checkpoint", file=sys.stderr)
+        if training.step < recipe.steps:
+            print(stopped_line(self.checkpoint), file=sys.stderr)
             return 128 + interruption.signal_number
         source = f"jnst train distill: {len(pictures)} pictures, {recipe.steps} steps, seed {recipe.seed}"
-        flat = flatten(trained)
-        options = {"padding": student.network.padding}
-        weights = Weights(student.name, flat, student.preprocessing, student.training, source, LICENCE, options)
+        flat = flatten(training.student.params)
+        weights = Weights(
+            architecture=student.name,
+            params=flat,
+            preprocessing=student.preprocessing,
+            training=student.training,
+            source=source,
+            licence=LICENCE,
+            options={"padding": "reflect"},
+        )
         save_weights(self.output, weights, dtype="float16")
         print(f"{self.output}: {student.name}, {sum(array.size for array in flat.values()):,} parameters")
         return 0
 
-    def _check(self) -> None:
-        if self.resume and self.checkpoint is None:
-            raise JnstError("--resume without --checkpoint: expected the file to continue from; add --checkpoint FILE")
-        for path in filter(None, (self.output, *(() if self.resume else (self.checkpoint, self.log)))):
-            if path.exists() and not self.force:
-                raise JnstError(f"{path} exists: choose another name, or --force to write over it")
+    def _noting(self, steps: int) -> Callable[[Record], None]:
+        """Print each line of the log, and write it."""
+        begun = time.perf_counter()
+        old = self.log.read_bytes() if self.log and self.resume and self.log.exists() else b""
+        lines = [old] if old else []
+
+        def note(record: Record) -> None:
+            seconds = time.perf_counter() - begun
+            print(_line(record, steps, seconds), file=sys.stderr, flush=True)
+            lines.append((json.dumps(record | {"seconds": round(seconds, 1)}) + "\n").encode())
+            if self.log is not None:
+                write_atomically(self.log, b"".join(lines))
+
+        return note
 
 
 def _line(record: Record, steps: int, seconds: float) -> str:

@@ -17,7 +17,7 @@ from jnst.errors import JnstError, NumericsError
 from jnst.image import Pyramid
 from jnst.io import check_output, load_image, save_image
 from jnst.optimize import Report
-from jnst.optimizers import OPTIMIZERS, Adam
+from jnst.optimizers import OPTIMIZERS
 from jnst.presets import PRESETS, Preset, preset
 from jnst.stylize import INITS, Solution, stylize
 from jnst.types import Image, Params
@@ -67,7 +67,7 @@ class Stylize:
     init: str = "content"
     """Where to start: content, style, noise, or a picture file."""
     seed: int = 0
-    """For noise."""
+    """For noise; 0 to 2^32 - 1."""
 
     content_layers: Names = None
     """Layers on which content is compared: convB_L before a ReLU, reluB_L after it."""
@@ -89,13 +89,13 @@ class Stylize:
     learning_rate: Number = None
     """Step length, in units of the pictures that the preset's system optimises (0-255 for most)."""
     pyramid: bool = False
-    """Begin at a small size and double it, in steps of the square root of 2."""
+    """Begin at a small size and enlarge it step by step: by the square root of 2, or as the preset says."""
     clamp: bool = False
     """Clip the picture to its range after every step."""
     average: float = 0.0
     """Decay of an average of iterates, such as 0.99; 0 for none."""
-    pooling: Literal["max", "avg", "l2"] = "max"
-    """The network's pooling."""
+    pooling: Text = None
+    """The network's pooling: max, avg or l2; auto: the preset's, else as trained."""
     padding: Text = None
     """How the network continues a picture past its border: zero, reflect or replicate; auto: as trained."""
 
@@ -134,15 +134,16 @@ class Stylize:
         changes["pyramid"] = (base.pyramid or Pyramid()) if self.pyramid else None
         if self.init in INITS:
             changes["init"] = self.init
+        if self.average:
+            changes["keep_best"] = False
+        if not 0 <= self.seed < 2**32:
+            raise JnstError(f"--seed {self.seed}: expected a number from 0 to {2**32 - 1}")
         return preset(base, **changes)
 
     def _optimizer(self, base: Preset) -> Any:
         wanted = OPTIMIZERS[self.optimizer]()
         stated = (base.optimizer, *base.alternatives)
         chosen = next((optimizer for optimizer in stated if _same_kind(optimizer, wanted)), wanted)
-        if chosen is wanted and isinstance(wanted, Adam):
-            # Adam's own default is stated for pictures in [0, 1].
-            chosen = dataclasses.replace(wanted, learning_rate=wanted.learning_rate * base.unit)
         return chosen if self.learning_rate is None else dataclasses.replace(chosen, learning_rate=self.learning_rate)
 
     def run(self) -> int:
@@ -156,11 +157,13 @@ class Stylize:
             bit_depth=self.bit_depth,
             quality=self.quality,
         )
-        if self.log and self.log.resolve() in {path.resolve() for path in (self.content, self.style, *start)}:
-            raise JnstError(f"--log {self.log} is one of the pictures that are read: name another file")
+        others = (self.content, self.style, *start, self.output, *filter(None, [self.weights]))
+        if self.log and self.log.resolve() in {Path(path).resolve() for path in others}:
+            raise JnstError(f"--log {self.log} is also a file that is read or written otherwise: name another")
         content, style = (_load(path, settings) for path in (self.content, self.style))
         init = load_image(start[0]) if start else None
-        options = {"pooling": self.pooling} | ({"padding": self.padding} if self.padding else {})
+        given = {"pooling": self.pooling, "padding": self.padding}
+        options = {name: value for name, value in given.items() if value is not None}
         backbone, params = load_backbone(self.backbone, self.weights, **options)
         _remark(settings, self.preset, backbone)
         with interruptible() as interruption, progress() as show, log(self.log) as write:

@@ -4,7 +4,6 @@ import contextlib
 import dataclasses
 import json
 import sys
-import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -17,6 +16,7 @@ import tyro
 
 from jnst.backbones import Backbone, Widths, format_widths, make_backbone, parse_widths
 from jnst.cli.distill import Distill
+from jnst.cli.outputs import check_outputs, stopped_line
 from jnst.cli.progress import Interruption, interruptible
 from jnst.errors import JnstError
 from jnst.io import write_atomically
@@ -101,10 +101,7 @@ class Classifier:
                     on_epoch=on_epoch,
                 )
             except KeyboardInterrupt:
-                kept = (
-                    f"continue from {self.checkpoint} with --resume" if self.checkpoint else "no --checkpoint was kept"
-                )
-                print(f"jnst: stopped before the end: {kept}", file=sys.stderr)
+                print(stopped_line(self.checkpoint), file=sys.stderr)
                 return 128 + interruption.signal_number
         self._report(trained.history)
         self._save(trained, dataset, backbone, widths)
@@ -122,13 +119,11 @@ class Classifier:
             raise JnstError("--resume without --checkpoint: expected the file to continue from; add --checkpoint FILE")
         if self.plot is not None:
             check_plot(self.plot)
-        files = {"--output": self.output, "--checkpoint": self.checkpoint, "--log": self.log, "--plot": self.plot}
-        given = {flag: path for flag, path in files.items() if path is not None}
-        if len({path.absolute() for path in given.values()}) < len(given):
-            raise JnstError(f"{', '.join(map(str, given.values()))}: two of them are the same file; name one for each")
-        for flag, path in given.items():
-            continued = self.resume and flag != "--output"
-            _check_writable(flag, path, replace=self.force or continued, hint=flag == "--checkpoint")
+        check_outputs(
+            {"--output": self.output, "--checkpoint": self.checkpoint, "--log": self.log, "--plot": self.plot},
+            resume=self.resume,
+            force=self.force,
+        )
 
     def _report(self, history: Sequence[Epoch]) -> None:
         if self.log is not None:
@@ -167,20 +162,6 @@ class Train:
     def run(self) -> int:
         """Run the command."""
         return self.command.run()
-
-
-def _check_writable(flag: str, path: Path, *, replace: bool, hint: bool) -> None:
-    """Fail before training if a file cannot be written, or is there and not to be replaced."""
-    if path.exists() and not path.is_file():
-        raise JnstError(f"{flag} {path}: is not a regular file: name another")
-    if path.exists() and not replace:
-        resume = "--resume to continue from it, " if hint else ""
-        raise JnstError(f"{flag} {path} exists: choose another name, {resume}or --force to write over it")
-    try:
-        with tempfile.TemporaryFile(dir=path.absolute().parent):
-            pass
-    except OSError as error:
-        raise JnstError(f"{flag} {path}: its folder cannot be written to ({error.strerror}): make it first") from error
 
 
 def _remark(dataset: Dataset) -> None:

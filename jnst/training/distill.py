@@ -18,13 +18,14 @@ import numpy as np
 import optax
 
 from jnst.backbones import Backbone
+from jnst.errors import JnstError
 from jnst.statistics import gram_matrix
 from jnst.training.crops import Augmentation, random_crop
-from jnst.training.prune import regress
+from jnst.training.prune import MARGIN, regress
 from jnst.types import Array, Image, Params
 
-MARGIN = 3
-"""Rows and columns left out at the border of features, where the teachers pad otherwise."""
+SMALLEST_CROP = 8 * (2 * MARGIN + 1)
+"""Below it nothing would be left of a fourth block inside its border."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,6 +56,13 @@ class Recipe:
     gram_weight: float = 0.5
     gradient_weight: float = 0.5
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.steps < 1 or self.crop < SMALLEST_CROP or not 1 <= self.pairs <= self.pool:
+            raise JnstError(
+                f"{self.steps} steps on {self.pairs} of {self.pool} crops of {self.crop} pixels: expected at least one "
+                f"step, crops of at least {SMALLEST_CROP} pixels, and no more pairs than the pool holds"
+            )
 
 
 @dataclasses.dataclass(frozen=True)

@@ -77,8 +77,9 @@ def train(
     checkpoint: Path | None = None,
     resume: bool = False,
     every: int = 20,
-    on_record: Callable[[Record], bool | None] = lambda record: None,
-) -> Params:
+    on_record: Callable[[Record], None] = lambda record: None,
+    stop: Callable[[], bool] = lambda: False,
+) -> Training:
     """Train a student to its last step.
 
     Args:
@@ -88,13 +89,14 @@ def train(
         teacher_params: Likewise.
         pictures: uint8 arrays ``(h, w, 3)``.
         recipe: How to train.
-        checkpoint: A file to write after every ``every`` steps; the one before is kept beside it.
+        checkpoint: A file to write after every ``every`` steps, and on stopping; the one before is kept beside it.
         resume: Continue from ``checkpoint``: on a CPU the end is the same, bit for bit, as without stopping.
         every: Steps between two lines of the log.
-        on_record: Called with each line; returning True ends the run.
+        on_record: Called with each line.
+        stop: Asked after each step whether to stop.
 
     Returns:
-        The student's parameters.
+        The state after the last step, or after the one at which it was stopped.
 
     Raises:
         JnstError: The checkpoint is missing, unreadable or another run's.
@@ -106,21 +108,27 @@ def train(
         found = load_checkpoint(checkpoint, training, about, recipe.steps)
         training, records = found.state._replace(step=int(found.state.step)), [dict(line) for line in found.history]
     recent: list[dict[str, float]] = []
-    while training.step < recipe.steps:
+    stopped = False
+    while training.step < recipe.steps and not stopped:
         training, losses = advance(training, student, teachers, teacher_params, pictures, recipe)
         recent.append(losses)
-        if training.step % every and training.step < recipe.steps:
+        stopped = stop()
+        if training.step % every == 0 or training.step == recipe.steps:
+            records.append(_record(training.step, recent))
+            on_record(records[-1])
+            recent = []
+        elif not stopped:
             continue
-        record = {"step": training.step} | {name: float(np.mean([line[name] for line in recent])) for name in losses}
-        recent = []
-        if not np.isfinite(record["total"]):
-            raise NumericsError(f"the loss stopped being finite before step {training.step}: lower the learning rate")
-        records.append(record)
         if checkpoint is not None:
             save_checkpoint(checkpoint, Checkpoint(training, tuple(records)), about)
-        if on_record(record):
-            break
-    return training.student.params
+    return training
+
+
+def _record(step: int, recent: list[dict[str, float]]) -> Record:
+    record = {"step": float(step)} | {name: float(np.mean([line[name] for line in recent])) for name in recent[0]}
+    if not np.isfinite(record["total"]):
+        raise NumericsError(f"the loss stopped being finite before step {step}: lower the learning rate")
+    return record
 
 
 def _fingerprint(pictures: list[np.ndarray]) -> str:

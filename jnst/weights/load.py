@@ -33,7 +33,8 @@ def load_backbone(
     Args:
         name: The architecture (a key of `jnst.BACKBONES`); None: what the file holds.
         weights: A weights file of any known format: the ``model.json`` of a TensorFlow.js model, Keras or flaxmodels
-            ``.h5``, a torch ``.pth``, ``.safetensors``, ``.npz``. A VGG may be partial. None: the embedded weights.
+            ``.h5``, a torch ``.pth``, ``.safetensors``, ``.npz``. A VGG may be partial. None: the embedded weights, of
+            ``"mini"``.
         dtype: Of the parameters, and so of the features; `jnp.bfloat16` halves their memory.
         **options: ``pooling``, ``rescale_pooling``, ``padding``, ``input_padding``: see `jnst.make_backbone`. They go
             before what the file says.

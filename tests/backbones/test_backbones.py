@@ -227,3 +227,10 @@ def test_equal_backbones_share_a_program() -> None:
     for seed in (1, 2):
         compiled(dataclasses.replace(tiny_backbone()), params, random_picture(seed, 8, 8))
     assert compilations(compiled) == 1
+
+
+def test_integer_pictures_are_refused() -> None:
+    backbone = make_backbone("convnet", widths=((4,),))
+    params = backbone.init(jax.random.key(0))
+    with pytest.raises(PictureError, match="has dtype uint8, expected floats"):
+        backbone.apply(params, jnp.zeros((8, 8, 3), jnp.uint8), ("relu1_1",))

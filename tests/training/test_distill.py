@@ -18,14 +18,14 @@ from jnst.training.mini import train
 from jnst.training.prune import compress, keep_channels, regress
 from jnst.types import Params
 
-RECIPE = Recipe(steps=6, crop=24, pairs=2, pool=4, lifetime=2, learning_rate=5e-3)
+RECIPE = Recipe(steps=6, crop=56, pairs=2, pool=4, lifetime=2, learning_rate=5e-3)
 LAYERS = ("relu1_1", "relu2_1")
 
 
 def pictures() -> list[np.ndarray]:
     random = np.random.default_rng(0)
     coarse = random.integers(0, 256, (3, 10, 12, 3), np.uint8)
-    return [np.repeat(np.repeat(picture, 6, 0), 6, 1) for picture in coarse]
+    return [np.repeat(np.repeat(picture, 8, 0), 8, 1) for picture in coarse]
 
 
 @pytest.fixture(scope="module")
@@ -99,7 +99,7 @@ def test_disagreement_of_known_directions() -> None:
 
 def test_training_lowers_the_loss(setting) -> None:
     student, _, teachers, params = setting
-    recipe = Recipe(steps=60, crop=24, pairs=2, pool=4, lifetime=8, learning_rate=0.02)
+    recipe = Recipe(steps=60, crop=56, pairs=2, pool=4, lifetime=8, learning_rate=0.02)
     records = []
     train(student, begin(setting, recipe), teachers, params, pictures(), recipe, every=20, on_record=records.append)
     assert [record["step"] for record in records] == [20, 40, 60]
@@ -109,9 +109,13 @@ def test_training_lowers_the_loss(setting) -> None:
 def test_resuming_equals_not_stopping(setting, tmp_path: Path) -> None:
     student, _, teachers, params = setting
     whole = train(student, begin(setting), teachers, params, pictures(), RECIPE, every=3)
+    assert whole.step == RECIPE.steps
     file = tmp_path / "run.ckpt"
     common = (teachers, params, pictures(), RECIPE)
-    train(student, begin(setting), *common, checkpoint=file, every=3, on_record=lambda record: True)
+    part = train(
+        student, begin(setting), *common, checkpoint=file, every=3, stop=iter([False, False, False, True]).__next__
+    )
+    assert part.step == 4
     resumed = train(student, begin(setting), *common, checkpoint=file, every=3, resume=True)
     assert all(np.array_equal(a, b) for a, b in zip(*map(jax.tree.leaves, (whole, resumed)), strict=True))
 
@@ -139,3 +143,9 @@ def test_crops_depend_on_the_seed_alone_and_stay_in_range() -> None:
 def test_a_folder_without_pictures_is_refused(tmp_path: Path) -> None:
     with pytest.raises(PictureError, match="found no pictures"):
         load_folder(tmp_path)
+
+
+@pytest.mark.parametrize("wrong", [{"steps": 0}, {"crop": 55}, {"pairs": 5, "pool": 4}])
+def test_a_recipe_that_cannot_work_is_refused(wrong: dict[str, int]) -> None:
+    with pytest.raises(JnstError, match="expected at least one"):
+        Recipe(**wrong)
