@@ -87,7 +87,8 @@ def compare(
     weight, tries = 40.0, []
     for _ in range(4):
         ours, seconds = transfer(*mini, content, style, weight, steps)
-        loss, ratio = judge(ours, content, style)[0], judge(ours, content, style)[1] / content_loss
+        loss, kept = judge(ours, content, style)
+        ratio = kept / content_loss
         tries.append((abs(np.log(ratio)), weight, ratio, loss, seconds, ours))
         if abs(np.log(ratio)) < np.log(1.15):
             break
@@ -106,7 +107,7 @@ def compare(
     )
 
 
-def step_ratio(judge: Judge, mini: tuple[Backbone, Params], size: tuple[int, int], samples: int = 9) -> list[float]:
+def step_ratio(judge: Judge, mini: tuple[Backbone, Params], size: tuple[int, int], samples: int = 25) -> list[float]:
     """Seconds of a gradient to relu3_2 with the embedded network over VGG19's, alternating."""
     image = jax.random.uniform(jax.random.key(0), (*size, 3))
     steps = []
@@ -174,7 +175,7 @@ def main() -> None:
                 f"{content_name:30} {style_name:22} " + "  ".join(f"{k} {v:.3g}" for k, v in outcome.items()),
                 flush=True,
             )
-        pictures += [(f"{label[:8]}\nVGG19", both[0]), (f"{label[:8]}\nmini", both[1])]
+        pictures += [(f"{label[:9]}\nVGG19", both[0]), (f"{label[:9]}\nmini", both[1])]
     ratios = step_ratio(judge, mini, (args.size * 2 // 3, args.size))
     print(
         f"step time, mini / VGG19 to {CONTENT}: median {np.median(ratios):.3f} ({min(ratios):.3f} to {max(ratios):.3f})"

@@ -25,8 +25,8 @@ STD5 = ("relu1_1", "relu2_1", "relu3_1", "relu4_1", "relu5_1")
 class Preset:
     """A run's settings.
 
-    ``size``, ``size_is_area``, ``rounding`` and ``weights`` tell the command line what to load; `stylize`, which is given
-    pictures and parameters, uses all other fields.
+    ``size``, ``size_is_area``, ``rounding`` and ``weights`` tell the command line what to load; `stylize`, which is
+    given pictures and parameters, uses all other fields.
 
     Attributes:
         summary: One line for lists.

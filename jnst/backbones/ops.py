@@ -57,14 +57,15 @@ def _correlate_bordered(x: Array, kernel: Array, padding: str) -> Array:
     again, and its gradient too.
     """
     ring = {"reflect": 1, "replicate": 0}[padding]
-    above, below = x[:, ring : ring + 1], x[:, -1 - ring : x.shape[1] - ring]
-    left, right = x[:, :, ring : ring + 1], x[:, :, -1 - ring : x.shape[2] - ring]
-    across = ((0, 0), (0, 0), (1, 1), (0, 0))
-    above, below = (jnp.pad(row, across, mode=PADDINGS[padding]) for row in (above, below))
+    height, width = x.shape[1:3]
+    # One gather for two rows: its gradient is one scatter, where that of two slices pads the whole map twice.
+    rows, columns = x[:, jnp.array([ring, height - 1 - ring])], x[:, :, jnp.array([ring, width - 1 - ring])]
+    rows = jnp.pad(rows, ((0, 0), (0, 0), (1, 1), (0, 0)), mode=PADDINGS[padding])
     y = _correlate(x, kernel, 1, 1)
-    y = y.at[:, :1].add(_correlate(above, kernel[:1], 0, 0)).at[:, -1:].add(_correlate(below, kernel[2:], 0, 0))
-    y = y.at[:, :, :1].add(_correlate(left, kernel[:, :1], 1, 0))
-    return y.at[:, :, -1:].add(_correlate(right, kernel[:, 2:], 1, 0))
+    y = y.at[:, :1].add(_correlate(rows[:, :1], kernel[:1], 0, 0))
+    y = y.at[:, -1:].add(_correlate(rows[:, 1:], kernel[2:], 0, 0))
+    y = y.at[:, :, :1].add(_correlate(columns[:, :, :1], kernel[:, :1], 1, 0))
+    return y.at[:, :, -1:].add(_correlate(columns[:, :, 1:], kernel[:, 2:], 1, 0))
 
 
 def _length(size: int, window: int, stride: int, ceil: bool) -> int:
