@@ -156,7 +156,11 @@ def test_noise_follows_the_seed(stylize, tmp_path):
         ("jnst", ("--style-weight", "3"), {"style_weight": 3.0}),
         ("neural-style-pt", ("--optimizer", "adam"), {"optimizer": jnst.Adam(1.0)}),
         ("neural-style-pt", ("--tv-weight", "0"), {"tv_weight": 0.0}),
-        ("gatys2016", ("--pooling", "max", "--content-layer-weights", "2"), {"content_layer_weights": (2.0,)}),
+        (
+            "gatys2016",
+            ("--pooling", "max", "--content-layer-weights", "2"),
+            {"content_layer_weights": (2.0,), "pooling": "max"},
+        ),
         ("tf-blogpost", ("--learning-rate", "2"), {"optimizer": jnst.Adam(2.0, b1=0.99, eps=0.1)}),
     ],
 )

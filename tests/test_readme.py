@@ -89,6 +89,13 @@ def test_readme(project, shared):
     run_blocks(text)
 
 
+def test_pictures_and_files_that_the_readme_names_exist():
+    text = (ROOT / "README.md").read_text()
+    named = re.findall(r"\]\(([^)]+)\)", text) + re.findall(r"`(jnst/[\w/.]+\.\w+|tests/[\w/.]+)`", text)
+    assert len(named) >= 4
+    assert [name for name in named if not (ROOT / name).exists()] == []
+
+
 def test_blocks_are_found_with_their_lines():
     text = "a\n```python\nx = 1\n\ny = 2\n```\n```\nplain ```x``` text\n```\n  ~~~bash\n  ls\n  ~~~\n````\n```\n````\n"
     assert list(blocks(text)) == [

@@ -124,8 +124,11 @@ def test_no_second_compilation(name: str) -> None:
 def sharded_differences() -> dict[str, list[float]]:
     """`sharded.py`, in a process of its own that sees eight CPU devices."""
     script = Path(__file__).with_name("sharded.py")
-    paths = os.pathsep.join([str(script.parents[1]), str(script.parents[2])])
-    flags = {"XLA_FLAGS": "--xla_force_host_platform_device_count=8", "JAX_PLATFORMS": "cpu", "PYTHONPATH": paths}
+    flags = {
+        "XLA_FLAGS": "--xla_force_host_platform_device_count=8",
+        "JAX_PLATFORMS": "cpu",
+        "PYTHONPATH": str(script.parents[1]),
+    }
     command, environment = [sys.executable, str(script)], os.environ | flags
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr

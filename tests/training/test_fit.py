@@ -168,7 +168,8 @@ def test_a_view_must_be_large_enough_for_the_network(dataset: Dataset) -> None:
 
 def test_eight_devices_do_what_one_does(tmp_path: Path) -> None:
     script = Path(__file__).with_name("sharded_training.py")
-    environment = os.environ | {"XLA_FLAGS": "--xla_force_host_platform_device_count=8", "JAX_PLATFORMS": "cpu"}
+    flags = {"XLA_FLAGS": "--xla_force_host_platform_device_count=8", "JAX_PLATFORMS": "cpu"}
+    environment = os.environ | flags | {"PYTHONPATH": str(script.parent)}
     finished = subprocess.run(
         [sys.executable, str(script), str(tmp_path)], env=environment, capture_output=True, text=True, timeout=240
     )
