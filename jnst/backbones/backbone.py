@@ -3,6 +3,7 @@
 import dataclasses
 import difflib
 from collections.abc import Iterable, Sequence
+from typing import cast
 
 import jax
 import jax.numpy as jnp
@@ -80,8 +81,7 @@ class Backbone:
         self.check_size(image, layers)
         batch, plane = image.shape[:-3], image.shape[-3:]
         x = self.preprocessing.apply(image).reshape(-1, *plane)
-        taps = self.network.apply(self.network.collections(params), x, layers)
-        assert isinstance(taps, dict)
+        taps = cast(dict[str, Array], self.network.apply(self.network.collections(params), x, layers))
         return {layer: features.reshape(*batch, *features.shape[1:]) for layer, features in taps.items()}
 
     def check_layers(self, layers: Iterable[str]) -> tuple[str, ...]:

@@ -3,6 +3,7 @@
 import functools
 import re
 from collections.abc import Callable
+from typing import cast
 
 from jnst.backbones import make_backbone
 from jnst.backbones.resnet import ResNet
@@ -110,8 +111,7 @@ _LEAVES: dict[str, dict[str, str]] = {
 @functools.lru_cache
 def _resnet_blocks(architecture: str) -> tuple[str, int, tuple[int, ...]]:
     """The kind of block, the convolutions in one, and the number of blocks in each stage."""
-    network = make_backbone(architecture).network
-    assert isinstance(network, ResNet)
+    network = cast(ResNet, make_backbone(architecture).network)
     return ("Bottleneck", 3, network.depths) if network.bottleneck else ("BasicBlock", 2, network.depths)
 
 
