@@ -17,6 +17,7 @@ from jaxtyping import Array, Float, Key
 
 Image = Float[Array, "*batch h w 3"]
 Features = Float[Array, "*batch h w c"]
+Guide = Float[Array, "*batch h w"]
 Matrix = Float[Array, "*batch c c"]
 PerPicture = Float[Array, "*batch"]
 RandomKey = Key[Array, ""]
@@ -24,4 +25,4 @@ RandomKey = Key[Array, ""]
 Params = Mapping[str, Any]
 """A network's parameters: nested mappings whose leaves are arrays (``params["conv4_2"]["kernel"]``)."""
 
-__all__ = ["Array", "Features", "Image", "Matrix", "Params", "PerPicture", "RandomKey"]
+__all__ = ["Array", "Features", "Guide", "Image", "Matrix", "Params", "PerPicture", "RandomKey"]

@@ -1,19 +1,25 @@
 """Content: the features themselves."""
 
 import dataclasses
+from typing import ClassVar
 
 from jnst.losses.base import squared_error
-from jnst.types import Features, PerPicture
+from jnst.statistics import unit_mean
+from jnst.types import Features, Guide, PerPicture, RandomKey
 
 
-def content_loss(features: Features, target: Features, reduction: str = "mean") -> PerPicture:
+def content_loss(
+    features: Features, target: Features, reduction: str = "mean", guide: Guide | None = None
+) -> PerPicture:
     """Squared error between features at the same positions.
 
     Args:
         features: ``(..., h, w, c)``.
         target: The same shape, from the content picture.
         reduction: ``"mean"`` (neural-style, Gatys 2017), ``"half_sum"`` (½ Σ, Gatys 2016), ``"sum"``, or
-            ``"relative"`` (Σ(F - T)² / ΣT²: a number without unit, the same for every network and picture size).
+            ``"relative"`` (Σ(F - T)² / ΣT²: a number without unit, the same for every network and picture size),
+            ``"half_sum_over_root"`` (Σ / (2√(c h w)), neural-style-tf).
+        guide: ``(..., h, w)``: how much every position counts, in proportion; None: all alike.
 
     Returns:
         ``(...)`` in float32, in squared units of the features (none for ``"relative"``).
@@ -24,19 +30,23 @@ def content_loss(features: Features, target: Features, reduction: str = "mean") 
     References:
         Gatys, Ecker & Bethge, CVPR 2016, equation 1.
     """
-    return squared_error(features, target, reduction, axes=3)
+    weights = None if guide is None else unit_mean(guide)[..., None]
+    return squared_error(features, target, reduction, axes=3, weights=weights)
 
 
 @dataclasses.dataclass(frozen=True)
 class SquaredError:
     """`content_loss` as a feature loss: the target is the content picture's features."""
 
+    joint: ClassVar[bool] = False
     reduction: str = "mean"
 
-    def fit(self, features: Features) -> Features:
+    def fit(self, features: Features, guide: Guide | None = None) -> Features:
         """Return the features."""
         return features
 
-    def loss(self, features: Features, target: Features) -> PerPicture:
+    def loss(
+        self, features: Features, target: Features, guide: Guide | None = None, key: RandomKey | None = None
+    ) -> PerPicture:
         """See `content_loss`."""
-        return content_loss(features, target, self.reduction)
+        return content_loss(features, target, self.reduction, guide)

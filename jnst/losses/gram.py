@@ -1,13 +1,21 @@
 """Style as second-order statistics: Gram matrices."""
 
 import dataclasses
+from collections.abc import Sequence
+from typing import ClassVar
 
-from jnst.losses.base import squared_error
+from jnst.losses.base import blend_linearly, squared_error
 from jnst.statistics import gram_matrix
-from jnst.types import Features, Matrix, PerPicture
+from jnst.types import Array, Features, Guide, Matrix, PerPicture, RandomKey
 
 
-def style_loss(features: Features, target: Matrix, normalization: str = "chw", reduction: str = "mean") -> PerPicture:
+def style_loss(
+    features: Features,
+    target: Matrix,
+    normalization: str = "chw",
+    reduction: str = "mean",
+    guide: Guide | None = None,
+) -> PerPicture:
     """Squared error between Gram matrices.
 
     Args:
@@ -18,6 +26,7 @@ def style_loss(features: Features, target: Matrix, normalization: str = "chw", r
         reduction: ``"mean"`` over the c² entries; ``"quarter_mean"``, which with ``"hw"`` is Gatys' E_l (where style
             and picture have the same size); ``"sum"``; ``"half_sum"``; or ``"relative"`` (Σ(G - A)² / ΣA²: a number
             without unit, 0 for the style itself and 1 for a picture without any features).
+        guide: As in `jnst.gram_matrix`.
 
     Returns:
         ``(...)`` in float32, in fourth powers of the features' units (none for ``"relative"``).
@@ -28,20 +37,27 @@ def style_loss(features: Features, target: Matrix, normalization: str = "chw", r
     References:
         Gatys, Ecker & Bethge, CVPR 2016, equations 3 and 4.
     """
-    return squared_error(gram_matrix(features, normalization), target, reduction, axes=2)
+    return squared_error(gram_matrix(features, normalization, guide), target, reduction, axes=2)
 
 
 @dataclasses.dataclass(frozen=True)
 class Gram:
     """`style_loss` as a feature loss: the target is the style picture's Gram matrix."""
 
+    joint: ClassVar[bool] = False
     normalization: str = "chw"
     reduction: str = "mean"
 
-    def fit(self, features: Features) -> Matrix:
+    def fit(self, features: Features, guide: Guide | None = None) -> Matrix:
         """See `jnst.gram_matrix`."""
-        return gram_matrix(features, self.normalization)
+        return gram_matrix(features, self.normalization, guide)
 
-    def loss(self, features: Features, target: Matrix) -> PerPicture:
+    def blend(self, targets: Sequence[Matrix], weights: Array) -> Matrix:
+        """The weighted mean of Gram matrices, which are raw second moments."""
+        return blend_linearly(targets, weights)
+
+    def loss(
+        self, features: Features, target: Matrix, guide: Guide | None = None, key: RandomKey | None = None
+    ) -> PerPicture:
         """See `style_loss`."""
-        return style_loss(features, target, self.normalization, self.reduction)
+        return style_loss(features, target, self.normalization, self.reduction, guide)

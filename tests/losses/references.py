@@ -21,6 +21,7 @@ def reduced(difference: Array, target: Array, reduction: str) -> float:
         "half_sum": 0.5,
         "mean": 1 / difference.size,
         "quarter_mean": 0.25 / difference.size,
+        "half_sum_over_root": 0.5 / np.sqrt(difference.size),
         "relative": 1 / (float(np.sum(np.square(target))) + 1e-12),
     }
     return squares * factor[reduction]
