@@ -17,11 +17,12 @@ from jnst.metrics import (
     style_distance,
     style_distances,
 )
-from jnst.objective import Objective, fit_targets, make_objective, total_loss
-from jnst.optimizers import LBFGS, Adam
+from jnst.objective import Objective, make_objective, total_loss
+from jnst.optimizers import LBFGS, SGD, Adam, RMSprop
 from jnst.presets import Preset, preset
 from jnst.statistics import gram_matrix
-from jnst.stylize import Solution, stylize
+from jnst.stylize import Solution, reconstruct, stylize, synthesize
+from jnst.targets import fit_targets
 from jnst.weights.load import load_backbone
 
 if TYPE_CHECKING:
@@ -33,6 +34,7 @@ __all__ = [
     "BACKBONES",
     "LBFGS",
     "LPIPS",
+    "SGD",
     "Adam",
     "Backbone",
     "Gram",
@@ -43,6 +45,7 @@ __all__ = [
     "Preprocessing",
     "Preset",
     "Pyramid",
+    "RMSprop",
     "ResourceError",
     "Solution",
     "SquaredError",
@@ -62,6 +65,7 @@ __all__ = [
     "make_objective",
     "preset",
     "presets",
+    "reconstruct",
     "resize",
     "save_image",
     "ssim",
@@ -69,6 +73,7 @@ __all__ = [
     "style_distances",
     "style_loss",
     "stylize",
+    "synthesize",
     "total_loss",
     "total_variation",
 ]

@@ -10,7 +10,7 @@ import numpy as np
 from jax.core import Tracer
 
 from jnst.errors import JnstError, PictureError
-from jnst.types import Array, Image, RandomKey
+from jnst.types import Array, Guide, Image, RandomKey
 
 MEAN_COLOUR = (123.68 / 255, 116.779 / 255, 103.939 / 255)
 """The mean colour of ImageNet's photographs (RGB), which VGG networks take as zero."""
@@ -97,6 +97,11 @@ def _resample(image: Image, shape: tuple[int, int], method: str) -> Image:
     return jnp.clip(resized, 0.0, 1.0)
 
 
+def resize_mask(mask: Guide, shape: tuple[int, int]) -> Guide:
+    """Resample a mask ``(..., h, w)`` in [0, 1] to ``shape`` = (h', w'), antialiased, with the bilinear filter."""
+    return resize(mask[..., None], shape, "bilinear")[..., 0]
+
+
 def fit_shape(shape: tuple[int, int], longer_side: float) -> tuple[int, int]:
     """Scale (h, w) so that its longer side becomes ``longer_side``; each side rounded, at least 1."""
     scale = longer_side / max(shape)
@@ -130,15 +135,20 @@ class Pyramid:
                 "expected a factor above 1, and at least 1 for the others"
             )
 
-    def shapes(self, shape: tuple[int, int]) -> tuple[tuple[int, int], ...]:
-        """Return (h, w) of every size from the coarsest to ``shape`` itself, each once."""
+    def shapes(self, shape: tuple[int, int], proportions: tuple[int, int] | None = None) -> tuple[tuple[int, int], ...]:
+        """Return (h, w) of every size from the coarsest to ``shape`` itself, each once.
+
+        Args:
+            shape: The full size.
+            proportions: Height and width of the picture that it was rounded from; None: ``shape``'s.
+        """
         longer = max(shape)
         shapes = [tuple(shape)]
         while self.levels is None or len(shapes) < self.levels:
             side = round(longer / self.factor ** len(shapes))
             if side < self.min_size:
                 break
-            shapes.append(fit_shape(shape, side))
+            shapes.append(fit_shape(proportions or shape, side))
         return tuple(reversed(dict.fromkeys(shapes)))  # pyright: ignore[reportReturnType]
 
 

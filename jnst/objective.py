@@ -1,11 +1,14 @@
-"""What is minimised: weighted losses on layers, and the targets fitted to content and style.
+"""What is minimised: weighted losses on layers, and the sum of them.
 
-total(x) = Σ wᵢ content_lossᵢ(F_lᵢ(x)) + Σ vⱼ style_lossⱼ(F_lⱼ(x)) + Σ uₖ regularizerₖ(x)
+total(x) = Σ wᵢ content_lossᵢ(F_lᵢ(x)) + Σ vⱼ Σ_r s_r style_lossⱼ(F_lⱼ(x), guide_r) + Σ uₖ regularizerₖ(x)
+
+with one region r that is the whole picture, unless there are masks.
 """
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -15,21 +18,42 @@ from jax.core import Tracer
 from jnst.backbones import Backbone
 from jnst.errors import JnstError
 from jnst.losses import FeatureLoss, Gram, Regularizer, SquaredError
-from jnst.types import Array, Features, Image, Params, PerPicture
+from jnst.losses.gradient import unit_gradient
+from jnst.types import Array, Features, Image, Params, PerPicture, RandomKey
 
 Weight = float | Array
+IMAGE = "image"
+"""In place of a layer: the picture itself, as a layer with 3 channels."""
+
 LARGEST_WEIGHT = 1e20
 """Beyond it a float32 loss overflows."""
 
 
-@partial(jax.tree_util.register_dataclass, data_fields=["weight"], meta_fields=["layer", "loss"])
+@partial(jax.tree_util.register_dataclass, data_fields=["weight"], meta_fields=["layers", "loss", "normalize_gradient"])
 @dataclasses.dataclass(frozen=True)
 class FeatureTerm:
-    """A loss on one layer. ``weight`` is a leaf of the pytree, ``layer`` and ``loss`` are its structure."""
+    """A loss on one layer, or a joint loss on several. ``weight`` is a leaf of the pytree, the rest its structure.
 
-    layer: str
+    Attributes:
+        layers: One layer, or those of a joint loss; `IMAGE` stands for the picture itself.
+        loss: See `jnst.losses`.
+        weight: Factor of the loss.
+        normalize_gradient: Divide the gradient by its 1-norm (`jnst.losses.gradient`).
+    """
+
+    layers: tuple[str, ...]
     loss: FeatureLoss
     weight: Array
+    normalize_gradient: bool = False
+
+    @property
+    def name(self) -> str:
+        """The layers, joined by "+"."""
+        return "+".join(self.layers)
+
+    def pick(self, by_layer: Mapping[str, Array]) -> Any:
+        """What the loss is given: one layer's array, or a tuple."""
+        return tuple(by_layer[layer] for layer in self.layers) if self.loss.joint else by_layer[self.layers[0]]
 
 
 @partial(jax.tree_util.register_dataclass, data_fields=["weight"], meta_fields=["name", "loss"])
@@ -62,17 +86,37 @@ class Objective:
 
     @property
     def layers(self) -> tuple[str, ...]:
-        """Every layer that is needed, each once."""
-        return tuple(dict.fromkeys(term.layer for term in self.content + self.style))
+        """Every layer of the network that is needed, each once; without `IMAGE`."""
+        return network_layers(self.content + self.style)
+
+
+@partial(jax.tree_util.register_dataclass, data_fields=["target", "guide", "weight"], meta_fields=[])
+@dataclasses.dataclass(frozen=True)
+class Region:
+    """What one term compares one region with: the target, the region's guide (None: everywhere), and its weight."""
+
+    target: Any
+    guide: Any = None
+    weight: Array | float = 1.0
 
 
 @partial(jax.tree_util.register_dataclass, data_fields=["content", "style"], meta_fields=[])
 @dataclasses.dataclass(frozen=True)
 class Targets:
-    """What `fit_targets` computed: an array for each content term and each style term, in their order."""
+    """What `jnst.fit_targets` computed: a target for each content term, the regions of each style term."""
 
-    content: tuple[Array, ...] = ()
-    style: tuple[Array, ...] = ()
+    content: tuple[Any, ...] = ()
+    style: tuple[tuple[Region, ...], ...] = ()
+
+
+def network_layers(terms: Sequence[FeatureTerm]) -> tuple[str, ...]:
+    """The layers of ``terms``, each once, without `IMAGE`."""
+    return tuple(dict.fromkeys(layer for term in terms for layer in term.layers if layer != IMAGE))
+
+
+def features_of(image: Image, layers: tuple[str, ...], params: Params, backbone: Backbone) -> dict[str, Features]:
+    """The features of a picture by layer, and the picture itself as `IMAGE`."""
+    return {IMAGE: image} | (backbone.apply(params, image, layers) if layers else {})
 
 
 def make_objective(
@@ -86,13 +130,15 @@ def make_objective(
     content_loss: FeatureLoss = SquaredError(),  # noqa: B008 - frozen
     style_loss: FeatureLoss = Gram(),  # noqa: B008 - frozen
     regularizers: Mapping[str, tuple[Regularizer, Weight]] | None = None,
+    normalize_gradients: bool = False,
 ) -> Objective:
     """Build an `Objective` with one content loss and one style loss on several layers.
 
-    The weight of a term is ``content_weight * content_layer_weights[i]``; layer weights are 1 unless given.
+    The weight of a term is ``content_weight * content_layer_weights[i]``; layer weights are 1 unless given. A joint
+    loss is one term on all layers.
 
     Args:
-        content_layers: Layers for the content loss.
+        content_layers: Layers for the content loss; "image" is the picture itself.
         style_layers: Layers for the style loss.
         content_weight: Factor of all content terms.
         style_weight: Factor of all style terms.
@@ -101,13 +147,18 @@ def make_objective(
         content_loss: See `jnst.losses`.
         style_loss: See `jnst.losses`.
         regularizers: ``{name: (regularizer, weight)}``.
+        normalize_gradients: Divide the gradient of every content and style term by its 1-norm.
 
     Raises:
-        JnstError: A layer twice, not as many weights as layers, or a weight that is negative, not finite or above
-            1e20.
+        JnstError: A layer twice, not as many weights as layers, layer weights for a joint loss, or a weight that is
+            negative, not finite or above 1e20.
     """
     content = _feature_terms("content", content_layers, content_loss, content_weight, content_layer_weights)
     style = _feature_terms("style", style_layers, style_loss, style_weight, style_layer_weights)
+    content, style = (
+        tuple(dataclasses.replace(term, normalize_gradient=normalize_gradients) for term in terms)
+        for terms in (content, style)
+    )
     pictures = tuple(
         PictureTerm(name, loss, _weight(f"{name} weight", weight))
         for name, (loss, weight) in (regularizers or {}).items()
@@ -118,17 +169,21 @@ def make_objective(
 def _feature_terms(
     kind: str, layers: Sequence[str], loss: FeatureLoss, weight: Weight, layer_weights: Sequence[Weight] | None
 ) -> tuple[FeatureTerm, ...]:
+    if len(set(layers)) < len(layers):
+        raise JnstError(f"{kind} layers {','.join(layers)}: name each only once")
+    common = _weight(f"{kind} weight", weight)
+    if loss.joint and layer_weights is not None:
+        raise JnstError(f"{kind} layer weights: {type(loss).__name__} takes all layers as one, leave them out")
+    if loss.joint:
+        return (FeatureTerm(tuple(layers), loss, common),) if layers else ()
     factors = [1.0] * len(layers) if layer_weights is None else list(layer_weights)
     if len(factors) != len(layers):
         raise JnstError(
             f"{len(factors)} {kind} layer weights for {len(layers)} {kind} layers ({','.join(layers)}): "
             "give one weight a layer"
         )
-    if len(set(layers)) < len(layers):
-        raise JnstError(f"{kind} layers {','.join(layers)}: name each only once")
-    common = _weight(f"{kind} weight", weight)
     return tuple(
-        FeatureTerm(layer, loss, common * _weight(f"{kind} weight of {layer}", factor))
+        FeatureTerm((layer,), loss, common * _weight(f"{kind} weight of {layer}", factor))
         for layer, factor in zip(layers, factors, strict=True)
     )
 
@@ -139,46 +194,14 @@ def _weight(name: str, value: Weight) -> Array:
     return jnp.asarray(value, jnp.float32)
 
 
-def fit_targets(
-    objective: Objective, params: Params, content: Image | None, style: Image | None, *, backbone: Backbone
-) -> Targets:
-    """Run content and style picture through the network once and keep what the losses need.
-
-    Args:
-        objective: The terms.
-        params: The network's parameters.
-        content: ``(..., h, w, 3)``; None if there are no content terms.
-        style: ``(..., h', w', 3)``, of any size; None if there are no style terms.
-        backbone: The network (static).
-
-    Returns:
-        The targets, a pytree.
-
-    Raises:
-        JnstError: A picture is missing, or a layer unknown.
-        PictureError: A picture is too small for a layer.
-    """
-    return Targets(
-        _fit("content", objective.content, params, content, backbone),
-        _fit("style", objective.style, params, style, backbone),
-    )
-
-
-def _fit(
-    kind: str, terms: tuple[FeatureTerm, ...], params: Params, image: Image | None, backbone: Backbone
-) -> tuple[Array, ...]:
-    if not terms:
-        return ()
-    if image is None:
-        raise JnstError(f"the objective has {kind} terms, but there is no {kind} picture: pass one")
-    layers = backbone.check_layers(dict.fromkeys(term.layer for term in terms))
-    backbone.check_size(image, layers, kind)
-    features = backbone.apply(params, image, layers)
-    return tuple(term.loss.fit(features[term.layer]) for term in terms)
-
-
 def total_loss(
-    image: Image, objective: Objective, targets: Targets, params: Params, *, backbone: Backbone
+    image: Image,
+    objective: Objective,
+    targets: Targets,
+    params: Params,
+    *,
+    backbone: Backbone,
+    key: RandomKey | None = None,
 ) -> tuple[PerPicture, dict[str, PerPicture]]:
     """Evaluate the objective.
 
@@ -188,24 +211,34 @@ def total_loss(
         targets: From `fit_targets` with the same objective.
         params: The network's parameters.
         backbone: The network (static).
+        key: For losses that draw at random (`jnst.losses.SlicedWasserstein`); without one they draw the same each time.
 
     Returns:
         The total, of shape ``(...)``, and its parts, each **weighted** and of shape ``(...)``, by the names
-        ``content/LAYER``, ``style/LAYER`` and the regularizers' names; several losses on one layer are one part.
-        The parts add up to the total.
+        ``content/LAYER``, ``style/LAYER`` (``style/LAYER/REGION`` with masks, regions counted from 1) and the
+        regularizers' names; several losses on one layer are one part. The parts add up to the total.
     """
-    features = backbone.apply(params, image, objective.layers) if objective.layers else {}
-    parts = _weighted("content", objective.content, targets.content, features)
-    parts |= _weighted("style", objective.style, targets.style, features)
+    features = features_of(image, objective.layers, params, backbone)
+    parts: dict[str, PerPicture] = {}
+    for index, (name, term, region) in enumerate(_terms(objective, targets)):
+        drawn = None if key is None else jax.random.fold_in(key, index)
+        value = _value(term, region, features, drawn)
+        parts[name] = parts[name] + value if name in parts else value
     parts |= {term.name: term.weight * term.loss.loss(image) for term in objective.regularizers}
     return sum(parts.values(), jnp.zeros(image.shape[:-3], jnp.float32)), parts
 
 
-def _weighted(
-    kind: str, terms: tuple[FeatureTerm, ...], targets: tuple[Array, ...], features: Mapping[str, Features]
-) -> dict[str, PerPicture]:
-    parts: dict[str, PerPicture] = {}
-    for term, target in zip(terms, targets, strict=True):
-        name, value = f"{kind}/{term.layer}", term.weight * term.loss.loss(features[term.layer], target)
-        parts[name] = parts[name] + value if name in parts else value
-    return parts
+def _terms(objective: Objective, targets: Targets) -> Iterator[tuple[str, FeatureTerm, Region]]:
+    for term, target in zip(objective.content, targets.content, strict=True):
+        yield f"content/{term.name}", term, Region(target)
+    for term, regions in zip(objective.style, targets.style, strict=True):
+        for number, region in enumerate(regions, 1):
+            yield f"style/{term.name}" + (f"/{number}" if region.guide is not None else ""), term, region
+
+
+def _value(term: FeatureTerm, region: Region, features: Mapping[str, Features], key: RandomKey | None) -> PerPicture:
+    weight = term.weight * region.weight
+    seen = term.pick(features)
+    if term.normalize_gradient:
+        seen = jax.tree.map(lambda layer: unit_gradient(layer, weight), seen)
+    return weight * term.loss.loss(seen, region.target, region.guide, key)

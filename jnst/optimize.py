@@ -27,8 +27,8 @@ SCANNED_STEPS = 25
 class Loss(Protocol):
     """What is minimised: hashable, so that equal losses share one compiled program."""
 
-    def __call__(self, image: Image, args: Any) -> tuple[Array, dict[str, Array]]:
-        """Return the total, a scalar, and its parts by name."""
+    def __call__(self, image: Image, args: Any, step: Array) -> tuple[Array, dict[str, Array]]:
+        """Return the total, a scalar, and its parts by name; ``step`` counts the updates made, for what is random."""
         ...
 
 
@@ -63,7 +63,7 @@ class Method:
     """How a step is made: static, hashable.
 
     Attributes:
-        loss: ``loss(image, args) -> (total, parts)``.
+        loss: ``loss(image, args, step) -> (total, parts)``.
         optimizer: Any Optax transformation; line searches get ``value``, ``grad`` and ``value_fn``.
         bounds: The picture is clipped to this range after every update; None for no clipping.
         average: The decay of an exponential average of iterates in [0, 1); 0 for none.
@@ -134,14 +134,14 @@ def start(image: Image, method: Method) -> State:
 
 def step(state: State, args: Any, method: Method) -> tuple[State, tuple[Array, dict[str, Array]]]:
     """Make one step; pure, to be compiled, scanned or vectorised."""
-    (total, parts), gradient = jax.value_and_grad(method.loss, has_aux=True)(state.image, args)
+    (total, parts), gradient = jax.value_and_grad(method.loss, has_aux=True)(state.image, args, state.step)
     updates, optimizer = optax.with_extra_args_support(method.optimizer).update(
         gradient,
         state.optimizer,
         state.image,
         value=total,
         grad=gradient,
-        value_fn=lambda image: method.loss(image, args)[0],
+        value_fn=lambda image: method.loss(image, args, state.step)[0],
     )
     image: Array = optax.apply_updates(state.image, updates)  # pyright: ignore[reportAssignmentType]
     if method.bounds is not None:

@@ -41,6 +41,51 @@ def _scaled(tree: Any, factor: float | Array) -> Any:
     return jax.tree.map(lambda leaf: leaf * factor, tree)
 
 
+def in_laplacian_pyramid(optimizer: optax.GradientTransformation, levels: int) -> optax.GradientTransformationExtraArgs:
+    """Let ``optimizer`` move the levels of a Laplacian pyramid instead of the pixels.
+
+    The picture is the sum of its levels, each enlarged to full size; so the gradient by a level is the picture's
+    gradient carried back through that enlargement, and an update of the levels is one of the picture.
+
+    Args:
+        optimizer: Sees a tuple of ``levels + 1`` arrays, each half as high and wide as the one before.
+        levels: How often the picture is halved; fewer where that would leave a side of 1.
+
+    References:
+        Kolkin, Salavon & Shakhnarovich, Style Transfer by Relaxed Optimal Transport and Self-Similarity, CVPR 2019.
+    """
+    inner = optax.with_extra_args_support(optimizer)
+
+    def init(params: Any) -> Any:
+        return inner.init(tuple(jnp.zeros(shape, params.dtype) for shape in _level_shapes(params.shape, levels)))
+
+    def update(updates: Any, state: Any, params: Any = None, **extra: Any) -> tuple[Any, Any]:
+        shapes = _level_shapes(updates.shape, levels)
+        gradients = tuple(_enlargement(shape, updates)[1](updates)[0] for shape in shapes)
+        updates_of_levels, state = inner.update(gradients, state, None, **extra)
+        moved: Any = updates_of_levels
+        return sum(_enlargement(level.shape, updates)[0](level) for level in moved), state
+
+    return optax.GradientTransformationExtraArgs(init, update)
+
+
+def _level_shapes(shape: tuple[int, ...], levels: int) -> list[tuple[int, ...]]:
+    shapes = [tuple(shape)]
+    while len(shapes) <= levels and min(shapes[-1][:2]) > 3:
+        height, width, channels = shapes[-1]
+        shapes.append((height // 2, width // 2, channels))
+    return shapes
+
+
+def _enlargement(shape: tuple[int, ...], picture: Array) -> tuple[Callable, Callable]:
+    """Bilinear enlargement from ``shape`` to the picture's, and its transpose."""
+
+    def enlarge(level: Array) -> Array:
+        return jax.image.resize(level, picture.shape, "linear", antialias=False)
+
+    return enlarge, jax.linear_transpose(enlarge, jax.ShapeDtypeStruct(shape, picture.dtype))
+
+
 class UnitState(NamedTuple):
     """The factor that `from_unit_gradient` found at the first step; 0 before it."""
 
@@ -108,16 +153,49 @@ class LBFGS:
         return optax.lbfgs(memory_size=self.memory_size, linesearch=search)
 
 
-OPTIMIZERS: dict[str, Callable[..., Adam | LBFGS]] = {
+@dataclasses.dataclass(frozen=True)
+class RMSprop:
+    """RMSprop (Hinton 2012), on the levels of a Laplacian pyramid if ``levels`` is above 0, as STROTSS uses it."""
+
+    learning_rate: float = 2e-3
+    decay: float = 0.99
+    eps: float = 1e-8
+    levels: int = 0
+
+    def transformation(self, unit: float = 1.0) -> optax.GradientTransformation:
+        """The Optax transformation, for pictures of any range."""
+        plain = optax.rmsprop(self.learning_rate, decay=self.decay, eps=self.eps, eps_in_sqrt=False)
+        return in_laplacian_pyramid(plain, self.levels) if self.levels else plain
+
+
+@dataclasses.dataclass(frozen=True)
+class SGD:
+    """Gradient descent; the learning rate is multiplied by ``decay`` after every ``decay_steps`` steps."""
+
+    learning_rate: float = 0.01
+    decay: float = 1.0
+    decay_steps: int = 100
+
+    def transformation(self, unit: float = 1.0) -> optax.GradientTransformation:
+        """The Optax transformation, for pictures of any range."""
+        return optax.sgd(optax.exponential_decay(self.learning_rate, self.decay_steps, self.decay, staircase=True))
+
+
+Settings = Adam | LBFGS | RMSprop | SGD
+Optimizer = optax.GradientTransformation | Settings
+
+OPTIMIZERS: dict[str, Callable[..., Settings]] = {
     "adam": Adam,
     "lbfgs": LBFGS,
     "lbfgs-zoom": partial(LBFGS, zoom=True),
+    "rmsprop": RMSprop,
+    "sgd": SGD,
 }
 """Optimisers by the names that the command line knows. From Python any Optax transformation will do."""
 
 
 @functools.cache
-def build(optimizer: Adam | LBFGS, unit: float) -> optax.GradientTransformation:
+def build(optimizer: Settings, unit: float) -> optax.GradientTransformation:
     """The transformation of ``optimizer`` for pictures in units of ``1 / unit``; the same object for equal arguments.
 
     Raises:

@@ -1,84 +1,34 @@
-"""`stylize`: from two pictures, one with the content of the first in the style of the second."""
+"""`stylize`, `synthesize`, `reconstruct`: pictures by optimisation."""
 
 import dataclasses
-import time
-from collections.abc import Callable
-from functools import partial
-from typing import Any, NamedTuple
+from collections.abc import Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 
 from jnst import optimize
 from jnst.backbones import Backbone
-from jnst.errors import JnstError, NumericsError
-from jnst.image import check_picture, fit_shape, noise, resize
-from jnst.objective import Objective, fit_targets, total_loss
-from jnst.optimizers import LBFGS, Adam, build
+from jnst.coarse_to_fine import RunState, Solution, carry_out
+from jnst.colour_control import KEEP_COLOUR
+from jnst.errors import JnstError
+from jnst.guidance import check_mask, check_masks
+from jnst.image import check_picture, resize
+from jnst.objective import Objective
+from jnst.optimizers import Optimizer
+from jnst.pictures import Pictures, size_of
+from jnst.plan import make_plan
 from jnst.presets import Preset, preset
-from jnst.types import Array, Image, Params, RandomKey
+from jnst.types import Array, Guide, Image, Params, RandomKey
 from jnst.weights.load import load_backbone
 
-Optimizer = optax.GradientTransformation | Adam | LBFGS
-
-
-@partial(jax.tree_util.register_dataclass, data_fields=["scale", "run"], meta_fields=[])
-@dataclasses.dataclass(frozen=True)
-class RunState:
-    """Where a run stands: the position in the pyramid (0 for the coarsest size) and the state there."""
-
-    scale: Array
-    run: optimize.State
-
-
-@dataclasses.dataclass(frozen=True)
-class Solution:
-    """What `stylize` returns.
-
-    Attributes:
-        image: The picture, ``(h, w, 3)`` float32 in [0, 1].
-        losses: The total at every step of this call, ``(n,)``; step 1 is the start picture's.
-        parts: Its weighted parts by name (``content/LAYER``, ``style/LAYER``, ``tv``), each ``(n,)``.
-        state: Hand it to `stylize` to go on.
-    """
-
-    image: Image
-    losses: np.ndarray
-    parts: dict[str, np.ndarray]
-    state: RunState
-
-
-@dataclasses.dataclass(frozen=True)
-class TransferLoss:
-    """`total_loss` as a function of the picture, hashable: equal backbones share one compiled program."""
-
-    backbone: Backbone
-
-    def __call__(self, image: Image, args: Any) -> tuple[Array, dict[str, Array]]:
-        """``args`` is (objective, targets, params)."""
-        return total_loss(image, *args, backbone=self.backbone)
-
-
-_fit_targets = jax.jit(fit_targets, static_argnames="backbone")
-
-
-def _size(image: Image) -> tuple[int, int]:
-    return image.shape[0], image.shape[1]
-
-
-INITS: dict[str, Callable[[RandomKey, Image, Image, float], Image]] = {
-    "content": lambda key, content, style, std: content,
-    "style": lambda key, content, style, std: resize(style, _size(content)),
-    "noise": lambda key, content, style, std: noise(key, _size(content), std),
-}
-"""Starting pictures: functions of key, content, style and the noise's standard deviation."""
+__all__ = ["RunState", "Solution", "reconstruct", "stylize", "synthesize"]
 
 
 def stylize(
     content: Image,
-    style: Image,
+    style: Image | Sequence[Image],
     params: Params | None = None,
     *,
     backbone: Backbone | None = None,
@@ -87,39 +37,164 @@ def stylize(
     optimizer: Optimizer | None = None,
     num_steps: int | tuple[int, ...] | None = None,
     init: str | Image | None = None,
+    size: int | None = None,
+    style_weights: Sequence[float] | None = None,
+    masks: Sequence[Guide] | None = None,
+    style_masks: Sequence[Guide | None] | None = None,
+    keep_color: str | None = None,
     key: RandomKey | None = None,
     state: RunState | None = None,
     chunk: int | None = None,
     callback: optimize.Callback | None = None,
 ) -> Solution:
-    """Transfer the style of one picture to the content of another by optimisation (Gatys et al., CVPR 2016).
+    """Transfer the style of one picture, or of several, to the content of another (Gatys et al., CVPR 2016).
 
     Args:
-        content: ``(h, w, 3)`` sRGB in [0, 1]; the result has its size.
-        style: ``(h', w', 3)``, any size; how large its strokes become depends on its size.
+        content: ``(h, w, 3)`` sRGB in [0, 1].
+        style: ``(h', w', 3)``, any size, or several such; how large its strokes become depends on its size.
         params: The network's parameters; None: the embedded network's.
         backbone: The network (static); None: the embedded one.
-        preset: The settings; ``objective``, ``optimizer``, ``num_steps`` and ``init`` go before it when given.
+        preset: The settings; ``objective``, ``optimizer``, ``num_steps``, ``init`` and ``keep_color`` go before it
+            when given.
         objective: What is minimised.
-        optimizer: Any Optax transformation (for pictures in [0, 1]), or `Adam` or `LBFGS` in the preset's units.
+        optimizer: Any Optax transformation (for pictures in [0, 1]), or one of `jnst.optimizers` in the preset's units.
         num_steps: Steps at each size of the pyramid; the last number holds for all further sizes.
         init: ``"content"``, ``"style"``, ``"noise"`` or a picture ``(h, w, 3)``.
-        key: For noise; `jax.random.key(0)` if None.
+        size: The longer side of the result; the styles are reduced with it. None: the content picture's own.
+        style_weights: How much each style counts, in proportion, for a mixture of all; with ``masks``, in its region.
+        masks: For each style ``(h, w)``, of the content's size, in [0, 1]: its region of the picture. Soft edges blend,
+            regions may overlap, and where none is, nothing asks for style.
+        style_masks: For each style ``(h', w')``, of its size: which part of it counts; None for all of it.
+        keep_color: A key of `jnst.colour_control.KEEP_COLOUR`: how to keep the content's colours; None: not at all.
+        key: For noise, and losses that draw at random; `jax.random.key(0)` if None.
         state: `Solution.state` of an earlier call with the same arguments: the run goes on from there to ``num_steps``.
         chunk: Steps in one compiled program; None chooses by device (1 on CPUs).
         callback: Called with an `optimize.Report` after every chunk; returning True ends the run.
 
     Raises:
-        PictureError: A picture that is not ``(h, w, 3)`` floats in [0, 1], or too small for a layer.
+        PictureError: A picture that is not ``(h, w, 3)`` floats in [0, 1], or too small for a layer; a mask of another
+            size than its picture's.
         JnstError: An unknown name, or numbers that make no sense.
         WeightsError: A layer beyond the weights.
         NumericsError: The loss stopped being finite; its ``result`` is the `Solution` with the last finite picture.
     """
-    content, style = check_picture(content, "content"), check_picture(style, "style")
+    content, styles = check_picture(content, "content"), _check_styles(style)
+    settings = _settings(preset, num_steps, init, keep_color)
+    pictures = Pictures(content, styles, _check_style_weights(style_weights, len(styles)))
+    if masks is not None:
+        pictures = pictures._replace(masks=check_masks(masks, size_of(content), "masks", len(styles)))
+    if style_masks is not None:
+        pictures = pictures._replace(style_masks=_check_style_masks(style_masks, styles))
     backbone, params = _network(backbone, params)
-    plan = _plan(content, backbone, preset, objective, optimizer, num_steps, init)
-    start = _Start(init, jax.random.key(0) if key is None else key, state)
-    return _run(plan, content, style, params, start, chunk, callback)
+    plan = make_plan(settings, backbone, size_of(content), size=size, objective=objective, optimizer=optimizer)
+    colour = KEEP_COLOUR.get(settings.keep_color or "")
+    if colour is not None:
+        pictures = pictures._replace(styles=tuple(colour.style(style, content) for style in styles))
+    solution = carry_out(plan, pictures, params, key=_key(key), init=init, state=state, chunk=chunk, callback=callback)
+    if colour is None:
+        return solution
+    at_size = resize(content, size_of(solution.image), settings.resample)
+    return dataclasses.replace(solution, image=colour.result(solution.image, at_size))
+
+
+def synthesize(
+    style: Image | Sequence[Image],
+    shape: tuple[int, int] | None = None,
+    params: Params | None = None,
+    *,
+    backbone: Backbone | None = None,
+    preset: str | Preset = "jnst",
+    objective: Objective | None = None,
+    optimizer: Optimizer | None = None,
+    num_steps: int | tuple[int, ...] | None = None,
+    init: str | Image = "noise",
+    style_weights: Sequence[float] | None = None,
+    key: RandomKey | None = None,
+    state: RunState | None = None,
+    chunk: int | None = None,
+    callback: optimize.Callback | None = None,
+) -> Solution:
+    """Make a texture: a picture with a style and no content (Gatys, Ecker & Bethge, NeurIPS 2015).
+
+    Args:
+        style: ``(h', w', 3)`` in [0, 1], or several such.
+        shape: Height and width of the texture; None: the (first) style's.
+        params: As in `stylize`, like all that follow.
+        backbone: See `stylize`.
+        preset: Its content terms are left out.
+        objective: See `stylize`.
+        optimizer: See `stylize`.
+        num_steps: See `stylize`.
+        init: ``"noise"``, ``"style"`` (resized) or a picture.
+        style_weights: See `stylize`.
+        key: See `stylize`; another key, another texture.
+        state: See `stylize`.
+        chunk: See `stylize`.
+        callback: See `stylize`.
+
+    Raises:
+        As `stylize`.
+    """
+    styles = _check_styles(style)
+    settings = _settings(preset, num_steps, init, None)
+    backbone, params = _network(backbone, params)
+    objective = settings.objective(settings.network(backbone)) if objective is None else objective
+    objective = dataclasses.replace(objective, content=())
+    shape = size_of(styles[0]) if shape is None else (int(shape[0]), int(shape[1]))
+    plan = make_plan(settings, backbone, shape, objective=objective, optimizer=optimizer)
+    pictures = Pictures(None, styles, _check_style_weights(style_weights, len(styles)))
+    return carry_out(plan, pictures, params, key=_key(key), init=init, state=state, chunk=chunk, callback=callback)
+
+
+def reconstruct(
+    content: Image,
+    layers: Sequence[str] | None = None,
+    params: Params | None = None,
+    *,
+    backbone: Backbone | None = None,
+    preset: str | Preset = "jnst",
+    objective: Objective | None = None,
+    optimizer: Optimizer | None = None,
+    num_steps: int | tuple[int, ...] | None = None,
+    init: str | Image = "noise",
+    size: int | None = None,
+    key: RandomKey | None = None,
+    state: RunState | None = None,
+    chunk: int | None = None,
+    callback: optimize.Callback | None = None,
+) -> Solution:
+    """Show what layers keep of a picture: another one with the same features (Mahendran & Vedaldi, CVPR 2015).
+
+    Args:
+        content: ``(h, w, 3)`` in [0, 1].
+        layers: Which features are kept; None: the preset's content layers.
+        params: As in `stylize`, like all that follow.
+        backbone: See `stylize`.
+        preset: Its style terms are left out.
+        objective: See `stylize`.
+        optimizer: See `stylize`.
+        num_steps: See `stylize`.
+        init: ``"noise"`` or a picture.
+        size: See `stylize`.
+        key: See `stylize`.
+        state: See `stylize`.
+        chunk: See `stylize`.
+        callback: See `stylize`.
+
+    Raises:
+        As `stylize`.
+    """
+    content = check_picture(content, "content")
+    settings = _settings(preset, num_steps, init, None)
+    if layers is not None:
+        settings = dataclasses.replace(settings, content_layers=tuple(layers), content_layer_weights=None)
+    backbone, params = _network(backbone, params)
+    objective = settings.objective(settings.network(backbone)) if objective is None else objective
+    objective = dataclasses.replace(objective, style=())
+    plan = make_plan(settings, backbone, size_of(content), size=size, objective=objective, optimizer=optimizer)
+    return carry_out(
+        plan, Pictures(content), params, key=_key(key), init=init, state=state, chunk=chunk, callback=callback
+    )
 
 
 def _network(backbone: Backbone | None, params: Params | None) -> tuple[Backbone, Params]:
@@ -132,152 +207,48 @@ def _network(backbone: Backbone | None, params: Params | None) -> tuple[Backbone
     return backbone, params
 
 
-class _Plan(NamedTuple):
-    """What a run will do: settled before anything is computed."""
-
-    settings: Preset
-    backbone: Backbone
-    objective: Objective
-    method: optimize.Method
-    shapes: tuple[tuple[int, int], ...]
-    steps: tuple[int, ...]
-    smallest_side: int
-
-
-class _Start(NamedTuple):
-    """Where a run begins: at a starting picture, or at an earlier state."""
-
-    init: str | Image | None
-    key: RandomKey
-    state: RunState | None
-
-
-def _plan(
-    content: Image,
-    backbone: Backbone,
-    name: str | Preset,
-    objective: Objective | None,
-    optimizer: Optimizer | None,
-    num_steps: int | tuple[int, ...] | None,
-    init: str | Image | None,
-) -> _Plan:
-    settings = preset(name)
+def _settings(
+    name: str | Preset, num_steps: int | tuple[int, ...] | None, init: str | Image | None, keep_color: str | None
+) -> Preset:
+    """The preset with what was given put in."""
+    changes: dict[str, Any] = {}
     if num_steps is not None:
-        settings = preset(settings, num_steps=(num_steps,) if isinstance(num_steps, int) else tuple(num_steps))
+        changes["num_steps"] = (num_steps,) if isinstance(num_steps, int) else tuple(num_steps)
     if isinstance(init, str):
-        settings = preset(settings, init=init)
-    if settings.init not in INITS:
-        raise JnstError(f"init {settings.init!r} is unknown: choose one of {', '.join(INITS)}, or pass a picture")
-    if not settings.num_steps or min(settings.num_steps) < 0:
-        raise JnstError(f"num_steps {settings.num_steps}: expected numbers of at least 0")
-    if not 0 <= settings.average < 1:
-        raise JnstError(f"average {settings.average}: expected a decay of at least 0 and below 1, for example 0.99")
-    if settings.pooling is not None:
-        backbone = backbone.with_pooling(settings.pooling)
-    if optimizer is None or isinstance(optimizer, Adam | LBFGS):
-        optimizer = build(optimizer or settings.optimizer, settings.unit)
-    method = optimize.Method(
-        loss=TransferLoss(backbone),
-        optimizer=optimizer,
-        bounds=(0.0, 1.0) if settings.clamp else None,
-        average=settings.average,
-        keep_best=settings.keep_best,
-    )
-    objective = settings.objective(backbone) if objective is None else objective
-    least = backbone.smallest_side(objective.layers) if objective.layers else 1
-    shapes = settings.pyramid.shapes(_size(content)) if settings.pyramid else (_size(content),)
-    shapes = (*(shape for shape in shapes[:-1] if min(shape) >= least), shapes[-1])
-    steps = tuple(settings.num_steps[min(scale, len(settings.num_steps) - 1)] for scale in range(len(shapes)))
-    return _Plan(settings, backbone, objective, method, shapes, steps, least)
+        changes["init"] = init
+    if keep_color is not None:
+        changes["keep_color"] = keep_color
+    settings = preset(name, **changes)
+    if settings.keep_color is not None and settings.keep_color not in KEEP_COLOUR:
+        raise JnstError(f"keep_color {settings.keep_color!r} is unknown: choose one of {', '.join(KEEP_COLOUR)}")
+    return settings
 
 
-def _run(
-    plan: _Plan,
-    content: Image,
-    style: Image,
-    params: Params,
-    start: _Start,
-    chunk: int | None,
-    callback: optimize.Callback | None,
-) -> Solution:
-    begun = time.perf_counter()
-    scale, current = (0, None) if start.state is None else _position(start.state, plan)
-    records: list[optimize.Result] = []
-    for scale in range(scale, len(plan.shapes)):  # noqa: B020 - goes on from there
-        small, small_style = _at_scale(plan, scale, content), _at_scale(plan, scale, style, content)
-        targets = _fit_targets(plan.objective, params, small, small_style, backbone=plan.backbone)
-        if current is None:
-            current = optimize.start(_initial(plan, start, small, small_style), plan.method)
-        elif current.image.shape != small.shape:
-            current = optimize.start(resize(current.image, plan.shapes[scale], plan.settings.resample), plan.method)
-        try:
-            result = optimize.minimise(
-                plan.method,
-                current,
-                (plan.objective, targets, params),
-                num_steps=plan.steps[scale],
-                chunk=chunk,
-                callback=_in_whole_run(callback, plan, scale, begun),
-            )
-        except NumericsError as error:
-            error.result = _solution([*records, error.result], plan.method, scale)
-            raise
-        records.append(result)
-        current = result.state
-        if result.stopped:
-            break
-    return _solution(records, plan.method, scale)
+def _check_styles(style: Image | Sequence[Image]) -> tuple[Image, ...]:
+    if not isinstance(style, Sequence):
+        return (check_picture(style, "style"),)
+    if not style:
+        raise JnstError("`style` is an empty sequence: pass at least one picture")
+    return tuple(check_picture(picture, f"style[{index}]") for index, picture in enumerate(style))
 
 
-def _in_whole_run(
-    callback: optimize.Callback | None, plan: _Plan, scale: int, begun: float
-) -> optimize.Callback | None:
-    """Let the callback count steps and seconds through all sizes."""
-    if callback is None:
-        return None
-    before, total = sum(plan.steps[:scale]), sum(plan.steps)
-
-    def report(part: optimize.Report) -> bool | None:
-        seconds = time.perf_counter() - begun
-        return callback(part._replace(first=before + part.first, num_steps=total, seconds=seconds))
-
-    return report
-
-
-def _position(state: RunState, plan: _Plan) -> tuple[int, optimize.State]:
-    scale, shape = int(state.scale), tuple(state.run.image.shape[:2])
-    if scale >= len(plan.shapes) or shape != plan.shapes[scale]:
+def _check_style_weights(weights: Sequence[float] | None, count: int) -> Array:
+    values = np.ones(count) if weights is None else np.asarray(weights, np.float64)
+    if values.shape != (count,) or not (np.isfinite(values).all() and (values >= 0).all() and values.sum() > 0):
         raise JnstError(
-            f"`state` holds a picture of {shape} at size {scale + 1} of its pyramid, but this run has the sizes "
-            f"{plan.shapes}: continue with the same pictures and settings"
+            f"style_weights {weights} for {count} styles: give one number of at least 0 for each, not all of them 0"
         )
-    return scale, state.run
+    return jnp.asarray(values, jnp.float32)
 
 
-def _at_scale(plan: _Plan, scale: int, image: Image, content: Image | None = None) -> Image:
-    """``image`` reduced as the content picture is, as far as the network allows; ``content`` if it is another one."""
-    if scale == len(plan.shapes) - 1:
-        return image
-    shape = plan.shapes[scale]
-    if content is not None:
-        ratio = max(max(shape) / max(content.shape[:2]), plan.smallest_side / min(image.shape[:2]))
-        shape = fit_shape(_size(image), max(image.shape[:2]) * min(1.0, ratio))
-    return resize(image, shape, plan.settings.resample)
-
-
-def _initial(plan: _Plan, start: _Start, content: Image, style: Image) -> Image:
-    if start.init is None or isinstance(start.init, str):
-        return INITS[plan.settings.init](start.key, content, style, plan.settings.noise_std)
-    return resize(check_picture(start.init, "init"), _size(content), plan.settings.resample)
-
-
-def _solution(records: list[optimize.Result], method: optimize.Method, scale: int) -> Solution:
-    last = records[-1].state
-    with_steps = [record for record in records if record.parts]
-    names = with_steps[0].parts if with_steps else ()
-    return Solution(
-        image=jnp.clip(optimize.picture(last, method), 0.0, 1.0),
-        losses=np.concatenate([record.total for record in records]),
-        parts={name: np.concatenate([record.parts[name] for record in with_steps]) for name in names},
-        state=RunState(jnp.int32(scale), last),
+def _check_style_masks(masks: Sequence[Guide | None], styles: tuple[Image, ...]) -> tuple[Guide | None, ...]:
+    if len(masks) != len(styles):
+        raise JnstError(f"{len(masks)} style_masks for {len(styles)} styles: give one for each, or None for the whole")
+    return tuple(
+        None if mask is None else check_mask(mask, size_of(style), f"style_masks[{index}]")
+        for index, (mask, style) in enumerate(zip(masks, styles, strict=True))
     )
+
+
+def _key(key: RandomKey | None) -> RandomKey:
+    return jax.random.key(0) if key is None else key

@@ -16,17 +16,19 @@ ALL_SOURCES = sorted(path for folder in ("jnst", "tests", "benchmarks") for path
 
 FLOORS = (
     ("types", "errors"),
-    ("statistics", "image", "demo_pictures"),
-    ("losses", "backbones", "weights", "optimize", "optimizers"),
+    ("statistics", "image", "colour", "demo_pictures"),
+    ("losses", "guidance", "backbones", "weights", "optimize", "optimizers", "pictures", "colour_control"),
     ("objective", "metrics"),
-    ("stylize", "presets"),
+    ("targets", "presets"),
+    ("plan",),
+    ("coarse_to_fine",),
+    ("stylize",),
     ("cli", "io", "demo", "training"),
     ("jnst",),
 )
 """Files and folders of jnst from the ground up, "jnst" its `__init__.py`. Each imports floors below its own only,"""
 NEIGHBOURS = {
     ("weights", "backbones"),
-    ("stylize", "presets"),
     ("cli", "io"),
     ("cli", "jnst"),
     ("training", "io"),
@@ -107,6 +109,7 @@ def test_imports_point_downwards_and_packages_stay_where_they_belong(path: Path)
         ("objective", "from jnst.optimize import minimise"),
         ("optimizers", "from jnst.statistics import gram_matrix"),
         ("presets", "from jnst.stylize import stylize"),
+        ("plan", "from jnst.coarse_to_fine import carry_out"),
         ("stylize", "import jnst.io"),
         ("stylize", "import jnst"),
         ("stylize", "from jnst import load_image"),

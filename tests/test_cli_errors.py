@@ -189,7 +189,7 @@ def test_memory_that_ran_out_is_told_apart(capsys, fails, monkeypatch):
     def full(*args, **kwargs):
         raise MemoryError
 
-    monkeypatch.setattr("jnst.cli.stylize.load_image", full)
+    monkeypatch.setattr("jnst.cli.inputs.load_image", full)
     assert "--size" in fails(6)
 
 
@@ -197,6 +197,6 @@ def test_a_fault_of_the_program_is_not_hidden(fails, monkeypatch):
     def broken(*args, **kwargs):
         raise ZeroDivisionError
 
-    monkeypatch.setattr("jnst.cli.stylize.load_image", broken)
+    monkeypatch.setattr("jnst.cli.inputs.load_image", broken)
     with pytest.raises(ZeroDivisionError):
         fails(USAGE)

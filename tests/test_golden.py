@@ -13,7 +13,8 @@ import pytest
 from jax.typing import DTypeLike
 
 import jnst
-from jnst.losses import content_loss, style_loss, total_variation
+from jnst.losses import Wasserstein, content_loss, style_loss, total_variation
+from jnst.statistics import mean_std
 from jnst.types import Array
 
 PICTURES = ("image", "content", "style")
@@ -98,6 +99,44 @@ def test_style_losses(golden: Golden) -> None:
         )
         gatys = style_loss(image[layer], hw, "hw", "quarter_mean")
         np.testing.assert_allclose(gatys, golden.scalars[f"style_gatys2016/{layer}"], rtol=1e-5, err_msg=layer)
+
+
+def test_means_and_standard_deviations(golden: Golden) -> None:
+    for layer in STYLE_LAYERS:
+        image, style = (mean_std(golden.features[name][layer]) for name in ("image", "style"))
+        for name, value, target in zip(("mean", "std"), image, style, strict=True):
+            mse = np.mean((value - target) ** 2)
+            np.testing.assert_allclose(mse, golden.scalars[f"{name}_mse/{layer}"], rtol=1e-5, err_msg=layer)
+
+
+def test_wasserstein_losses(golden: Golden) -> None:
+    """Converged; in the last layer there are 64 positions for 256 channels."""
+    loss = Wasserstein(iterations=None)
+    for layer in STYLE_LAYERS:
+        image, style = (golden.features[name][layer] for name in ("image", "style"))
+        of_covariances = golden.scalars[f"w2_gaussian_cov_trace/{layer}"] / image.shape[-1]
+        expected = golden.scalars[f"mean_mse/{layer}"] + of_covariances
+        value = loss.loss(image, loss.fit(style))
+        np.testing.assert_allclose(value, expected, rtol=0, atol=1e-3 * of_covariances, err_msg=layer)
+
+
+def test_first_loss_of_style_transfer_pytorch(shared: Path) -> None:
+    """Its Wasserstein distances with roots of 12 iterations, of the content picture; its smoothness adds 0.013."""
+    published = json.loads((shared / "golden" / "trajectory_crowson_parrots_starry.json").read_text())
+    first = published["losses"][0]
+    content, style = (
+        jnst.load_image(shared / "images" / published[kind], size=first["w"]) for kind in ("content", "style")
+    )
+    assert (first["i"], content.shape) == (1, (first["h"], first["w"], 3))
+    weights = shared / "weights/vgg19-oxford-tfjs/model.json"
+    backbone, params = jnst.load_backbone("vgg19", weights=weights, input_padding="replicate")
+    features, targets = (backbone.apply(params, each, published["style_layers"]) for each in (content, style))
+    loss = Wasserstein()
+    total = sum(
+        weight * loss.loss(features[layer], loss.fit(targets[layer]))
+        for layer, weight in zip(published["style_layers"], published["style_layer_weights"], strict=True)
+    )
+    np.testing.assert_allclose(total, first["loss"] - 0.013, rtol=1e-5)
 
 
 def test_total_variation(golden: Golden) -> None:

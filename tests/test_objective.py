@@ -14,7 +14,8 @@ from losses import references
 from jnst import losses
 from jnst.backbones import make_backbone
 from jnst.errors import JnstError, PictureError, WeightsError
-from jnst.objective import FeatureTerm, Objective, fit_targets, make_objective, total_loss
+from jnst.objective import FeatureTerm, Objective, make_objective, total_loss
+from jnst.targets import fit_targets
 from jnst.types import Array
 
 BACKBONE = tiny_backbone()
@@ -133,7 +134,7 @@ def test_total_is_zero_at_its_own_targets() -> None:
 def test_several_losses_on_one_layer_add_up() -> None:
     """Terms that a table shows under one name are not lost."""
     style = tuple(
-        FeatureTerm("relu2_1", losses.Gram(normalization), jnp.float32(1.0)) for normalization in ("chw", "hw")
+        FeatureTerm(("relu2_1",), losses.Gram(normalization), jnp.float32(1.0)) for normalization in ("chw", "hw")
     )
     totals = []
     for terms in (style, style[:1], style[1:]):

@@ -22,7 +22,7 @@ CURVATURE = np.linspace(1.0, 30.0, TARGET.size, dtype=np.float32).reshape(SHAPE)
 ARGS = (jnp.asarray(TARGET), jnp.asarray(CURVATURE))
 
 
-def quadratic(image: Array, args: Any) -> tuple[Array, dict[str, Array]]:
+def quadratic(image: Array, args: Any, step: Array) -> tuple[Array, dict[str, Array]]:
     """½ Σ a (x - t)², in two parts."""
     target, curvature = args
     halves = 0.5 * curvature * (image - target) ** 2
@@ -94,7 +94,7 @@ def test_lbfgs_reaches_the_minimum(name: str) -> None:
     assert result.total[-1] < 1e-6 * result.total[0]
 
 
-def rosenbrock(image: Array, args: Any) -> tuple[Array, dict[str, Array]]:
+def rosenbrock(image: Array, args: Any, step: Array) -> tuple[Array, dict[str, Array]]:
     x, y = image[..., :-1, :], image[..., 1:, :]
     total = jnp.sum(100 * (y - x**2) ** 2 + (1 - x) ** 2)
     return total, {"rosenbrock": total}

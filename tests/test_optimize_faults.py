@@ -19,7 +19,7 @@ from jnst.types import Array
 ZEROS = jnp.zeros((2, 3, 3))
 
 
-def climb(image: Array, args: Any) -> tuple[Array, dict[str, Array]]:
+def climb(image: Array, args: Any, step: Array) -> tuple[Array, dict[str, Array]]:
     """Falls by 18 a step of 1 in every value, and is NaN from ``args`` on."""
     parts = {"slope": -jnp.sum(image), "wall": jnp.where(image.max() >= args, jnp.nan, 0.0)}
     return parts["slope"] + parts["wall"], parts
@@ -54,7 +54,7 @@ def test_nan_at_the_first_step_of_a_continued_run() -> None:
     np.testing.assert_array_equal(caught.value.result.state.image, good.state.image)
 
 
-def flat(image: Array, args: Any) -> tuple[Array, dict[str, Array]]:
+def flat(image: Array, args: Any, step: Array) -> tuple[Array, dict[str, Array]]:
     """0, with gradient -1."""
     total = jnp.sum(jax.lax.stop_gradient(image) - image)
     return total, {"flat": total}
@@ -68,7 +68,7 @@ def test_an_update_that_is_not_finite() -> None:
     np.testing.assert_array_equal(caught.value.result.state.image, np.full((2, 3, 3), np.float32(2e38)))
 
 
-def overflow(image: Array, args: Any) -> tuple[Array, dict[str, Array]]:
+def overflow(image: Array, args: Any, step: Array) -> tuple[Array, dict[str, Array]]:
     parts = {"left": 3e38 + 0 * jnp.sum(image), "right": 3e38 + 0 * jnp.sum(image)}
     return parts["left"] + parts["right"], parts
 
@@ -85,7 +85,7 @@ def test_a_lane_that_meets_nan_freezes_alone(name: str) -> None:
     optimizer = {"adam": optax.adam(0.3), "lbfgs": LBFGS(memory_size=4).transformation()}[name]
     target = jnp.asarray(random_features(1, 2, 3, 3))
 
-    def loss(image: Array, args: Any) -> tuple[Array, dict[str, Array]]:
+    def loss(image: Array, args: Any, step: Array) -> tuple[Array, dict[str, Array]]:
         total = jnp.sum((image - target) ** 4) + jnp.where(jnp.abs(image).max() > args, jnp.nan, 0.0)
         return total, {"all": total}
 

@@ -16,8 +16,8 @@ from jnst.errors import JnstError, WeightsError
 from jnst.image import METHODS
 from jnst.losses import SquaredError
 from jnst.optimizers import LBFGS, Adam, build
-from jnst.presets import PRESETS, preset
-from jnst.stylize import INITS
+from jnst.presets import MEASURES, PRESETS, preset
+from jnst.pictures import INITS
 
 VGG19 = make_backbone("vgg19")
 RELUS = ("relu1_1", "relu2_1", "relu3_1", "relu4_1", "relu5_1")
@@ -105,7 +105,7 @@ def test_published_formula(name: str) -> None:
     expected = FORMULAS[name](image, content, style)
     found: dict[str, Any] = {
         kind: sum(
-            float(term.weight * term.loss.loss(jnp.asarray(image[term.layer]), fit(term, taps[term.layer])))
+            float(term.weight * term.loss.loss(jnp.asarray(image[term.name]), fit(term, taps[term.name])))
             for term in terms
         )
         for kind, terms, taps in (("content", objective.content, content), ("style", objective.style, style))
@@ -124,11 +124,12 @@ def fit(term: jnst.objective.FeatureTerm, features: np.ndarray) -> Any:
 def test_every_row_is_usable(name: str) -> None:
     settings = PRESETS[name]
     objective = settings.objective(VGG19)
-    assert objective.content
+    assert objective.content or settings.content_layers == ()
     assert objective.style
     assert all(float(term.weight) > 0 for term in objective.content + objective.style + objective.regularizers)
     assert settings.init in INITS
     assert settings.resample in METHODS
+    assert settings.measure in MEASURES
     assert settings.rounding in ("round", "floor")
     assert settings.pooling is None or settings.pooling in POOLINGS
     assert settings.num_steps
@@ -150,13 +151,24 @@ def test_published_settings_around_the_formulas() -> None:
     gatys = preset("gatys2016")
     assert (gatys.pooling, gatys.init, gatys.size, gatys.tv_weight) == ("avg", "noise", 512, 0.0)
     later = preset("gatys2017")
-    assert (later.num_steps, later.init, later.size, later.size_is_area) == ((500, 200), "content", 1024, True)
+    assert (later.num_steps, later.init, later.size, later.measure) == ((500, 200), "content", 1024, "area")
     assert later.pyramid is not None
     assert later.pyramid.shapes((1024, 1024)) == ((512, 512), (1024, 1024))
     blog = preset("tf-blogpost")
     assert blog.optimizer == Adam(5.0, b1=0.99, eps=0.1)
     assert (blog.num_steps, blog.clamp, blog.keep_best) == ((1000,), True, True)
-    assert {row.weights for name, row in PRESETS.items() if name not in ("jnst", "scratch-cnn")} == {"oxford"}
+    trained = {name: row.weights for name, row in PRESETS.items() if name not in ("jnst", "scratch-cnn")}
+    theirs = {name for name, weights in trained.items() if weights == "torchvision"}
+    assert theirs == {"gordic", "crowson", "pytorch-tutorial", "strotss"}
+    assert set(trained.values()) == {"oxford", "torchvision"}
+
+
+def test_sizes_of_the_systems_with_a_pyramid() -> None:
+    """Sides 128, 181, 256, 362, 512 (crowson) and 64 to 512 in octaves (STROTSS)."""
+    for name, sides in (("crowson", (128, 181, 256, 362, 512)), ("strotss", (64, 128, 256, 512))):
+        pyramid = preset(name).pyramid
+        assert pyramid is not None
+        assert tuple(max(shape) for shape in pyramid.shapes((512, 341))) == sides
 
 
 def test_layers_follow_the_network_where_a_preset_leaves_them_open() -> None:

@@ -12,7 +12,8 @@ from contracts import compilations, random_params, random_picture, same_trees, t
 import jnst
 from jnst import optimize
 from jnst.errors import JnstError, NumericsError, PictureError, WeightsError
-from jnst.stylize import INITS, Solution, stylize
+from jnst.pictures import INITS
+from jnst.stylize import Solution, stylize
 
 BACKBONE = tiny_backbone()
 PARAMS = random_params(BACKBONE)
@@ -259,7 +260,7 @@ def test_half_precision_weights() -> None:
 @pytest.mark.parametrize(
     ("options", "error", "match"),
     [
-        ({"preset": "neural-stile"}, JnstError, "unknown preset 'neural-stile': did you mean neural-style-pt"),
+        ({"preset": "neural-stile"}, JnstError, "unknown preset 'neural-stile': did you mean neural-style or .*neural-style-pt"),
         ({"init": "contents"}, JnstError, "init 'contents' is unknown: choose one of content, style, noise"),
         ({"num_steps": -1}, JnstError, r"num_steps \(-1,\): expected numbers of at least 0"),
         ({"num_steps": ()}, JnstError, r"num_steps \(\): expected"),

@@ -5,7 +5,7 @@ import difflib
 import functools
 from collections.abc import Callable, Iterable
 
-from jnst.backbones.backbone import Backbone, flat_shapes
+from jnst.backbones.backbone import Backbone, check_options, flat_shapes
 from jnst.backbones.extractor import FeatureExtractor
 from jnst.backbones.ops import PADDINGS, POOLINGS
 from jnst.backbones.preprocessing import IDENTITY, IMAGENET, LPIPS, OXFORD, Preprocessing
@@ -78,9 +78,6 @@ BACKBONES: dict[str, Architecture] = {
 }
 """Every architecture by name."""
 
-CHOICES: dict[str, Iterable[str]] = {"pooling": POOLINGS, "padding": PADDINGS, "input_padding": PADDINGS}
-"""The values of the networks' options that are names."""
-
 
 def find(name: str) -> Architecture:
     """The row of `BACKBONES` called ``name``.
@@ -123,11 +120,7 @@ def make_backbone(
     row = find(name)
     usual = row.network()
     fields = [field.name for field in dataclasses.fields(usual) if field.name in row.options]
-    for option, value in options.items():
-        if option not in fields:
-            raise JnstError(f"{name} has no option {option!r}: it has {', '.join(fields)}")
-        if option in CHOICES and value not in tuple(CHOICES[option]):
-            raise JnstError(f"{option} {value!r} is unknown: choose one of {', '.join(CHOICES[option])}")
+    check_options(name, options, fields)
     if "widths" in options:
         options["widths"] = parse_widths(options["widths"])
     whole = dataclasses.replace(usual, parent=None, **options)

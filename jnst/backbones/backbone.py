@@ -2,17 +2,36 @@
 
 import dataclasses
 import difflib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import cast
 
 import jax
 import jax.numpy as jnp
 
 from jnst.backbones.extractor import FeatureExtractor
-from jnst.backbones.ops import POOLINGS
+from jnst.backbones.ops import PADDINGS, POOLINGS
 from jnst.backbones.preprocessing import Preprocessing
 from jnst.errors import JnstError, PictureError, WeightsError
 from jnst.types import Array, Features, Image, Params, RandomKey
+
+OPTION_CHOICES: dict[str, Iterable[str]] = {"pooling": POOLINGS, "padding": PADDINGS, "input_padding": PADDINGS}
+"""The values of the networks' options that are names."""
+
+SWITCHES = ("rescale_pooling", "ceil_mode")
+"""The options that are on or off."""
+
+
+def check_options(name: str, options: Mapping[str, object], allowed: Iterable[str]) -> None:
+    """Check the options of the network called ``name``.
+
+    Raises:
+        JnstError: One that is not allowed, or an unknown value.
+    """
+    for option, value in options.items():
+        if option not in allowed:
+            raise JnstError(f"{name} has no option {option!r}: it has {', '.join(allowed)}")
+        if option in OPTION_CHOICES and value not in tuple(OPTION_CHOICES[option]):
+            raise JnstError(f"{option} {value!r} is unknown: choose one of {', '.join(OPTION_CHOICES[option])}")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,15 +63,22 @@ class Backbone:
         """The layers that can be asked for, in order of depth."""
         return self.network.layers
 
-    def with_pooling(self, pooling: str) -> "Backbone":
-        """The same network with another pooling (a key of `jnst.backbones.POOLINGS`).
+    @property
+    def options(self) -> tuple[str, ...]:
+        """The options that `with_options` takes."""
+        fields = dataclasses.fields(self.network)
+        return tuple(field.name for field in fields if field.name in (*OPTION_CHOICES, *SWITCHES))
+
+    def with_options(self, **options: str | bool) -> "Backbone":
+        """The same network with other options, as `jnst.make_backbone` takes them.
 
         Raises:
-            JnstError: An unknown pooling.
+            JnstError: An option that the network does not have, or an unknown value.
         """
-        if pooling not in POOLINGS:
-            raise JnstError(f"pooling {pooling!r} is unknown: choose one of {', '.join(POOLINGS)}")
-        network = dataclasses.replace(self.network, pooling=pooling, parent=None)  # pyright: ignore[reportCallIssue]
+        if not options:
+            return self
+        check_options(self.name, options, self.options)
+        network = dataclasses.replace(self.network, parent=None, **options)  # pyright: ignore[reportCallIssue]
         return dataclasses.replace(self, network=network)
 
     def init(self, key: RandomKey) -> Params:

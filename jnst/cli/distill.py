@@ -16,6 +16,7 @@ from jnst.errors import JnstError
 from jnst.io import write_atomically
 from jnst.training.crops import load_folder
 from jnst.training.distill import Recipe
+from jnst.training.held_out import hold_out, measure, split
 from jnst.training.mini import Record, begin, load_teachers, train
 from jnst.weights import Weights, save_weights
 from jnst.weights.convert import flatten
@@ -28,7 +29,7 @@ LICENCE = "CC-BY-4.0"
 class Distill:
     """Distil VGG19 into the small network that comes with the package.
 
-    DIR holds pictures: photographs and paintings.
+    DIR holds pictures: photographs and paintings. Every seventh is held out and only looked at.
     """
 
     directory: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="DIR")]
@@ -63,9 +64,10 @@ class Distill:
         check_outputs(files, resume=self.resume, force=self.force)
         recipe = Recipe(steps=self.steps, crop=self.crop, seed=self.seed)
         teachers, params = load_teachers(self.vgg19, self.slim)
-        pictures = load_folder(self.directory)
+        pictures, unseen = split(load_folder(self.directory))
         with interruptible() as interruption:
             student, training = begin(teachers, params, pictures, recipe)
+            held = hold_out(training.student, params, unseen, student, teachers, recipe)
             training = train(
                 student,
                 training,
@@ -75,6 +77,7 @@ class Distill:
                 recipe,
                 checkpoint=self.checkpoint,
                 resume=self.resume,
+                measure=lambda trained: measure(trained, held, params, student, teachers, recipe),
                 on_record=self._noting(recipe.steps),
                 stop=lambda: bool(interruption.signal_number),
             )
@@ -113,5 +116,6 @@ class Distill:
 
 
 def _line(record: Record, steps: int, seconds: float) -> str:
-    parts = "  ".join(f"{name} {record[name]:.4f}" for name in ("total", "images", "styles", "pull"))
+    names = ("total", "images", "styles", "pull", "held_out/total", "held_out/images", "held_out/pull")
+    parts = "  ".join(f"{name} {record[name]:.4f}" for name in names if name in record)
     return f"step {record['step']:.0f}/{steps}  {parts}  {seconds:.0f} s"

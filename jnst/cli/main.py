@@ -14,7 +14,7 @@ import tyro
 import jnst
 from jnst.cli.demo import Demo
 from jnst.cli.listing import Backbones, Presets
-from jnst.cli.stylize import Stylize
+from jnst.cli.stylize import Reconstruct, Stylize, Synthesize
 from jnst.cli.train import Train
 from jnst.cli.weights import Weights
 from jnst.errors import JnstError, ResourceError
@@ -75,6 +75,8 @@ def _known(error: Exception) -> JnstError | None:
 def _parse(args: list[str]) -> Any:
     defaults = {
         "stylize": Stylize.from_preset(_preset_name(args)),
+        "synthesize": Synthesize.from_preset(_preset_name(args)),
+        "reconstruct": Reconstruct.from_preset(_preset_name(args)),
         "demo": Demo(),
         "presets": Presets(),
         "backbones": Backbones(),

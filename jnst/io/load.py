@@ -39,6 +39,7 @@ def load_image(
     *,
     resample: str = "bicubic",
     rounding: str = "round",
+    enlarge: bool = True,
     background: Background = (1.0, 1.0, 1.0),
 ) -> jax.Array:
     """Read a picture file as float32 sRGB in [0, 1], `(h, w, 3)`.
@@ -59,6 +60,7 @@ def load_image(
         resample: "bilinear", "bicubic" or "lanczos": Pillow's filters, which widen when they reduce.
         rounding: of the shorter side: "round" to the nearest, or "floor": both sides `int(size / longer * side)`, as
             neural-style-pt does. Never below 1.
+        enlarge: whether a picture smaller than `size` is enlarged to it; if not, it keeps its size.
         background: sRGB in [0, 1] behind transparent pixels.
 
     Raises:
@@ -79,7 +81,10 @@ def load_image(
     with open_regular(path) as file, _translating(path):
         decoded = decode(file, path, None if size is None else least)
         planes, notes = _to_planes(decoded, background)
-        target = _resized(*_upright_size(decoded), size, rounding)
+        own = _upright_size(decoded)
+        if size is not None and not enlarge and max(own) <= size:
+            size = None
+        target = _resized(*own, size, rounding)
         planes = [_upright(plane, decoded.orientation) for plane in planes]
         if size is not None:
             planes = [plane.resize(target, RESAMPLING[resample]) for plane in planes]

@@ -1,61 +1,126 @@
-"""Smoothness of the picture itself."""
+"""Smoothness of the picture itself: differences between neighbouring pixels."""
 
 import dataclasses
 import math
 from collections.abc import Callable
 
 import jax.numpy as jnp
+from jax import lax
 
 from jnst.errors import JnstError
 from jnst.types import Array, Image, PerPicture
 
-NORMS: dict[str, Callable[[Array], Array]] = {"l1": jnp.abs, "l2": jnp.square}
+
+def _differences(image: Image) -> tuple[Array, Array]:
+    """Between vertical, and between horizontal neighbours."""
+    return image[..., 1:, :, :] - image[..., :-1, :, :], image[..., :, 1:, :] - image[..., :, :-1, :]
 
 
-def total_variation(image: Image, norm: str = "l1", reduction: str = "sum", value_range: float = 1.0) -> PerPicture:
-    """Differences between vertical and horizontal neighbours: ``Σ|dy|ᵖ + Σ|dx|ᵖ`` over all channels.
+def _absolute(image: Image, power: float) -> list[Array]:
+    return [jnp.abs(difference) for difference in _differences(image)]
+
+
+def _squares(image: Image, power: float) -> list[Array]:
+    return [jnp.square(difference) for difference in _differences(image)]
+
+
+def _nine_point(image: Image, power: float) -> list[Array]:
+    image = jnp.pad(image, [(0, 0)] * (image.ndim - 3) + [(1, 1), (1, 1), (0, 0)], mode="edge")
+    pixels = image[..., 1:-1, 1:-1, :]
+    straight = [image[..., 2:, 1:-1, :] - pixels, image[..., 1:-1, 2:, :] - pixels]
+    diagonal = [
+        image[..., 1:, 1:, :] - image[..., :-1, :-1, :],
+        image[..., 1:, :-1, :] - image[..., :-1, 1:, :],
+    ]
+    return [2 * jnp.square(step) / 3 for step in straight] + [jnp.square(step) / 6 for step in diagonal]
+
+
+def _isotropic(image: Image, power: float) -> list[Array]:
+    vertical, horizontal = _differences(image)
+    squares = jnp.square(vertical[..., :, :-1, :]) + jnp.square(horizontal[..., :-1, :, :])
+    # Where both differences are 0 a power below 1 has no gradient: 0 is one of its subgradients.
+    rises = squares > 0
+    return [jnp.where(rises, jnp.where(rises, squares, 1.0) ** power, 0.0)]
+
+
+NORMS: dict[str, Callable[[Image, float], list[Array]]] = {
+    "l1": _absolute,
+    "l2": _squares,
+    "nine_point": _nine_point,
+    "isotropic": _isotropic,
+}
+"""What is reduced, as arrays of terms: see `total_variation`."""
+
+REDUCTIONS: dict[str, Callable[[Array], Array]] = {
+    "sum": lambda terms: jnp.sum(terms, (-3, -2, -1)),
+    # A picture one pixel wide has no horizontal differences: 0 of them, not 0/0.
+    "mean": lambda terms: jnp.sum(terms, (-3, -2, -1)) / max(1, math.prod(terms.shape[-3:])),
+    "half_sum": lambda terms: 0.5 * jnp.sum(terms, (-3, -2, -1)),
+}
+
+
+def total_variation(
+    image: Image, norm: str = "l1", reduction: str = "sum", value_range: float = 1.0, power: float = 1.25
+) -> PerPicture:
+    """Differences between neighbouring pixels, such as ``Σ|dy| + Σ|dx|`` over all channels.
 
     Args:
         image: ``(..., h, w, 3)`` in [0, 1].
-        norm: ``"l1"`` for p = 1 (anisotropic total variation), ``"l2"`` for p = 2.
-        reduction: ``"sum"``, or ``"mean"`` (mean of the vertical plus mean of the horizontal differences; the
-            value does not grow with the picture).
+        norm: With dy and dx from a pixel to the one below and to the right:
+
+            * ``"l1"``: ``Σ|dy| + Σ|dx|``, anisotropic total variation.
+            * ``"l2"``: ``Σ dy² + Σ dx²``.
+            * ``"nine_point"``: ``2 (Σ dy²/3 + Σ dx²/3 + (Σ d↘² + Σ d↙²)/12)`` over the picture with its border
+              repeated by one pixel (crowson): dy and dx from each of the h·w pixels, and both diagonals d of each of
+              the (h + 1)·(w + 1) squares of four pixels.
+            * ``"isotropic"``: ``Σ (dy² + dx²)^power`` over the (h - 1)·(w - 1) pixels that have both neighbours.
+        reduction: ``"sum"``; ``"mean"``, in which each Σ is a mean over its terms, so that the value does not
+            grow with the picture; or ``"half_sum"``, half the sum.
         value_range: The range in which differences are taken: 255.0 gives the value of programs that
             optimise 0-255 pictures.
+        power: For ``"isotropic"``, above 0: 1.25 is Keras's example's, ½ Rudin, Osher & Fatemi's; 1 with
+            ``"half_sum"`` has the gradient of neural-style's.
 
     Returns:
         ``(...)`` in float32; 0 for a picture of one colour.
 
     Raises:
-        JnstError: An unknown norm or reduction.
+        JnstError: An unknown norm or reduction, or a power that is not above 0.
 
     References:
-        Rudin, Osher & Fatemi, Physica D 1992; in style transfer: Johnson, Alahi & Fei-Fei, ECCV 2016.
+        Rudin, Osher & Fatemi, Physica D 1992; Mahendran & Vedaldi, CVPR 2015 (powers); in style transfer: Johnson,
+        Alahi & Fei-Fei, ECCV 2016.
     """
     if norm not in NORMS:
         raise JnstError(f"norm {norm!r} is unknown: choose one of {', '.join(NORMS)}")
-    if reduction not in ("sum", "mean"):
-        raise JnstError(f"reduction {reduction!r} is unknown: choose one of sum, mean")
-    image = image.astype(jnp.float32) * value_range
-    vertical = NORMS[norm](image[..., 1:, :, :] - image[..., :-1, :, :])
-    horizontal = NORMS[norm](image[..., :, 1:, :] - image[..., :, :-1, :])
-    return sum((_reduce(part, reduction) for part in (vertical, horizontal)), jnp.float32(0.0))
-
-
-def _reduce(differences: Array, reduction: str) -> Array:
-    total = jnp.sum(differences, (-3, -2, -1))
-    # A picture one pixel wide has no horizontal differences: 0 of them, not 0/0.
-    return total if reduction == "sum" else total / max(1, math.prod(differences.shape[-3:]))
+    if reduction not in REDUCTIONS:
+        raise JnstError(f"reduction {reduction!r} is unknown: choose one of {', '.join(REDUCTIONS)}")
+    if not power > 0:
+        raise JnstError(f"power {power} is not usable: total variation takes one above 0")
+    terms = NORMS[norm](image.astype(jnp.float32) * value_range, power)
+    return sum(map(REDUCTIONS[reduction], terms), jnp.float32(0.0))
 
 
 @dataclasses.dataclass(frozen=True)
 class TotalVariation:
-    """`total_variation` as a regularizer."""
+    """`total_variation` as a regularizer.
+
+    Attributes:
+        norm: See `total_variation`.
+        reduction: See `total_variation`.
+        value_range: See `total_variation`.
+        power: See `total_variation`.
+        counted: False: the value is 0 but the gradient remains. neural-style adds the gradient to the picture's and
+            leaves the term out of the loss that it prints, and that L-BFGS is given.
+    """
 
     norm: str = "l1"
     reduction: str = "sum"
     value_range: float = 1.0
+    power: float = 1.25
+    counted: bool = True
 
     def loss(self, image: Image) -> PerPicture:
         """See `total_variation`."""
-        return total_variation(image, self.norm, self.reduction, self.value_range)
+        value = total_variation(image, self.norm, self.reduction, self.value_range, self.power)
+        return value if self.counted else value - lax.stop_gradient(value)

@@ -1,5 +1,53 @@
 """Statistics of features, as pure functions over any leading axes, accumulated in float32."""
 
-from jnst.statistics.moments import GRAM_NORMALIZATIONS, as_columns, gram_matrix, unit_mean
+from jnst.statistics.correlations import cross_gram_matrix, shifted_gram_matrix
+from jnst.statistics.distances import DISTANCES, cosine_distances, nearest_rows, normalize_rows, squared_distances
+from jnst.statistics.distributions import directions, quantiles, transport, weighted_set
+from jnst.statistics.hypercolumn import hypercolumns
+from jnst.statistics.moments import (
+    GRAM_NORMALIZATIONS,
+    as_columns,
+    covariance,
+    gram_matrix,
+    mean_covariance,
+    mean_std,
+    raw_moments,
+    safe_sqrt,
+    unit_mean,
+)
+from jnst.statistics.neighbourhoods import average_pool, laplacian, windows
+from jnst.statistics.patch_search import nearest_patches, patches
+from jnst.statistics.sampling import draw_positions
+from jnst.statistics.square_root import matrix_square_root, root_fidelity
 
-__all__ = ["GRAM_NORMALIZATIONS", "as_columns", "gram_matrix", "unit_mean"]
+__all__ = [
+    "DISTANCES",
+    "GRAM_NORMALIZATIONS",
+    "as_columns",
+    "average_pool",
+    "cosine_distances",
+    "covariance",
+    "cross_gram_matrix",
+    "directions",
+    "draw_positions",
+    "gram_matrix",
+    "hypercolumns",
+    "laplacian",
+    "matrix_square_root",
+    "mean_covariance",
+    "mean_std",
+    "nearest_patches",
+    "nearest_rows",
+    "normalize_rows",
+    "patches",
+    "quantiles",
+    "raw_moments",
+    "root_fidelity",
+    "safe_sqrt",
+    "shifted_gram_matrix",
+    "squared_distances",
+    "transport",
+    "unit_mean",
+    "weighted_set",
+    "windows",
+]

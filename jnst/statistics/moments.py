@@ -61,3 +61,72 @@ def gram_matrix(features: Features, normalization: str = "chw", guide: Guide | N
         preferred_element_type=jnp.float32,
     )
     return gram / GRAM_NORMALIZATIONS[normalization](channels, positions)
+
+
+def mean_std(features: Features, guide: Guide | None = None) -> tuple[Array, Array]:
+    """Mean ``μ`` and population standard deviation ``σ = √(Σ (f - μ)² / n)`` of every channel.
+
+    Args:
+        features: ``(..., h, w, c)``.
+        guide: As in `gram_matrix`.
+
+    Returns:
+        Two arrays ``(..., c)`` in float32, in units of the features. The gradient of σ is 0 where σ is 0.
+
+    References:
+        Huang & Belongie, Arbitrary Style Transfer in Real-time with Adaptive Instance Normalization, ICCV 2017,
+        equations 5 and 6, there with a small constant below the root.
+    """
+    mean, centred, weighted = _centred(features, guide)
+    return mean, safe_sqrt(jnp.mean(weighted * centred, -2))
+
+
+def mean_covariance(features: Features, guide: Guide | None = None) -> tuple[Array, Matrix]:
+    """Mean ``μ`` and population covariance ``Σ (f - μ)(f - μ)ᵀ / n`` of the channels.
+
+    The mean is taken off before the product: the difference of raw moments ``Σ f fᵀ / n - μ μᵀ`` has negative
+    eigenvalues in float32, and for a picture of one colour nothing but rounding errors.
+
+    Args:
+        features: ``(..., h, w, c)``.
+        guide: As in `gram_matrix`.
+
+    Returns:
+        ``(..., c)`` in units of the features and ``(..., c, c)`` in their squares, both in float32.
+    """
+    mean, centred, weighted = _centred(features, guide)
+    products = jnp.einsum("...nc,...nd->...cd", weighted, centred, precision=lax.Precision.HIGHEST)
+    return mean, products / centred.shape[-2]
+
+
+def covariance(features: Features, guide: Guide | None = None) -> Matrix:
+    """The covariance of `mean_covariance`, ``(..., c, c)``."""
+    return mean_covariance(features, guide)[1]
+
+
+def raw_moments(features: Features, guide: Guide | None = None) -> tuple[Array, Matrix]:
+    """Mean ``Σ f / n`` and second raw moment ``Σ f fᵀ / n``, which average over pictures as over positions.
+
+    Args:
+        features: ``(..., h, w, c)``.
+        guide: As in `gram_matrix`.
+
+    Returns:
+        ``(..., c)`` in units of the features and ``(..., c, c)`` in their squares, both in float32.
+    """
+    return _centred(features, guide)[0], gram_matrix(features, "hw", guide)
+
+
+def safe_sqrt(x: Array) -> Array:
+    """The square root, with the gradient 0 where ``x`` is 0 (or below, where the root is taken for 0)."""
+    positive = x > 0
+    return jnp.where(positive, jnp.sqrt(jnp.where(positive, x, 1.0)), 0.0)
+
+
+def _centred(features: Features, guide: Guide | None) -> tuple[Array, Array, Array]:
+    """The mean ``(..., c)``, and the rows less the mean ``(..., n, c)``, plain and weighted by the guide."""
+    columns = as_columns(features).astype(jnp.float32)
+    weights = jnp.float32(1.0) if guide is None else as_columns(unit_mean(guide)[..., None])
+    mean = jnp.mean(weights * columns, -2)
+    centred = columns - mean[..., None, :]
+    return mean, centred, weights * centred

@@ -21,7 +21,7 @@ from jnst.backbones import Backbone
 from jnst.errors import JnstError
 from jnst.statistics import gram_matrix
 from jnst.training.crops import Augmentation, random_crop
-from jnst.training.prune import MARGIN, regress
+from jnst.training.prune import MARGIN
 from jnst.types import Array, Image, Params
 
 SMALLEST_CROP = 8 * (2 * MARGIN + 1)
@@ -184,6 +184,38 @@ def loss(
     return total, (parts, ours)
 
 
+def lesson(
+    teachers: Teachers, params: tuple[Params, ...], images: Image, styles: Image
+) -> tuple[dict[str, Array], dict[str, Array], Array]:
+    """What the teachers say: features of the images, of the styles, and their pull on the images."""
+    wanted_styles = teachers.apply(params, styles)
+    targets = {layer: gram_matrix(wanted_styles[layer]) for layer in teachers.style}
+    pull, wanted = style_pull(partial(teachers.apply, params), images, targets)
+    return wanted, wanted_styles, pull
+
+
+@partial(jax.jit, static_argnames=("backbone", "teachers", "recipe"))
+def judge(
+    student: Student,
+    images: Image,
+    styles: Image,
+    teacher_params: tuple[Params, ...],
+    backbone: Backbone,
+    teachers: Teachers,
+    recipe: Recipe,
+) -> tuple[dict[str, Array], Array]:
+    """The loss and its parts on one batch, and unit moves of the images; nothing is learned."""
+    wanted, wanted_styles, pull = lesson(teachers, teacher_params, images, styles)
+    total, (parts, ours) = loss(student, images, styles, wanted, wanted_styles, pull, backbone, teachers.style, recipe)
+    return parts | {"total": total}, _moves(ours, pull)
+
+
+def _moves(ours: Array, theirs: Array) -> Array:
+    """Half of the images are moved by the student's pull, half by the teachers'; each by a root mean square of 1."""
+    moves = jnp.where(jnp.arange(len(ours))[:, None, None, None] % 2 == 0, ours, theirs)
+    return -moves / (jnp.sqrt(jnp.mean(moves**2, (1, 2, 3), keepdims=True)) + 1e-20)
+
+
 @partial(jax.jit, static_argnames=("backbone", "teachers", "recipe"))
 def step(
     student: Student,
@@ -195,21 +227,14 @@ def step(
     teachers: Teachers,
     recipe: Recipe,
 ) -> tuple[Student, Any, dict[str, Array], Array]:
-    """Update the student on one batch; return it, the optimiser's state, the loss' parts, and unit moves of the images.
-
-    Half of the images are moved by the student's pull, half by the teachers'.
-    """
-    wanted_styles = teachers.apply(teacher_params, styles)
-    targets = {layer: gram_matrix(wanted_styles[layer]) for layer in teachers.style}
-    pull, wanted = style_pull(partial(teachers.apply, teacher_params), images, targets)
+    """Update the student on one batch; return it, the optimiser's state, the loss' parts, and moves of the images."""
+    wanted, wanted_styles, pull = lesson(teachers, teacher_params, images, styles)
     (total, (parts, ours)), gradient = jax.value_and_grad(loss, has_aux=True)(
         student, images, styles, wanted, wanted_styles, pull, backbone, teachers.style, recipe
     )
     updates, state = optimizer(recipe).update(gradient, state, student)
     student = optax.apply_updates(student, updates)  # pyright: ignore[reportAssignmentType]
-    moves = jnp.where(jnp.arange(len(images))[:, None, None, None] % 2 == 0, ours, pull)
-    size = jnp.sqrt(jnp.mean(moves**2, (1, 2, 3), keepdims=True)) + 1e-20
-    return student, state, parts | {"total": total}, -moves / size
+    return student, state, parts | {"total": total}, _moves(ours, pull)
 
 
 def optimizer(recipe: Recipe) -> optax.GradientTransformation:
@@ -223,34 +248,10 @@ def optimizer(recipe: Recipe) -> optax.GradientTransformation:
     )
 
 
-def start(
-    backbone: Backbone,
-    params: Params,
-    teachers: Teachers,
-    teacher_params: tuple[Params, ...],
-    pictures: list[np.ndarray],
-    recipe: Recipe,
-) -> Training:
-    """Fit the heads of an initial student in closed form and fill the pool."""
-    random = np.random.default_rng([recipe.seed, 0])
-    pool = Pool(*_new(random, pictures, recipe, recipe.pool), random.integers(0, recipe.lifetime, recipe.pool))
-    ours = backbone.apply(params, jnp.asarray(pool.styles), teachers.layers)
-    theirs = teachers.apply(teacher_params, jnp.asarray(pool.styles))
-    heads = {
-        layer: jnp.asarray(regress(_rows(ours[layer]), _rows(theirs[layer])), jnp.float32) for layer in teachers.layers
-    }
-    student = Student(jax.tree.map(jnp.asarray, params), heads)
-    return Training(student, optimizer(recipe).init(student), pool, 0)
-
-
-def _rows(features: Array) -> np.ndarray:
-    inside = np.asarray(interior(features))
-    return inside.reshape(-1, inside.shape[-1])
-
-
-def _new(
+def new_pairs(
     random: np.random.Generator, pictures: list[np.ndarray], recipe: Recipe, count: int
 ) -> tuple[np.ndarray, np.ndarray]:
+    """Draw ``count`` crops to be stylised, and as many styles."""
     crops = [random_crop(random, pictures, recipe.crop, Augmentation()) for _ in range(2 * count)]
     return np.stack(crops[:count]), np.stack(crops[count:])
 
@@ -268,7 +269,7 @@ def advance(
     images, styles, ages = (array.copy() for array in training.pool)
     drawn = random.permutation(recipe.pool)[: recipe.pairs]
     for i in drawn[ages[drawn] >= recipe.lifetime]:
-        fresh, fresh_style = _new(random, pictures, recipe, 1)
+        fresh, fresh_style = new_pairs(random, pictures, recipe, 1)
         images[i], styles[i], ages[i] = fresh[0], fresh_style[0], 0
     student, state, parts, moves = step(
         training.student, training.optimizer, images[drawn], styles[drawn], teacher_params, backbone, teachers, recipe

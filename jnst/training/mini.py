@@ -13,7 +13,8 @@ from jnst.backbones import Backbone, make_backbone
 from jnst.errors import NumericsError
 from jnst.training.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from jnst.training.crops import Augmentation, random_crops
-from jnst.training.distill import Recipe, Teachers, Training, advance, start
+from jnst.training.distill import Recipe, Student, Teachers, Training, advance
+from jnst.training.initial import start
 from jnst.training.prune import compress
 from jnst.types import Array, Params
 from jnst.weights.load import load_backbone
@@ -63,7 +64,8 @@ def _preactivations(teachers: Teachers, params: tuple[Params, Params]) -> Callab
 
 
 Record = dict[str, float]
-"""A line of the log: the step's number, and the mean of the loss and its parts since the line before."""
+"""A line of the log: the step's number, the mean of the loss and its parts since the line before (not in the line of
+step 0), and what was measured beside them."""
 
 
 def train(
@@ -77,6 +79,7 @@ def train(
     checkpoint: Path | None = None,
     resume: bool = False,
     every: int = 20,
+    measure: Callable[[Student], dict[str, float]] = lambda student: {},
     on_record: Callable[[Record], None] = lambda record: None,
     stop: Callable[[], bool] = lambda: False,
 ) -> Training:
@@ -92,6 +95,7 @@ def train(
         checkpoint: A file to write after every ``every`` steps, and on stopping; the one before is kept beside it.
         resume: Continue from ``checkpoint``: on a CPU the end is the same, bit for bit, as without stopping.
         every: Steps between two lines of the log.
+        measure: What to note of the student in each line beside the losses, and in a line before the first step.
         on_record: Called with each line.
         stop: Asked after each step whether to stop.
 
@@ -107,6 +111,9 @@ def train(
     if resume and checkpoint is not None:
         found = load_checkpoint(checkpoint, training, about, recipe.steps)
         training, records = found.state._replace(step=int(found.state.step)), [dict(line) for line in found.history]
+    elif begun := measure(training.student):
+        records.append({"step": 0.0} | begun)
+        on_record(records[-1])
     recent: list[dict[str, float]] = []
     stopped = False
     while training.step < recipe.steps and not stopped:
@@ -114,7 +121,7 @@ def train(
         recent.append(losses)
         stopped = stop()
         if training.step % every == 0 or training.step == recipe.steps:
-            records.append(_record(training.step, recent))
+            records.append(_record(training.step, recent) | measure(training.student))
             on_record(records[-1])
             recent = []
         elif not stopped:

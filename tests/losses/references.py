@@ -3,6 +3,8 @@
 from typing import Any
 
 import numpy as np
+from losses.nearest_references import NEAREST
+from losses.sorted_references import SORTED
 
 Array = np.ndarray
 
@@ -36,19 +38,60 @@ def style_loss(features: Array, style: Array, normalization: str = "chw", reduct
     return reduced(gram(features, normalization) - target, target, reduction)
 
 
-def total_variation(image: Array, norm: str = "l1", reduction: str = "sum", value_range: float = 1.0) -> float:
+def moments(features: Array) -> tuple[Array, Array]:
+    rows = np.asarray(features, np.float64).reshape(-1, features.shape[-1])
+    return rows.mean(0), np.cov(rows, rowvar=False, bias=True).reshape(features.shape[-1], -1)
+
+
+def mean_std_loss(features: Array, style: Array, reduction: str = "mean") -> float:
+    (mean, covariance), (style_mean, style_covariance) = moments(features), moments(style)
+    std, style_std = np.sqrt(np.diag(covariance)), np.sqrt(np.diag(style_covariance))
+    return reduced(mean - style_mean, style_mean, reduction) + reduced(std - style_std, style_std, reduction)
+
+
+def covariance_loss(features: Array, style: Array, reduction: str = "mean") -> float:
+    target = moments(style)[1]
+    return reduced(moments(features)[1] - target, target, reduction)
+
+
+def wasserstein_loss(features: Array, style: Array, eps: float = 1e-4, iterations: int | None = 12) -> float:
+    """Of converged roots, however many iterations; the eigenvalues of A B are those of A^½ B A^½."""
+    (mean, covariance), (style_mean, style_covariance) = moments(features), moments(style)
+    a, b = (each + eps * np.eye(len(each)) for each in (covariance, style_covariance))
+    fidelity = np.sqrt(np.maximum(np.linalg.eigvals(a @ b).real, 0)).sum()
+    return float(np.mean((mean - style_mean) ** 2) + (np.trace(a + b) - 2 * fidelity) / len(a))
+
+
+def variations(image: Array, norm: str, power: float) -> list[Array]:
+    """What total variation adds up, or takes means of."""
+    down, right = np.diff(image, axis=0), np.diff(image, axis=1)
+    if norm == "isotropic":
+        return [(down[:, :-1] ** 2 + right[:-1] ** 2) ** power]
+    if norm == "nine_point":
+        frame = np.pad(image, ((1, 1), (1, 1), (0, 0)), mode="edge")
+        straight = [np.diff(frame, axis=0)[1:, 1:-1], np.diff(frame, axis=1)[1:-1, 1:]]
+        diagonal = [frame[1:, 1:] - frame[:-1, :-1], frame[:-1, 1:] - frame[1:, :-1]]
+        return [2 / 3 * step**2 for step in straight] + [step**2 / 6 for step in diagonal]
+    return [np.abs(step) if norm == "l1" else step**2 for step in (down, right)]
+
+
+def total_variation(
+    image: Array, norm: str = "l1", reduction: str = "sum", value_range: float = 1.0, power: float = 1.25
+) -> float:
     value = 0.0
-    for axis in (0, 1):
-        differences = np.abs(np.diff(np.asarray(image, np.float64) * value_range, axis=axis))
-        differences = differences if norm == "l1" else differences**2
-        count = max(1, differences.size) if reduction == "mean" else 1
-        value += float(differences.sum()) / count
-    return value
+    for terms in variations(np.asarray(image, np.float64) * value_range, norm, power):
+        value += float(terms.sum()) / (max(1, terms.size) if reduction == "mean" else 1)
+    return value * (0.5 if reduction == "half_sum" else 1.0)
 
 
 REFERENCES: dict[str, Any] = {
     "mse": content_loss,
     "gram": style_loss,
+    "covariance": covariance_loss,
+    "mean-std": mean_std_loss,
+    "wasserstein": wasserstein_loss,
     "tv": lambda image, unused, **options: total_variation(image, **options),
+    **NEAREST,
+    **SORTED,
 }
 """By the names of the tables' rows."""

@@ -104,7 +104,7 @@ def test_total_variation_of_one_colour_is_zero(norm: str, reduction: str) -> Non
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (1, 6), (6, 1)])
-@pytest.mark.parametrize("name", [name for name, case in CASES.items() if case.name == "tv"])
+@pytest.mark.parametrize("name", [name for name in CASES if name.startswith("tv") and "isotropic" not in name])
 def test_total_variation_of_a_line(shape: tuple[int, int], name: str) -> None:
     image, case = random_picture(3, *shape), CASES[name]
     value, gradient = jax.value_and_grad(case.loss.loss)(jnp.asarray(image))

@@ -14,6 +14,7 @@ from jnst.statistics import gram_matrix
 from jnst.training import distill
 from jnst.training.crops import Augmentation, load_folder, random_crop, random_crops
 from jnst.training.distill import Recipe, Student, Teachers, Training
+from jnst.training.initial import start
 from jnst.training.mini import train
 from jnst.training.prune import compress, keep_channels, regress
 from jnst.types import Params
@@ -38,7 +39,7 @@ def setting() -> tuple[Backbone, Params, Teachers, tuple[Params, ...]]:
 
 def begin(setting: tuple[Backbone, Params, Teachers, tuple[Params, ...]], recipe: Recipe = RECIPE) -> Training:
     student, params, teachers, teacher_params = setting
-    return distill.start(student, params, teachers, teacher_params, pictures(), recipe)
+    return start(student, params, teachers, teacher_params, pictures(), recipe)
 
 
 def test_kept_channels_span_the_others() -> None:

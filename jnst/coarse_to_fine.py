@@ -1,0 +1,187 @@
+"""A run from its smallest picture to its full size."""
+
+import dataclasses
+import time
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jnst import optimize
+from jnst.errors import JnstError, NumericsError
+from jnst.image import check_picture, resize
+from jnst.pictures import INITS, Pictures, resize_pictures, size_of
+from jnst.plan import Plan, Scale
+from jnst.targets import fit_targets
+from jnst.types import Array, Image, Params, RandomKey
+
+
+@partial(jax.tree_util.register_dataclass, data_fields=["scale", "run"], meta_fields=[])
+@dataclasses.dataclass(frozen=True)
+class RunState:
+    """Where a run stands: the position in the pyramid (0 for the coarsest size) and the state there."""
+
+    scale: Array
+    run: optimize.State
+
+
+@dataclasses.dataclass(frozen=True)
+class Solution:
+    """What `jnst.stylize`, `jnst.synthesize` and `jnst.reconstruct` return.
+
+    Attributes:
+        image: The picture, ``(h, w, 3)`` float32 in [0, 1].
+        losses: The total at every step of this call, ``(n,)``; step 1 is the start picture's.
+        parts: Its weighted parts by name (``content/LAYER``, ``style/LAYER``, ``tv``), each ``(n,)``.
+        state: Hand it to the same function to go on.
+    """
+
+    image: Image
+    losses: np.ndarray
+    parts: dict[str, np.ndarray]
+    state: RunState
+
+
+_fit_targets = jax.jit(fit_targets, static_argnames=("backbone", "shape"))
+
+
+def carry_out(
+    plan: Plan,
+    pictures: Pictures,
+    params: Params,
+    *,
+    key: RandomKey,
+    init: str | Image | None = None,
+    state: RunState | None = None,
+    chunk: int | None = None,
+    callback: optimize.Callback | None = None,
+) -> Solution:
+    """Minimise at every size, each from the result of the one before.
+
+    Raises:
+        JnstError: ``state`` is another run's.
+        NumericsError: The loss stopped being finite; its ``result`` is the `Solution` with the last finite picture.
+    """
+    begun = time.perf_counter()
+    first, current = (0, None) if state is None else _position(state, plan)
+    records: list[optimize.Result] = []
+    index = first
+    for index in range(first, len(plan.scales)):
+        scale, small = plan.scales[index], _at_scale(plan, index, pictures)
+        targets = _targets(plan, scale, small, params)
+        if current is None:
+            current = optimize.start(_initial(plan, key, init, small), scale.method)
+        elif current.image.shape[:2] != scale.shape:
+            current = _enlarged(plan, index, current)
+        noise_key = jax.random.fold_in(key, index)
+        try:
+            result = optimize.minimise(
+                scale.method,
+                current,
+                (scale.objective, targets, params, noise_key),
+                num_steps=scale.num_steps,
+                chunk=chunk,
+                callback=_in_whole_run(callback, plan, index, begun),
+            )
+        except NumericsError as error:
+            error.result = _solution([*records, error.result], scale.method, index)
+            raise
+        records.append(result)
+        current = result.state
+        if result.stopped:
+            break
+    return _solution(records, plan.scales[index].method, index)
+
+
+def _targets(plan: Plan, scale: Scale, pictures: Pictures, params: Params) -> Any:
+    content, styles, weights, masks, style_masks = pictures
+    return _fit_targets(
+        scale.objective,
+        params,
+        content,
+        styles,
+        backbone=plan.backbone,
+        style_weights=weights,
+        masks=masks,
+        style_masks=style_masks,
+        shape=scale.shape,
+    )
+
+
+def _in_whole_run(callback: optimize.Callback | None, plan: Plan, index: int, begun: float) -> optimize.Callback | None:
+    """Let the callback count steps and seconds through all sizes."""
+    if callback is None:
+        return None
+    steps = [scale.num_steps for scale in plan.scales]
+    before, total = sum(steps[:index]), sum(steps)
+
+    def report(part: optimize.Report) -> bool | None:
+        seconds = time.perf_counter() - begun
+        return callback(part._replace(first=before + part.first, num_steps=total, seconds=seconds))
+
+    return report
+
+
+def _position(state: RunState, plan: Plan) -> tuple[int, optimize.State]:
+    index, shape = int(state.scale), tuple(state.run.image.shape[:2])
+    shapes = [scale.shape for scale in plan.scales]
+    if index >= len(shapes) or shape != shapes[index]:
+        raise JnstError(
+            f"`state` holds a picture of {shape} at size {index + 1} of its pyramid, but this run has the sizes "
+            f"{shapes}: continue with the same pictures and settings"
+        )
+    return index, state.run
+
+
+def _at_scale(plan: Plan, index: int, pictures: Pictures) -> Pictures:
+    """Content and styles at the size that they have beside one size of the picture."""
+    settings, full = plan.settings, max(plan.scales[-1].shape)
+    relative = 1.0 if settings.fixed_style else max(plan.scales[index].shape) / full
+    sides = tuple(relative * _style_side(style, plan) for style in pictures.styles)
+    return resize_pictures(pictures, plan.scales[index].shape, sides, plan.smallest_side, settings.resample)
+
+
+def _style_side(style: Image, plan: Plan) -> float:
+    """A style's longer side beside the full-sized picture: its own, or the size asked for if that is smaller."""
+    own, scale = max(size_of(style)), plan.settings.style_scale
+    return own * scale if plan.size is None else min(own * max(1.0, scale), plan.size * scale)
+
+
+def _initial(plan: Plan, key: RandomKey, init: str | Image | None, pictures: Pictures) -> Image:
+    shape = plan.scales[0].shape
+    if init is None or isinstance(init, str):
+        return INITS[plan.settings.init](key, pictures, shape, plan.settings.noise_std)
+    return resize(check_picture(init, "init"), shape, plan.settings.resample)
+
+
+def _enlarged(plan: Plan, index: int, state: optimize.State) -> optimize.State:
+    """The state before the first step at the next size."""
+    scale, before = plan.scales[index], plan.scales[index - 1]
+    image = optimize.picture(state, before.method) if plan.settings.carry_average else state.image
+    fresh = optimize.start(resize(image, scale.shape, plan.settings.resample), scale.method)
+    if not plan.settings.carry_optimizer:
+        return fresh
+    carried = jax.tree.map(partial(_carried, old_shape=state.image.shape), state.optimizer, fresh.optimizer)
+    return dataclasses.replace(fresh, optimizer=carried)
+
+
+def _carried(old: Array, fresh: Array, old_shape: tuple[int, ...]) -> Array:
+    """Moments of the picture are resized with it (those that cannot be negative stay so), counts are kept."""
+    if old.shape != old_shape:
+        return old if old.shape == fresh.shape else fresh
+    resized = jax.image.resize(old, fresh.shape, "cubic")
+    return jnp.where(jnp.min(old) >= 0, jnp.maximum(resized, 0.0), resized)
+
+
+def _solution(records: list[optimize.Result], method: optimize.Method, index: int) -> Solution:
+    last = records[-1].state
+    with_steps = [record for record in records if record.parts]
+    names = with_steps[0].parts if with_steps else ()
+    return Solution(
+        image=jnp.clip(optimize.picture(last, method), 0.0, 1.0),
+        losses=np.concatenate([record.total for record in records]),
+        parts={name: np.concatenate([record.parts[name] for record in with_steps]) for name in names},
+        state=RunState(jnp.int32(index), last),
+    )

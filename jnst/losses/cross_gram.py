@@ -1,0 +1,78 @@
+"""Style as second-order statistics across layers: Gram matrices between neighbouring layers."""
+
+import dataclasses
+import itertools
+from collections.abc import Sequence
+from typing import Any, ClassVar, NamedTuple
+
+import jax.numpy as jnp
+
+from jnst.errors import JnstError
+from jnst.losses.base import blend_linearly, squared_error
+from jnst.statistics import cross_gram_matrix
+from jnst.types import Array, PerPicture, RandomKey
+
+
+class CrossGrams(NamedTuple):
+    """`cross_gram_matrix` of every layer but the last with the next one, ``(..., c₁, c₂)`` each."""
+
+    grams: tuple[Array, ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class CrossGram:
+    """Squared error between the Gram matrices of neighbouring layers, summed over the pairs of neighbours.
+
+    What is compared is which features of one scale stand on which of the next: strokes on curves, dots in rows. The
+    layers' own Gram matrices are not among them.
+
+    Attributes:
+        normalization: As in `jnst.statistics.cross_gram_matrix`.
+        reduction: As in `jnst.losses.style_loss`, for each pair.
+
+    References:
+        Novak & Nikulin, 2016, arXiv:1605.04603; Yeh & Tang, 2018, arXiv:1801.01933.
+    """
+
+    joint: ClassVar[bool] = True
+    normalization: str = "chw"
+    reduction: str = "mean"
+
+    def fit(self, features: Any, guide: Any = None) -> CrossGrams:
+        """See `jnst.statistics.cross_gram_matrix`.
+
+        Args:
+            features: A tuple of ``(..., h, w, c)``, one for each layer, in the order of their neighbourhood.
+            guide: A tuple of ``(..., h, w)``, or None.
+
+        Raises:
+            JnstError: Less than two layers, or an unknown normalization.
+        """
+        if len(features) < 2:
+            raise JnstError(f"cross-gram was given {len(features)} layer: it compares neighbours, name at least 2")
+        guides = [None] * (len(features) - 1) if guide is None else list(itertools.pairwise(guide))
+        return CrossGrams(
+            tuple(
+                cross_gram_matrix(first, second, self.normalization, pair)
+                for (first, second), pair in zip(itertools.pairwise(features), guides, strict=True)
+            )
+        )
+
+    def blend(self, targets: Sequence[CrossGrams], weights: Array) -> CrossGrams:
+        """The weighted mean of Gram matrices, which are raw second moments."""
+        return blend_linearly(targets, weights)
+
+    def loss(self, features: Any, target: CrossGrams, guide: Any = None, key: RandomKey | None = None) -> PerPicture:
+        """The sum over pairs, ``(...)`` in float32, in fourth powers of the features' units.
+
+        Raises:
+            JnstError: Other layers, or other numbers of channels, than the target's.
+        """
+        grams = self.fit(features, guide).grams
+        if len(grams) != len(target.grams):
+            raise JnstError(
+                f"{len(grams) + 1} layers were given, the target has {len(target.grams) + 1}: "
+                "fit the target with the same layers"
+            )
+        pairs = zip(grams, target.grams, strict=True)
+        return sum((squared_error(gram, goal, self.reduction, axes=2) for gram, goal in pairs), jnp.float32(0.0))

@@ -1,0 +1,100 @@
+"""Content as edges and details: the Laplacian of a picture."""
+
+import dataclasses
+from typing import ClassVar
+
+from jnst.errors import JnstError
+from jnst.losses.base import squared_error
+from jnst.statistics import average_pool, laplacian, unit_mean
+from jnst.types import Features, Guide, PerPicture, RandomKey
+
+
+def pooled_laplacian(features: Features, pool: int = 4, guide: Guide | None = None) -> Features:
+    """`laplacian` of the means of blocks of ``pool`` x ``pool`` positions.
+
+    Args:
+        features: ``(..., h, w, c)``.
+        pool: Side of a block, at least 1.
+        guide: ``(..., h, w)``: positions where it is 0 are not there, neither in a block nor as neighbours; None: all
+            are.
+
+    Returns:
+        ``(..., ⌈h / pool⌉, ⌈w / pool⌉, c)`` in float32, in the features' units.
+    """
+    present = None if guide is None else guide > 0
+    blocks = None if present is None else average_pool(present[..., None], pool)[..., 0] > 0
+    return laplacian(average_pool(features, pool, present), blocks)
+
+
+def laplacian_loss(
+    features: Features,
+    target: Features,
+    pool: int = 4,
+    sum_channels: bool = False,
+    reduction: str = "mean",
+    guide: Guide | None = None,
+) -> PerPicture:
+    """Squared error between the Laplacians of averages over blocks: edges and details, but neither colour nor shade.
+
+    Args:
+        features: ``(..., h, w, c)``: a picture, or any layer's.
+        target: `pooled_laplacian` of the content's, with the same ``pool``.
+        pool: Side of a block: the scale of the details that are kept.
+        sum_channels: Add up the channels' Laplacians before squaring, as the authors' program does with R, G and B.
+        reduction: As in `jnst.losses.content_loss`, over blocks and channels.
+        guide: ``(..., h, w)``: how much every position counts, in proportion; None: all alike. A block counts as
+            the mean of its positions.
+
+    Returns:
+        ``(...)`` in float32, in squared units of the features (none for ``"relative"``).
+
+    Raises:
+        JnstError: Shapes that differ, or an unknown reduction.
+
+    References:
+        Li, Xu, Nie & Chua, Laplacian-Steered Neural Style Transfer, ACM Multimedia 2017; a 4 x 4 average pooling is
+        their usual one. They leave out the outermost blocks.
+    """
+    value = pooled_laplacian(features, pool, guide)
+    if value.shape[-3:] != target.shape[-3:]:
+        raise JnstError(
+            f"features give a Laplacian of {value.shape[-3:]}, the target's is {target.shape[-3:]}: "
+            "fit the target with the same layer at the same picture size"
+        )
+    if sum_channels:
+        value, target = value.sum(-1, keepdims=True), target.sum(-1, keepdims=True)
+    weights = None if guide is None else unit_mean(average_pool(guide[..., None], pool)[..., 0])[..., None]
+    return squared_error(value, target, reduction, axes=3, weights=weights)
+
+
+@dataclasses.dataclass(frozen=True)
+class LaplacianContent:
+    """`laplacian_loss` as a feature loss, for the picture itself or any layer.
+
+    Attributes:
+        pool: As in `laplacian_loss`.
+        sum_channels: As in `laplacian_loss`.
+        reduction: As in `laplacian_loss`.
+
+    Raises:
+        JnstError: A pool below 1.
+    """
+
+    joint: ClassVar[bool] = False
+    pool: int = 4
+    sum_channels: bool = False
+    reduction: str = "mean"
+
+    def __post_init__(self) -> None:
+        if self.pool < 1:
+            raise JnstError(f"pool {self.pool} is not usable: give the side of a block, at least 1")
+
+    def fit(self, features: Features, guide: Guide | None = None) -> Features:
+        """See `pooled_laplacian`."""
+        return pooled_laplacian(features, self.pool, guide)
+
+    def loss(
+        self, features: Features, target: Features, guide: Guide | None = None, key: RandomKey | None = None
+    ) -> PerPicture:
+        """See `laplacian_loss`."""
+        return laplacian_loss(features, target, self.pool, self.sum_channels, self.reduction, guide)

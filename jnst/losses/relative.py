@@ -1,0 +1,47 @@
+"""Any style loss as a number without unit."""
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from jnst.losses.base import TINY, StyleLoss, Target, blend_linearly
+from jnst.types import Array, PerPicture, RandomKey
+
+
+@dataclasses.dataclass(frozen=True)
+class Relative:
+    """``loss(x) / loss(0)``: 0 for the style itself, 1 for a picture without any features.
+
+    It makes losses of different units, networks and layers comparable: `Gram` gives what its own reduction
+    ``"relative"`` gives.
+
+    Attributes:
+        inner: The style loss.
+    """
+
+    inner: StyleLoss
+
+    @property
+    def joint(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]
+        """As the inner loss."""
+        return self.inner.joint
+
+    def fit(self, features: Any, guide: Any = None) -> tuple[Target, Array]:
+        """The inner loss' target, and its value for no features."""
+        target = self.inner.fit(features, guide)
+        return target, self.inner.loss(jax.tree.map(jnp.zeros_like, features), target, guide)
+
+    def blend(self, targets: Sequence[tuple[Target, Array]], weights: Array) -> tuple[Target, Array]:
+        """The inner loss' mixture, over the weighted mean of the pictures' own scales."""
+        inner, scales = zip(*targets, strict=True)
+        return self.inner.blend(inner, weights), blend_linearly(scales, weights)
+
+    def loss(
+        self, features: Any, target: tuple[Target, Array], guide: Any = None, key: RandomKey | None = None
+    ) -> PerPicture:
+        """The inner loss over its value for no features."""
+        inner, scale = target
+        return self.inner.loss(features, inner, guide, key) / (scale + TINY)

@@ -1,0 +1,89 @@
+"""Style as a set of positions: the relaxed earth mover's distance."""
+
+import dataclasses
+from collections.abc import Sequence
+from functools import partial
+from typing import ClassVar
+
+import jax
+import jax.numpy as jnp
+
+from jnst.errors import JnstError
+from jnst.losses.samples import Positions, check_channels, draw, mix, positions, unit_sum, united
+from jnst.statistics.distances import DISTANCES, nearest_rows
+from jnst.statistics.sampling import take_rows
+from jnst.types import Array, Features, Guide, PerPicture, RandomKey
+
+
+@partial(jax.jit, static_argnames="distance")
+def relaxed_earth_movers_distance(
+    x: Array,
+    y: Array,
+    x_weights: Array | None = None,
+    y_weights: Array | None = None,
+    distance: str = "cosine",
+) -> PerPicture:
+    """``max(Σᵢ uᵢ minⱼ d(xᵢ, yⱼ), Σⱼ vⱼ minᵢ d(xᵢ, yⱼ))``: a lower bound of the earth mover's distance.
+
+    Each sum drops one of the two constraints of a transport plan: everything moves to its nearest neighbour.
+
+    Args:
+        x: ``(..., n, c)``.
+        y: ``(..., m, c)``; leading axes broadcast.
+        x_weights: ``(..., n)``, u in proportion; a row of weight 0 is no neighbour either. None: all alike.
+        y_weights: ``(..., m)``, v likewise.
+        distance: ``"cosine"``; ``"euclidean"``, per root of the number of channels; or their sum, which Kolkin et al.
+            compare colours by.
+
+    Returns:
+        ``(...)`` in float32, at least 0, and 0 for equal sets; at most 2 with cosine distances. 0 if all weights are 0.
+
+    Raises:
+        JnstError: Different numbers of channels, or an unknown distance.
+
+    References:
+        Kolkin, Salavon & Shakhnarovich, Style Transfer by Relaxed Optimal Transport and Self-Similarity, CVPR 2019,
+        equations 2 to 6.
+    """
+    if distance not in DISTANCES:
+        raise JnstError(f"distance {distance!r} is unknown: choose one of {', '.join(DISTANCES)}")
+    check_channels(x, y)
+    u, v = unit_sum(x_weights, x), unit_sum(y_weights, y)
+    between, along = DISTANCES[distance]
+    nearest = nearest_rows(x, y, between, u > 0, v > 0)
+    from_x = jnp.sum(u * along(x, take_rows(y, nearest.of_x)), -1)
+    from_y = jnp.sum(v * along(take_rows(x, nearest.of_y), y), -1)
+    return jnp.where(jnp.any(u > 0, -1) & jnp.any(v > 0, -1), jnp.maximum(from_x, from_y), 0.0)
+
+
+@dataclasses.dataclass(frozen=True)
+class RelaxedEarthMover:
+    """`relaxed_earth_movers_distance` as a feature loss: the target is all positions of the style picture.
+
+    Every loss draws at most ``max_positions`` of the picture and of each style picture, afresh with its key.
+    """
+
+    joint: ClassVar[bool] = False
+    max_positions: int = 1024
+    distance: str = "cosine"
+
+    def fit(self, features: Features, guide: Guide | None = None) -> tuple[Positions, ...]:
+        """Return the positions, and the guide as their weights."""
+        return (positions(features, guide),)
+
+    def blend(self, targets: Sequence[tuple[Positions, ...]], weights: Array) -> tuple[Positions, ...]:
+        """The pictures' positions together."""
+        return mix(targets, weights)
+
+    def loss(
+        self,
+        features: Features,
+        target: tuple[Positions, ...],
+        guide: Guide | None = None,
+        key: RandomKey | None = None,
+    ) -> PerPicture:
+        """See `relaxed_earth_movers_distance`."""
+        check_channels(features, target[0].rows)
+        x = draw(key, positions(features, guide), self.max_positions)
+        y = united([draw(key, part, self.max_positions) for part in target])
+        return relaxed_earth_movers_distance(x.rows, y.rows, x.weights, y.weights, self.distance)

@@ -1,0 +1,110 @@
+"""Style as second-order statistics over distances: Gram matrices between features and themselves, shifted."""
+
+import dataclasses
+from collections.abc import Sequence
+from typing import ClassVar, NamedTuple
+
+import jax.numpy as jnp
+
+from jnst.errors import JnstError
+from jnst.losses.base import blend_linearly, squared_error
+from jnst.statistics import shifted_gram_matrix
+from jnst.types import Array, Features, Guide, Matrix, PerPicture, RandomKey
+
+
+class ShiftedGrams(NamedTuple):
+    """`shifted_gram_matrix` for every shift, ``(..., c, c)`` each; None where the features end before it."""
+
+    down: tuple[Matrix | None, ...]
+    right: tuple[Matrix | None, ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class ShiftedGram:
+    """Squared error between shifted Gram matrices, summed over shifts, downwards and to the right.
+
+    A Gram matrix does not change when positions change places; these say what stands at which distance from what, and
+    so carry over bricks, weaves and other regular textures. Shifts as large as the picture's features or the style's
+    are left out.
+
+    Attributes:
+        shifts: Distances in positions of the layer, at least 1.
+        normalization: As in `jnst.statistics.shifted_gram_matrix`.
+        reduction: As in `jnst.losses.style_loss`, for each matrix.
+
+    Raises:
+        JnstError: No shift, or one below 1.
+
+    References:
+        Berger & Memisevic, Incorporating Long-range Consistency in CNN-based Texture Generation, ICLR 2017.
+    """
+
+    joint: ClassVar[bool] = False
+    shifts: tuple[int, ...] = (2, 4, 8, 16)
+    normalization: str = "chw"
+    reduction: str = "mean"
+
+    def __post_init__(self) -> None:
+        if not self.shifts or min(self.shifts) < 1:
+            raise JnstError(f"shifts {self.shifts} are not usable: give distances of at least 1")
+
+    def fit(self, features: Features, guide: Guide | None = None) -> ShiftedGrams:
+        """See `jnst.statistics.shifted_gram_matrix`.
+
+        Raises:
+            JnstError: An unknown normalization.
+        """
+        height, width = features.shape[-3:-1]
+
+        def gram(down: int, right: int) -> Matrix | None:
+            inside = down < height and right < width
+            return shifted_gram_matrix(features, (down, right), self.normalization, guide) if inside else None
+
+        return ShiftedGrams(
+            tuple(gram(shift, 0) for shift in self.shifts), tuple(gram(0, shift) for shift in self.shifts)
+        )
+
+    def blend(self, targets: Sequence[ShiftedGrams], weights: Array) -> ShiftedGrams:
+        """The weighted mean of each Gram matrix over the style pictures that are large enough to have it.
+
+        No pair of positions lies in two pictures: the pairs across the seam of pictures side by side are not in it.
+        """
+        return ShiftedGrams(
+            *(
+                tuple(_mean(grams, weights) for grams in zip(*direction, strict=True))
+                for direction in zip(*targets, strict=True)
+            )
+        )
+
+    def loss(
+        self, features: Features, target: ShiftedGrams, guide: Guide | None = None, key: RandomKey | None = None
+    ) -> PerPicture:
+        """The sum over shifts, ``(...)`` in float32, in fourth powers of the features' units.
+
+        Raises:
+            JnstError: Another number of channels than the target's, an unknown normalization or reduction, or no shift
+                that both the features and the target have.
+        """
+        grams = self.fit(features, guide)
+        pairs = [
+            (gram, goal)
+            for mine, goals in zip(grams, target, strict=True)
+            for gram, goal in zip(mine, goals, strict=True)
+            if gram is not None and goal is not None
+        ]
+        if not pairs:
+            height, width = features.shape[-3:-1]
+            raise JnstError(
+                f"shifts {self.shifts}: none is within both the features of {height}x{width} and the target's: "
+                "give smaller shifts or larger pictures"
+            )
+        return sum((squared_error(gram, goal, self.reduction, axes=2) for gram, goal in pairs), jnp.float32(0.0))
+
+
+def _mean(grams: Sequence[Matrix | None], weights: Array) -> Matrix | None:
+    held = [i for i, gram in enumerate(grams) if gram is not None]
+    if not held:
+        return None
+    # Above 0 all together, even where the pictures that have this matrix weigh nothing.
+    shares = jnp.asarray(weights)[jnp.asarray(held)] + 1e-12
+    return blend_linearly([grams[i] for i in held], shares / jnp.sum(shares))

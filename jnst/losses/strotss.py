@@ -1,0 +1,150 @@
+"""Style as a set of hypercolumns: relaxed earth mover's distance, moments and colours."""
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any, ClassVar
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from jnst.errors import JnstError
+from jnst.losses.remd import relaxed_earth_movers_distance
+from jnst.losses.samples import (
+    Layers,
+    Positions,
+    check_channels,
+    check_layers,
+    draw,
+    joint_layers,
+    mix,
+    unit_sum,
+    united,
+)
+from jnst.types import Array, PerPicture, RandomKey
+
+FORMULAS: dict[str, Callable[[float], tuple[float, float]]] = {
+    "paper": lambda alpha: (1.0 / alpha, 2.0 + alpha + 1.0 / alpha),
+    "program": lambda alpha: (1.0 / max(alpha, 1.0), 2.0 + alpha),
+}
+"""From the content's weight α: the colours' weight, and what everything is divided by. The paper's equation 1, and the
+authors' program."""
+MID_GREY = 0.5
+
+
+@jax.jit
+def moment_distance(x: Array, y: Array, x_weights: Array | None = None, y_weights: Array | None = None) -> PerPicture:
+    """``|μₓ - μᵧ|₁ / c + |Σₓ - Σᵧ|₁ / c²`` of means and (population) covariances.
+
+    Args:
+        x: ``(..., n, c)``.
+        y: ``(..., m, c)``; leading axes broadcast.
+        x_weights: ``(..., n)`` in proportion; None: all alike.
+        y_weights: ``(..., m)`` likewise.
+
+    Returns:
+        ``(...)`` in float32, at least 0: units of the rows, plus their squares.
+
+    Raises:
+        JnstError: Different numbers of channels.
+
+    References:
+        Kolkin, Salavon & Shakhnarovich, CVPR 2019, equation 7.
+    """
+    check_channels(x, y)
+    (x_mean, x_covariance), (y_mean, y_covariance) = _moments(x, x_weights), _moments(y, y_weights)
+    of_means = jnp.mean(jnp.abs(x_mean - y_mean), -1)
+    return of_means + jnp.mean(jnp.abs(x_covariance - y_covariance), (-2, -1))
+
+
+def _moments(rows: Array, weights: Array | None) -> tuple[Array, Array]:
+    shares, rows = unit_sum(weights, rows)[..., None], rows.astype(jnp.float32)
+    mean = jnp.sum(shares * rows, -2, keepdims=True)
+    centred = rows - mean
+    covariance = jnp.einsum("...nc,...nd->...cd", shares * centred, centred, precision=lax.Precision.HIGHEST)
+    return mean[..., 0, :], covariance
+
+
+@partial(jax.jit, static_argnames=("alpha", "formula", "colours"))
+def strotss_style_loss(
+    x: Array,
+    y: Array,
+    x_weights: Array | None = None,
+    y_weights: Array | None = None,
+    alpha: float = 1.0,
+    formula: str = "paper",
+    colours: bool = True,
+) -> PerPicture:
+    """``(ℓᵣ + ℓₘ + ℓₚ / α) / (2 + α + 1 / α)``: the style terms of Kolkin's objective, on hypercolumns.
+
+    ℓᵣ is `jnst.losses.relaxed_earth_movers_distance` with cosine distances, ℓₘ `moment_distance`, ℓₚ the relaxed earth
+    mover's distance of colours with cosine and Euclidean distance. The paper's decorrelated colour space is a rotation
+    of RGB, which changes neither; colours are taken from mid-grey, as in the authors' program.
+
+    Args:
+        x: ``(..., n, c)`` of the picture; with ``colours`` the first three channels are its sRGB in [0, 1].
+        y: ``(..., m, c)`` of the style; leading axes broadcast.
+        x_weights: ``(..., n)`` in proportion; None: all alike.
+        y_weights: ``(..., m)`` likewise.
+        alpha: α, the content's weight, above 0: the content term belongs beside this one with the weight
+            ``α / (2 + α + 1 / α)``.
+        formula: ``"paper"``, or ``"program"``: ``(ℓᵣ + ℓₘ + ℓₚ / max(α, 1)) / (2 + α)``.
+        colours: Whether to add ℓₚ.
+
+    Returns:
+        ``(...)`` in float32, at least 0, and 0 for equal sets.
+
+    Raises:
+        JnstError: Different numbers of channels, an unknown formula, or α not above 0.
+
+    References:
+        Kolkin, Salavon & Shakhnarovich, Style Transfer by Relaxed Optimal Transport and Self-Similarity, CVPR 2019,
+        equations 1 to 7.
+    """
+    if formula not in FORMULAS:
+        raise JnstError(f"formula {formula!r} is unknown: choose one of {', '.join(FORMULAS)}")
+    if not alpha > 0:
+        raise JnstError(f"alpha {alpha} is not usable: the content's weight must be above 0")
+    colour_weight, divisor = FORMULAS[formula](alpha)
+    value = relaxed_earth_movers_distance(x, y, x_weights, y_weights) + moment_distance(x, y, x_weights, y_weights)
+    if colours:
+        palettes = x[..., :3] - MID_GREY, y[..., :3] - MID_GREY
+        value += colour_weight * relaxed_earth_movers_distance(*palettes, x_weights, y_weights, "cosine+euclidean")
+    return value / divisor
+
+
+@dataclasses.dataclass(frozen=True)
+class Strotss:
+    """`strotss_style_loss` as a feature loss on several layers: the target is the style picture's layers.
+
+    Every loss draws at most ``max_positions`` of the picture and of each style picture, afresh with its key. Where the
+    first layer has three channels it is taken to be the picture itself, and its colours are compared too.
+    """
+
+    joint: ClassVar[bool] = True
+    alpha: float = 1.0
+    formula: str = "paper"
+    max_positions: int = 1024
+
+    def fit(self, features: Any, guide: Any = None) -> tuple[Layers, ...]:
+        """Return the layers, and the guides as weights of hypercolumns."""
+        return (joint_layers(features, guide),)
+
+    def blend(self, targets: Sequence[tuple[Layers, ...]], weights: Array) -> tuple[Layers, ...]:
+        """The pictures' hypercolumns together."""
+        return mix(targets, weights)
+
+    def loss(
+        self,
+        features: Any,
+        target: tuple[Layers, ...],
+        guide: Any = None,
+        key: RandomKey | None = None,
+    ) -> PerPicture:
+        """See `strotss_style_loss`."""
+        check_layers(features, target[0].layers)
+        x: Positions = draw(key, joint_layers(features, guide), self.max_positions)
+        y = united([draw(key, part, self.max_positions) for part in target])
+        colours = features[0].shape[-1] == 3
+        return strotss_style_loss(x.rows, y.rows, x.weights, y.weights, self.alpha, self.formula, colours)

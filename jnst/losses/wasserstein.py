@@ -1,0 +1,91 @@
+"""Style as a normal distribution of features, compared by optimal transport."""
+
+import dataclasses
+from collections.abc import Sequence
+from typing import ClassVar, NamedTuple
+
+import jax.numpy as jnp
+
+from jnst.errors import JnstError
+from jnst.losses.base import squared_error
+from jnst.losses.covariance import Moments, blend_moments
+from jnst.statistics import matrix_square_root, mean_covariance, root_fidelity
+from jnst.types import Array, Features, Guide, Matrix, PerPicture, RandomKey
+
+
+class Normal(NamedTuple):
+    """A normal distribution: its moments, and ``(covariance + eps I)^½``, which every loss with it needs."""
+
+    moments: Moments
+    root: Matrix
+
+
+def normal(moments: Moments, eps: float = 1e-4, iterations: int | None = 12) -> Normal:
+    """Take the root that `wasserstein_loss` with the same ``eps`` and ``iterations`` needs."""
+    return Normal(moments, matrix_square_root(_regularized(moments.covariance, eps), iterations))
+
+
+def wasserstein_loss(
+    features: Features,
+    target: Normal,
+    eps: float = 1e-4,
+    iterations: int | None = 12,
+    guide: Guide | None = None,
+) -> PerPicture:
+    """Squared 2-Wasserstein distance of normal distributions, a channel: ``(|Δμ|² + tr(A + B - 2(A^½ B A^½)^½)) / c``.
+
+    A and B are the covariances plus ``eps I``. With 12 iterations, as published, directions of little variance are not
+    followed to the end: between features of VGG19 the value is 3 to 11 % too large, and 7 to 18 % of it is left at the
+    target itself. None is exact to 1e-4, and then the gradient vanishes at the target.
+
+    Args:
+        features: ``(..., h, w, c)`` of the picture.
+        target: `normal` of the style picture's `jnst.statistics.mean_covariance`.
+        eps: Added to all variances, in squared units of the features.
+        iterations: As in `jnst.statistics.root_fidelity`.
+        guide: As in `jnst.gram_matrix`.
+
+    Returns:
+        ``(...)`` in float32, in squared units of the features.
+
+    Raises:
+        JnstError: Another number of channels than the target's, a negative ``eps``, or not 1 to 18 iterations.
+
+    References:
+        Dowson & Landau, The Fréchet Distance between Multivariate Normal Distributions, Journal of Multivariate
+        Analysis 1982; as a style loss: K. Crowson, style-transfer-pytorch.
+    """
+    mean, covariance = mean_covariance(features, guide)
+    of_means = squared_error(mean, target.moments.mean, "mean", axes=1)
+    picture, style = (_regularized(each, eps) for each in (covariance, target.moments.covariance))
+    variances = jnp.trace(picture + style, axis1=-2, axis2=-1)
+    return of_means + (variances - 2.0 * root_fidelity(picture, target.root, iterations)) / mean.shape[-1]
+
+
+def _regularized(covariance: Matrix, eps: float) -> Matrix:
+    if not eps >= 0:
+        raise JnstError(f"eps {eps} is not usable: add 0 or more to the variances")
+    return covariance + eps * jnp.eye(covariance.shape[-1], dtype=covariance.dtype)
+
+
+@dataclasses.dataclass(frozen=True)
+class Wasserstein:
+    """`wasserstein_loss` as a feature loss."""
+
+    joint: ClassVar[bool] = False
+    eps: float = 1e-4
+    iterations: int | None = 12
+
+    def fit(self, features: Features, guide: Guide | None = None) -> Normal:
+        """The normal distribution with the features' mean and covariance."""
+        return normal(Moments(*mean_covariance(features, guide)), self.eps, self.iterations)
+
+    def blend(self, targets: Sequence[Normal], weights: Array) -> Normal:
+        """The normal distribution with the mixture's mean and covariance: see `blend_moments`."""
+        return normal(blend_moments([part.moments for part in targets], weights), self.eps, self.iterations)
+
+    def loss(
+        self, features: Features, target: Normal, guide: Guide | None = None, key: RandomKey | None = None
+    ) -> PerPicture:
+        """See `wasserstein_loss`."""
+        return wasserstein_loss(features, target, self.eps, self.iterations, guide)

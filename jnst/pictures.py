@@ -1,0 +1,63 @@
+"""The pictures that a run is given, the sizes at which it looks at them, and where it starts."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+from jnst.errors import JnstError
+from jnst.image import fit_shape, noise, resize
+from jnst.types import Array, Guide, Image, RandomKey
+
+
+class Pictures(NamedTuple):
+    """What a run is given: see `jnst.stylize`."""
+
+    content: Image | None
+    styles: tuple[Image, ...] = ()
+    style_weights: Array | None = None
+    masks: tuple[Guide, ...] | None = None
+    style_masks: tuple[Guide | None, ...] | None = None
+
+
+INITS: dict[str, Callable[[RandomKey, Pictures, tuple[int, int], float], Image]] = {
+    "content": lambda key, pictures, shape, std: _needed(pictures.content),
+    "style": lambda key, pictures, shape, std: resize(pictures.styles[0], shape),
+    "noise": lambda key, pictures, shape, std: noise(key, shape, std),
+}
+"""Starting pictures: functions of key, pictures (at the size of the start), that size, and the standard deviation."""
+
+
+def _needed(content: Image | None) -> Image:
+    if content is None:
+        raise JnstError("init 'content' without a content picture: start from noise, style or a picture")
+    return content
+
+
+def resize_pictures(
+    pictures: Pictures, shape: tuple[int, int], style_sides: tuple[float, ...], smallest_side: int, method: str
+) -> Pictures:
+    """Bring the content picture to ``shape`` and every style to its longer side.
+
+    Args:
+        pictures: At full resolution; masks stay as they are, since guides are made from them at any size.
+        shape: Height and width.
+        style_sides: In pixels; a style whose shorter side would fall below ``smallest_side`` is made that large.
+        smallest_side: What the network needs.
+        method: A key of `jnst.image.METHODS`.
+    """
+    content = None if pictures.content is None else resize(pictures.content, shape, method)
+    styles = tuple(
+        resize(style, fit_shape(size_of(style), max(side, _least(style, smallest_side))), method)
+        for style, side in zip(pictures.styles, style_sides, strict=True)
+    )
+    return pictures._replace(content=content, styles=styles)
+
+
+def _least(style: Image, smallest_side: int) -> float:
+    """The longer side at which the shorter one is ``smallest_side``, or the picture's own if it is smaller."""
+    height, width = size_of(style)
+    return max(height, width) * min(1.0, smallest_side / min(height, width))
+
+
+def size_of(image: Image) -> tuple[int, int]:
+    """Height and width."""
+    return image.shape[0], image.shape[1]

@@ -1,0 +1,125 @@
+"""What a run will do, settled before anything is computed: its sizes, and what is minimised at each, and how."""
+
+import dataclasses
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from jnst import optimize
+from jnst.backbones import Backbone
+from jnst.errors import JnstError
+from jnst.image import fit_shape
+from jnst.objective import Objective, total_loss
+from jnst.optimizers import Optimizer, Settings, build
+from jnst.pictures import INITS
+from jnst.presets import Preset
+from jnst.types import Array, Image
+
+
+@dataclasses.dataclass(frozen=True)
+class TransferLoss:
+    """`total_loss` as a function of the picture, hashable: equal backbones share one compiled program."""
+
+    backbone: Backbone
+
+    def __call__(self, image: Image, args: Any, step: Array) -> tuple[Array, dict[str, Array]]:
+        """``args`` is (objective, targets, params, key); what is drawn at random depends on the key and the step."""
+        objective, targets, params, key = args
+        return total_loss(image, objective, targets, params, backbone=self.backbone, key=jax.random.fold_in(key, step))
+
+
+class Scale(NamedTuple):
+    """One size of a run: the picture's height and width, its steps, what is minimised there, and how."""
+
+    shape: tuple[int, int]
+    num_steps: int
+    objective: Objective
+    method: optimize.Method
+
+
+class Plan(NamedTuple):
+    """What a run will do."""
+
+    settings: Preset
+    backbone: Backbone
+    scales: tuple[Scale, ...]
+    size: int | None
+    smallest_side: int
+
+
+def make_plan(
+    settings: Preset,
+    backbone: Backbone,
+    shape: tuple[int, int],
+    *,
+    size: int | None = None,
+    objective: Objective | None = None,
+    optimizer: Optimizer | None = None,
+) -> Plan:
+    """Settle a run's sizes, objectives and methods.
+
+    Args:
+        settings: A preset with all changes put in.
+        backbone: The network, as loaded.
+        shape: Height and width of the picture given; the result has these proportions.
+        size: The longer side of the result; None: that of ``shape``.
+        objective: In place of the preset's.
+        optimizer: In place of the preset's.
+
+    Raises:
+        JnstError: Settings that make no sense.
+        WeightsError: A layer beyond the weights.
+    """
+    _check(settings)
+    backbone = settings.network(backbone)
+    objective = settings.objective(backbone) if objective is None else objective
+    least = backbone.smallest_side(objective.layers) if objective.layers else 1
+    shapes = _shapes(settings, shape, size)
+    shapes = (*(small for small in shapes[:-1] if min(small) >= least), shapes[-1])
+    scales = []
+    for index, small in enumerate(shapes):
+        last = index == len(shapes) - 1
+        scales.append(
+            Scale(
+                small,
+                settings.num_steps[min(index, len(settings.num_steps) - 1)],
+                _with_content_factor(objective, settings.content_weight_per_size**index),
+                _method(settings, backbone, optimizer, last),
+            )
+        )
+    return Plan(settings, backbone, tuple(scales), size, least)
+
+
+def _check(settings: Preset) -> None:
+    if settings.init not in INITS:
+        raise JnstError(f"init {settings.init!r} is unknown: choose one of {', '.join(INITS)}, or pass a picture")
+    if not settings.num_steps or min(settings.num_steps) < 0:
+        raise JnstError(f"num_steps {settings.num_steps}: expected numbers of at least 0")
+    if not 0 <= settings.average < 1:
+        raise JnstError(f"average {settings.average}: expected a decay of at least 0 and below 1, for example 0.99")
+    if not 0 < settings.style_scale < np.inf:
+        raise JnstError(f"style_scale {settings.style_scale}: expected a positive number, for example 1")
+
+
+def _shapes(settings: Preset, shape: tuple[int, int], size: int | None) -> tuple[tuple[int, int], ...]:
+    full = shape if size is None else fit_shape(shape, size)
+    return (full,) if settings.pyramid is None else (*settings.pyramid.shapes(full, proportions=shape)[:-1], full)
+
+
+def _with_content_factor(objective: Objective, factor: float) -> Objective:
+    content = tuple(dataclasses.replace(term, weight=factor * term.weight) for term in objective.content)
+    return dataclasses.replace(objective, content=content)
+
+
+def _method(settings: Preset, backbone: Backbone, optimizer: Optimizer | None, last: bool) -> optimize.Method:
+    chosen: Optimizer = settings.optimizer if optimizer is None else optimizer
+    if last and optimizer is None and settings.last_learning_rate is not None:
+        chosen = dataclasses.replace(settings.optimizer, learning_rate=settings.last_learning_rate)
+    return optimize.Method(
+        loss=TransferLoss(backbone),
+        optimizer=build(chosen, settings.unit) if isinstance(chosen, Settings) else chosen,
+        bounds=(0.0, 1.0) if settings.clamp else None,
+        average=settings.average,
+        keep_best=settings.keep_best,
+    )

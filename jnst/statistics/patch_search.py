@@ -1,0 +1,128 @@
+"""Patches: square neighbourhoods of features, and the nearest ones of another picture."""
+
+import functools
+import operator
+from collections.abc import Iterator
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from jnst.errors import JnstError
+from jnst.statistics.distances import LARGEST_MATRIX, SHORTEST, chunk_size
+from jnst.types import Array, Features
+
+
+def patch_counts(features: Array, size: int, stride: int) -> tuple[int, int]:
+    """How many patches ``(..., h, w, c)`` has, vertically and horizontally.
+
+    Raises:
+        JnstError: None at all, or a size or stride below 1.
+    """
+    if size < 1 or stride < 1:
+        raise JnstError(f"patches of size {size} at stride {stride}: choose whole numbers of at least 1")
+    height, width = features.shape[-3:-1]
+    if min(height, width) < size:
+        raise JnstError(
+            f"features of {height}x{width} positions have no {size}x{size} patch: "
+            "take a larger picture, an earlier layer or smaller patches"
+        )
+    return (height - size) // stride + 1, (width - size) // stride + 1
+
+
+def patch_entries(features: Array, size: int, stride: int) -> Iterator[Array]:
+    """Every patch's entry at each of the ``size²`` offsets, row by row: ``(..., p, q, c)`` of ``(..., h, w, c)``."""
+    rows, columns = patch_counts(features, size, stride)
+    for top in range(size):
+        for left in range(size):
+            bottom, right = top + (rows - 1) * stride + 1, left + (columns - 1) * stride + 1
+            yield features[..., top:bottom:stride, left:right:stride, :]
+
+
+def patches(features: Features, size: int = 3, stride: int = 1) -> Array:
+    """Lay out every ``size`` x ``size`` neighbourhood as one vector.
+
+    Args:
+        features: ``(..., h, w, c)``.
+        size: Side of a patch.
+        stride: Step between patches, in both directions.
+
+    Returns:
+        ``(..., p, q, size² c)`` with ``p = (h - size) // stride + 1`` and q likewise; a vector is the patch's positions
+        row by row, channels last.
+
+    Raises:
+        JnstError: Features smaller than a patch.
+    """
+    laid_out = jnp.stack(list(patch_entries(features, size, stride)), -2)
+    return laid_out.reshape(*laid_out.shape[:-2], -1)
+
+
+@functools.partial(jax.jit, static_argnames=("size", "stride"))
+def nearest_patches(
+    features: Features, others: Features, allowed: Array, size: int = 3, stride: int = 1
+) -> tuple[Array, Array]:
+    """Find every patch's nearest one of another picture by normalised cross-correlation, ``max_j ⟨p, s_j⟩ / |s_j|``.
+
+    The patches' inner products are sums along the diagonals of the positions' inner products, which takes ``size²``
+    times fewer operations than multiplying patches.
+
+    Args:
+        features: ``(..., h, w, c)``.
+        others: ``(..., h', w', c)``; leading axes broadcast.
+        allowed: ``(..., p', q')``, which patches of ``others`` may be chosen.
+        size: Side of a patch.
+        stride: Step between patches, of both pictures.
+
+    Returns:
+        Flat indices ``(..., p, q)`` into ``(p', q')`` and the correlations, in float32, divided by the other patch's
+        length alone; without gradient. The first among equals; index 0 and -inf where none is allowed. The inner
+        products held at once are about `LARGEST_MATRIX`, but at least those of one row of patches.
+
+    Raises:
+        JnstError: Features smaller than a patch.
+    """
+    search = jnp.vectorize(
+        functools.partial(_nearest_patches, size=size, stride=stride), signature="(h,w,c),(a,b,c),(r,s)->(p,q),(p,q)"
+    )
+    return search(lax.stop_gradient(features), lax.stop_gradient(others), allowed)
+
+
+def _nearest_patches(features: Array, others: Array, allowed: Array, *, size: int, stride: int) -> tuple[Array, Array]:
+    features, others = features.astype(jnp.float32), others.astype(jnp.float32)
+    height, width, channels = features.shape
+    rows, columns = patch_counts(features, size, stride)
+    squares = jnp.sum(others**2, -1, keepdims=True)
+    lengths = jnp.sqrt(functools.reduce(operator.add, patch_entries(squares, size, stride)))[..., 0]
+    scale = jnp.where(lengths > SHORTEST, 1.0 / jnp.maximum(lengths, SHORTEST), 0.0)
+
+    band_rows = chunk_size(rows, width * others.shape[0] * others.shape[1] * stride, LARGEST_MATRIX)
+    bands = -(-rows // band_rows)
+    band_height = (band_rows - 1) * stride + size
+    features = jnp.pad(features, ((0, max(0, (bands * band_rows - 1) * stride + size - height)), (0, 0), (0, 0)))
+
+    def search(band: Array) -> tuple[Array, Array]:
+        strip = lax.dynamic_slice(features, (band * band_rows * stride, 0, 0), (band_height, width, channels))
+        inner = jnp.einsum("hwc,abc->hwab", strip, others, precision=lax.Precision.HIGHEST)
+        scores = jnp.where(allowed, _along_diagonals(inner, size, stride) * scale, -jnp.inf)
+        scores = scores.reshape(band_rows, columns, -1)
+        return jnp.argmax(scores, -1), jnp.max(scores, -1)
+
+    indices, scores = lax.map(search, jnp.arange(bands))
+    return indices.reshape(-1, columns)[:rows], scores.reshape(-1, columns)[:rows]
+
+
+def _along_diagonals(inner: Array, size: int, stride: int) -> Array:
+    """Sum ``(h, w, a, b)`` products of positions over the offsets of a patch: ``(p, q, r, s)`` products of patches."""
+    return _sum_shifted(_sum_shifted(inner, (1, 3), size, stride), (0, 2), size, stride)
+
+
+def _sum_shifted(array: Array, axes: tuple[int, int], size: int, stride: int) -> Array:
+    def part(offset: int) -> Array:
+        cut = array
+        for axis in axes:
+            stop = offset + (array.shape[axis] - size) // stride * stride + 1
+            cut = lax.slice_in_dim(cut, offset, stop, stride, axis)
+        return cut
+
+    return functools.reduce(operator.add, map(part, range(size)))
