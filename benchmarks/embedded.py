@@ -15,15 +15,13 @@ import json
 import os
 import platform
 import time
-from collections.abc import Sequence
 from pathlib import Path
 
 import jax
 import numpy as np
-from PIL import Image as Pillow
-from PIL import ImageDraw, ImageFont
 
 import jnst
+from benchmarks.sheets import contact_sheet
 from jnst.backbones import Backbone
 from jnst.types import Image, Params
 
@@ -126,26 +124,6 @@ def _seconds(step) -> float:
     begun = time.perf_counter()
     jax.block_until_ready(step())
     return time.perf_counter() - begun
-
-
-def contact_sheet(
-    columns: Sequence[str], rows: Sequence[tuple[str, Sequence[Image]]], width: int = 190
-) -> Pillow.Image:
-    """Pictures in a table with labels above and at the left."""
-    tiles = [[Pillow.fromarray(np.asarray(np.asarray(tile) * 255 + 0.5, np.uint8)) for tile in row] for _, row in rows]
-    heights = [round(width * max(tile.height / tile.width for tile in row)) for row in tiles]
-    font, margin, top = ImageFont.load_default(11), 60, 20
-    sheet = Pillow.new("RGB", (margin + len(columns) * (width + 4), top + sum(h + 4 for h in heights)), "white")
-    draw, y = ImageDraw.Draw(sheet), top
-    for i, name in enumerate(columns):
-        draw.text((margin + i * (width + 4) + width / 2, 10), name, "black", font, anchor="mm")
-    for (label, _), row, height in zip(rows, tiles, heights, strict=True):
-        draw.text((margin - 4, y + height / 2), label, "black", font, anchor="rm")
-        for i, tile in enumerate(row):
-            scaled = tile.resize((width, round(width * tile.height / tile.width)), Pillow.Resampling.LANCZOS)
-            sheet.paste(scaled, (margin + i * (width + 4), y))
-        y += height + 4
-    return sheet
 
 
 def main() -> None:

@@ -11,7 +11,7 @@ import numpy as np
 
 from jnst import optimize
 from jnst.errors import JnstError, NumericsError
-from jnst.image import check_picture, resize
+from jnst.image import check_picture, resample, resize
 from jnst.pictures import INITS, Pictures, resize_pictures, size_of
 from jnst.plan import Plan, Scale
 from jnst.targets import fit_targets
@@ -160,18 +160,19 @@ def _enlarged(plan: Plan, index: int, state: optimize.State) -> optimize.State:
     """The state before the first step at the next size."""
     scale, before = plan.scales[index], plan.scales[index - 1]
     image = optimize.picture(state, before.method) if plan.settings.carry_average else state.image
-    fresh = optimize.start(resize(image, scale.shape, plan.settings.resample), scale.method)
+    fresh = optimize.start(resize(image, scale.shape, plan.settings.enlarge), scale.method)
     if not plan.settings.carry_optimizer:
         return fresh
-    carried = jax.tree.map(partial(_carried, old_shape=state.image.shape), state.optimizer, fresh.optimizer)
+    carry = partial(_carried, old_shape=state.image.shape, method=plan.settings.enlarge)
+    carried = jax.tree.map(carry, state.optimizer, fresh.optimizer)
     return dataclasses.replace(fresh, optimizer=carried)
 
 
-def _carried(old: Array, fresh: Array, old_shape: tuple[int, ...]) -> Array:
+def _carried(old: Array, fresh: Array, old_shape: tuple[int, ...], method: str) -> Array:
     """Moments of the picture are resized with it (those that cannot be negative stay so), counts are kept."""
     if old.shape != old_shape:
         return old if old.shape == fresh.shape else fresh
-    resized = jax.image.resize(old, fresh.shape, "cubic")
+    resized = resample(old, size_of(fresh), method)
     return jnp.where(jnp.min(old) >= 0, jnp.maximum(resized, 0.0), resized)
 
 

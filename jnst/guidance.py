@@ -30,6 +30,8 @@ def check_masks(masks: Sequence[Array], shape: tuple[int, int], name: str, count
 
 def check_mask(mask: Array, shape: tuple[int, int], name: str) -> Guide:
     """Return one mask as a float32 JAX array; see `check_masks`."""
+    if not hasattr(mask, "shape"):
+        raise PictureError(f"`{name}` is a {type(mask).__name__}, expected an array (h, w): pass one")
     if tuple(mask.shape) != tuple(shape):
         raise PictureError(f"`{name}` has shape {tuple(mask.shape)}, its picture {tuple(shape)}: resize the mask to it")
     if not isinstance(mask, Tracer):

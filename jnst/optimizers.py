@@ -44,11 +44,12 @@ def _scaled(tree: Any, factor: float | Array) -> Any:
 def in_laplacian_pyramid(optimizer: optax.GradientTransformation, levels: int) -> optax.GradientTransformationExtraArgs:
     """Let ``optimizer`` move the levels of a Laplacian pyramid instead of the pixels.
 
-    The picture is the sum of its levels, each enlarged to full size; so the gradient by a level is the picture's
-    gradient carried back through that enlargement, and an update of the levels is one of the picture.
+    The picture is the finest level plus the next one, enlarged, which is itself a sum of that kind, and so on; so the
+    gradient by a level is the picture's gradient carried back through the enlargements between, and an update of the
+    levels is one of the picture.
 
     Args:
-        optimizer: Sees a tuple of ``levels + 1`` arrays, each half as high and wide as the one before.
+        optimizer: Sees a tuple of ``levels + 1`` arrays, each half as high and wide as the one before; no picture.
         levels: How often the picture is halved; fewer where that would leave a side of 1.
 
     References:
@@ -61,10 +62,10 @@ def in_laplacian_pyramid(optimizer: optax.GradientTransformation, levels: int) -
 
     def update(updates: Any, state: Any, params: Any = None, **extra: Any) -> tuple[Any, Any]:
         shapes = _level_shapes(updates.shape, levels)
-        gradients = tuple(_enlargement(shape, updates)[1](updates)[0] for shape in shapes)
+        back = jax.linear_transpose(_summed, tuple(jax.ShapeDtypeStruct(shape, updates.dtype) for shape in shapes))
+        (gradients,) = back(updates)
         updates_of_levels, state = inner.update(gradients, state, None, **extra)
-        moved: Any = updates_of_levels
-        return sum(_enlargement(level.shape, updates)[0](level) for level in moved), state
+        return _summed(updates_of_levels), state
 
     return optax.GradientTransformationExtraArgs(init, update)
 
@@ -77,13 +78,12 @@ def _level_shapes(shape: tuple[int, ...], levels: int) -> list[tuple[int, ...]]:
     return shapes
 
 
-def _enlargement(shape: tuple[int, ...], picture: Array) -> tuple[Callable, Callable]:
-    """Bilinear enlargement from ``shape`` to the picture's, and its transpose."""
-
-    def enlarge(level: Array) -> Array:
-        return jax.image.resize(level, picture.shape, "linear", antialias=False)
-
-    return enlarge, jax.linear_transpose(enlarge, jax.ShapeDtypeStruct(shape, picture.dtype))
+def _summed(levels: Any) -> Array:
+    """The picture of a pyramid, finest level first: from the coarsest on, enlarged bilinearly and added."""
+    *finer, picture = levels
+    for level in reversed(finer):
+        picture = level + jax.image.resize(picture, level.shape, "linear", antialias=False)
+    return picture
 
 
 class UnitState(NamedTuple):

@@ -19,17 +19,18 @@ class Pictures(NamedTuple):
 
 
 INITS: dict[str, Callable[[RandomKey, Pictures, tuple[int, int], float], Image]] = {
-    "content": lambda key, pictures, shape, std: _needed(pictures.content),
-    "style": lambda key, pictures, shape, std: resize(pictures.styles[0], shape),
+    "content": lambda key, pictures, shape, std: _needed("content", pictures.content),
+    "style": lambda key, pictures, shape, std: resize(_needed("style", *pictures.styles[:1]), shape),
     "noise": lambda key, pictures, shape, std: noise(key, shape, std),
 }
 """Starting pictures: functions of key, pictures (at the size of the start), that size, and the standard deviation."""
 
 
-def _needed(content: Image | None) -> Image:
-    if content is None:
-        raise JnstError("init 'content' without a content picture: start from noise, style or a picture")
-    return content
+def _needed(name: str, picture: Image | None = None) -> Image:
+    if picture is None:
+        others = ", ".join(other for other in INITS if other != name)
+        raise JnstError(f"init {name!r} without a {name} picture: start from another of {others}, or pass a picture")
+    return picture
 
 
 def resize_pictures(

@@ -72,6 +72,8 @@ def make_plan(
         WeightsError: A layer beyond the weights.
     """
     _check(settings)
+    if size is not None and not 1 <= size < np.inf:
+        raise JnstError(f"size {size}: expected the longer side in pixels, at least 1")
     backbone = settings.network(backbone)
     objective = settings.objective(backbone) if objective is None else objective
     least = backbone.smallest_side(objective.layers) if objective.layers else 1

@@ -1,7 +1,9 @@
 """`stylize`, `synthesize`, `reconstruct`: pictures by optimisation."""
 
 import dataclasses
-from collections.abc import Sequence
+import difflib
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import jax
@@ -11,8 +13,8 @@ import numpy as np
 from jnst import optimize
 from jnst.backbones import Backbone
 from jnst.coarse_to_fine import RunState, Solution, carry_out
-from jnst.colour_control import KEEP_COLOUR
-from jnst.errors import JnstError
+from jnst.colour_control import KEEP_COLOUR, ColourControl
+from jnst.errors import JnstError, NumericsError
 from jnst.guidance import check_mask, check_masks
 from jnst.image import check_picture, resize
 from jnst.objective import Objective
@@ -78,23 +80,13 @@ def stylize(
         WeightsError: A layer beyond the weights.
         NumericsError: The loss stopped being finite; its ``result`` is the `Solution` with the last finite picture.
     """
-    content, styles = check_picture(content, "content"), _check_styles(style)
+    content = check_picture(content, "content")
+    pictures = _pictures(content, style, style_weights, masks, style_masks)
     settings = _settings(preset, num_steps, init, keep_color)
-    pictures = Pictures(content, styles, _check_style_weights(style_weights, len(styles)))
-    if masks is not None:
-        pictures = pictures._replace(masks=check_masks(masks, size_of(content), "masks", len(styles)))
-    if style_masks is not None:
-        pictures = pictures._replace(style_masks=_check_style_masks(style_masks, styles))
     backbone, params = _network(backbone, params)
     plan = make_plan(settings, backbone, size_of(content), size=size, objective=objective, optimizer=optimizer)
-    colour = KEEP_COLOUR.get(settings.keep_color or "")
-    if colour is not None:
-        pictures = pictures._replace(styles=tuple(colour.style(style, content) for style in styles))
-    solution = carry_out(plan, pictures, params, key=_key(key), init=init, state=state, chunk=chunk, callback=callback)
-    if colour is None:
-        return solution
-    at_size = resize(content, size_of(solution.image), settings.resample)
-    return dataclasses.replace(solution, image=colour.result(solution.image, at_size))
+    run = partial(carry_out, plan, key=_key(key), init=init, state=state, chunk=chunk, callback=callback)
+    return _with_kept_colour(settings, content, pictures, lambda pictures: run(pictures, params))
 
 
 def synthesize(
@@ -137,9 +129,9 @@ def synthesize(
     """
     styles = _check_styles(style)
     settings = _settings(preset, num_steps, init, None)
+    settings = dataclasses.replace(settings, content_layers=(), content_layer_weights=None)
     backbone, params = _network(backbone, params)
-    objective = settings.objective(settings.network(backbone)) if objective is None else objective
-    objective = dataclasses.replace(objective, content=())
+    objective = None if objective is None else dataclasses.replace(objective, content=())
     shape = size_of(styles[0]) if shape is None else (int(shape[0]), int(shape[1]))
     plan = make_plan(settings, backbone, shape, objective=objective, optimizer=optimizer)
     pictures = Pictures(None, styles, _check_style_weights(style_weights, len(styles)))
@@ -186,11 +178,11 @@ def reconstruct(
     """
     content = check_picture(content, "content")
     settings = _settings(preset, num_steps, init, None)
+    settings = dataclasses.replace(settings, style_layers=(), style_layer_weights=None)
     if layers is not None:
         settings = dataclasses.replace(settings, content_layers=tuple(layers), content_layer_weights=None)
     backbone, params = _network(backbone, params)
-    objective = settings.objective(settings.network(backbone)) if objective is None else objective
-    objective = dataclasses.replace(objective, style=())
+    objective = None if objective is None else dataclasses.replace(objective, style=())
     plan = make_plan(settings, backbone, size_of(content), size=size, objective=objective, optimizer=optimizer)
     return carry_out(
         plan, Pictures(content), params, key=_key(key), init=init, state=state, chunk=chunk, callback=callback
@@ -220,8 +212,45 @@ def _settings(
         changes["keep_color"] = keep_color
     settings = preset(name, **changes)
     if settings.keep_color is not None and settings.keep_color not in KEEP_COLOUR:
-        raise JnstError(f"keep_color {settings.keep_color!r} is unknown: choose one of {', '.join(KEEP_COLOUR)}")
+        near = difflib.get_close_matches(settings.keep_color, KEEP_COLOUR, n=3)
+        hint = f"did you mean {' or '.join(near)}?" if near else f"there are {', '.join(KEEP_COLOUR)}"
+        raise JnstError(f"unknown keep_color {settings.keep_color!r}: {hint}")
     return settings
+
+
+def _with_kept_colour(
+    settings: Preset, content: Image, pictures: Pictures, run: Callable[[Pictures], Solution]
+) -> Solution:
+    """Run between what the way of keeping colours does to the styles and what it does to the result."""
+    colour = KEEP_COLOUR.get(settings.keep_color or "", ColourControl("the styles' own colours"))
+
+    def coloured(solution: Solution) -> Solution:
+        at_size = resize(content, size_of(solution.image), settings.resample)
+        return dataclasses.replace(solution, image=colour.result(solution.image, at_size))
+
+    try:
+        return coloured(run(pictures._replace(styles=tuple(colour.style(style, content) for style in pictures.styles))))
+    except NumericsError as error:
+        error.result = coloured(error.result)
+        raise
+
+
+def _pictures(
+    content: Image,
+    style: Image | Sequence[Image],
+    style_weights: Sequence[float] | None,
+    masks: Sequence[Guide] | None,
+    style_masks: Sequence[Guide | None] | None,
+) -> Pictures:
+    """All of them checked."""
+    styles = _check_styles(style)
+    return Pictures(
+        content,
+        styles,
+        _check_style_weights(style_weights, len(styles)),
+        None if masks is None else check_masks(masks, size_of(content), "masks", len(styles)),
+        None if style_masks is None else _check_style_masks(style_masks, styles),
+    )
 
 
 def _check_styles(style: Image | Sequence[Image]) -> tuple[Image, ...]:

@@ -1,6 +1,7 @@
 """Targets: what the losses keep of the content and the style pictures."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -60,22 +61,24 @@ def fit_targets(
         _fit("style", objective.style, params, picture, backbone, mask)
         for picture, mask in zip(styles, style_masks or [None] * len(styles), strict=True)
     ]
+    by_term = list(zip(objective.style, *fitted, strict=True))
     if masks is None:
-        regions = [
-            (Region(targets[0] if len(targets) == 1 else term.loss.blend(targets, weights / jnp.sum(weights))),)
-            for term, *targets in zip(objective.style, *fitted, strict=True)
-        ]
-    else:
-        size = _size(content) if shape is None else shape
-        located = [_located(mask, objective, params, size, backbone) for mask in masks]
-        regions = [
-            tuple(
-                Region(target, term.pick(by_layer), weight * jnp.mean(mask, (-2, -1)))
-                for target, by_layer, weight, mask in zip(targets, located, weights, masks, strict=True)
-            )
-            for term, *targets in zip(objective.style, *fitted, strict=True)
-        ]
+        return Targets(contents, tuple((_mixture(term, targets, weights),) for term, *targets in by_term))
+    located = [_located(mask, objective, params, shape or _size(content), backbone) for mask in masks]
+    regions = (
+        tuple(
+            Region(target, term.pick(by_layer), weight * jnp.mean(mask, (-2, -1)))
+            for target, by_layer, weight, mask in zip(targets, located, weights, masks, strict=True)
+        )
+        for term, *targets in by_term
+    )
     return Targets(contents, tuple(regions))
+
+
+def _mixture(term: FeatureTerm, targets: Sequence[Any], weights: Array) -> Region:
+    """The whole picture as one region, in all styles."""
+    loss: Any = term.loss
+    return Region(targets[0] if len(targets) == 1 else loss.blend(targets, weights / jnp.sum(weights)))
 
 
 def _size(content: Image | None) -> tuple[int, int]:

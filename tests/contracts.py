@@ -29,7 +29,7 @@ VARIANTS: dict[str, list[dict[str, Any]]] = {
     + [{"reduction": "half_sum"}, {"value_range": 255.0}],
     "covariance": [{"reduction": "mean"}, {"reduction": "relative"}],
     "mean-std": [{"reduction": "mean"}, {"reduction": "relative"}],
-    "wasserstein": [{"eps": 0.01}, {"iterations": None}],
+    "wasserstein": [{"eps": 0.01}, {"iterations": 12}],
     "cross-gram": [{}, {"normalization": "hw", "reduction": "relative"}],
     "shifted-gram": [{"shifts": (1, 2)}],
     "content laplacian": [{"pool": 2}],

@@ -131,7 +131,7 @@ def test_first_loss_of_style_transfer_pytorch(shared: Path) -> None:
     weights = shared / "weights/vgg19-oxford-tfjs/model.json"
     backbone, params = jnst.load_backbone("vgg19", weights=weights, input_padding="replicate")
     features, targets = (backbone.apply(params, each, published["style_layers"]) for each in (content, style))
-    loss = Wasserstein()
+    loss = Wasserstein(iterations=12)
     total = sum(
         weight * loss.loss(features[layer], loss.fit(targets[layer]))
         for layer, weight in zip(published["style_layers"], published["style_layer_weights"], strict=True)

@@ -12,6 +12,7 @@ from typing import Any
 import tyro
 
 import jnst
+from jnst.cli.arguments import AUTO
 from jnst.cli.demo import Demo
 from jnst.cli.listing import Backbones, Presets
 from jnst.cli.stylize import Reconstruct, Stylize, Synthesize
@@ -73,10 +74,11 @@ def _known(error: Exception) -> JnstError | None:
 
 
 def _parse(args: list[str]) -> Any:
+    chosen = _preset_and_statistic(args)
     defaults = {
-        "stylize": Stylize.from_preset(_preset_name(args)),
-        "synthesize": Synthesize.from_preset(_preset_name(args)),
-        "reconstruct": Reconstruct.from_preset(_preset_name(args)),
+        "stylize": Stylize.from_preset(*chosen),
+        "synthesize": Synthesize.from_preset(*chosen),
+        "reconstruct": Reconstruct.from_preset(*chosen),
         "demo": Demo(),
         "presets": Presets(),
         "backbones": Backbones(),
@@ -119,11 +121,13 @@ def _is_rule(row: str) -> bool:
     return bool(row) and set(row) <= set(RULE)
 
 
-def _preset_name(args: list[str]) -> str:
-    """The preset asked for, read ahead: its values are the defaults that are parsed and shown in the help."""
+def _preset_and_statistic(args: list[str]) -> tuple[str, str | None]:
+    """What is asked for, read ahead: its values are the defaults that are parsed and shown in the help."""
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
     parser.add_argument("--preset", default="jnst")
+    parser.add_argument("--style-statistic", default=AUTO)
     try:
-        return parser.parse_known_args(args)[0].preset
+        found = parser.parse_known_args(args)[0]
     except argparse.ArgumentError:
-        return "jnst"
+        return "jnst", None
+    return found.preset, None if found.style_statistic == AUTO else found.style_statistic

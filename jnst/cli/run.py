@@ -111,14 +111,15 @@ class Run:
     """Allow the output to be written over an input."""
 
     @classmethod
-    def from_preset(cls, name: str) -> Self:
-        """The defaults under a preset."""
-        settings = preset(name)
+    def from_preset(cls, name: str, statistic: str | None = None) -> Self:
+        """The defaults under a preset, and under another style statistic than its own."""
+        settings = _settings(name, statistic)
         optimizer = next(key for key, make in OPTIMIZERS.items() if _same_kind(make(), settings.optimizer))
         missing = {field.name: tyro.MISSING for field in dataclasses.fields(cls) if _required(field)}
         return cls(
             **missing,
             preset=name,
+            style_statistic=statistic,
             steps=settings.num_steps,
             optimizer=optimizer,  # pyright: ignore[reportArgumentType]
             pyramid=settings.pyramid is not None,
@@ -134,10 +135,12 @@ class Run:
 
     def settings(self) -> Preset:
         """The preset with the flags put in."""
-        base = preset(self.preset)
+        base = _settings(self.preset, self.style_statistic)
         changes: dict[str, Any] = {field: getattr(self, field) for field in SAME_NAMES}
         changes["num_steps"] = self.steps
         changes["optimizer"] = self._optimizer(base)
+        if changes["optimizer"] != base.optimizer:
+            changes["last_learning_rate"] = None
         pyramid = dataclasses.replace(base.pyramid or Pyramid(), min_size=self.min_size)
         changes["pyramid"] = pyramid if self.pyramid else None
         if self.init in INITS:
@@ -146,8 +149,7 @@ class Run:
             changes["keep_best"] = False
         if not 0 <= self.seed < 2**32:
             raise JnstError(f"--seed {self.seed}: expected a number from 0 to {2**32 - 1}")
-        settings = preset(base, **changes)
-        return with_style_statistic(settings, self.style_statistic) if self.style_statistic else settings
+        return preset(base, **changes)
 
     def _optimizer(self, base: Preset) -> Any:
         wanted = OPTIMIZERS[self.optimizer]()
@@ -160,7 +162,7 @@ class Run:
         return () if self.init in INITS else (Path(self.init),)
 
     def load(self, settings: Preset) -> dict[str, Any]:
-        """The pictures, by the names of the arguments of `solve`'s function."""
+        """The pictures, by the names of the arguments of `solve`'s function; without a size they have theirs already."""
         raise NotImplementedError
 
     def solve(self, **arguments: Any) -> Solution:
@@ -177,6 +179,8 @@ class Run:
         backbone, params = load_backbone(self.backbone, self.weights, **options)
         if "padding" in options:
             settings = preset(settings, padding=options["padding"])
+        if pictures.get("size") is None:
+            settings = preset(settings, style_scale=1.0)
         remark(settings, self.preset, backbone)
         with interruptible() as interruption, progress() as show, log(self.log) as write:
 
@@ -211,6 +215,10 @@ class Run:
         height, width = solution.image.shape[:2]
         loss = f", loss {solution.losses[0]:.5g} to {solution.losses[-1]:.5g}" if len(solution.losses) else ""
         print(f"{self.output}: {width}x{height}, {len(solution.losses)} steps{loss}")
+
+
+def _settings(name: str, statistic: str | None) -> Preset:
+    return preset(name) if statistic is None else with_style_statistic(preset(name), statistic)
 
 
 def _required(field: dataclasses.Field) -> bool:

@@ -17,7 +17,8 @@ def _differences(image: Image) -> tuple[Array, Array]:
 
 
 def _absolute(image: Image, power: float) -> list[Array]:
-    return [jnp.abs(difference) for difference in _differences(image)]
+    # Not jnp.abs, whose gradient at 0 is 1: flat areas would be pulled down and to the right.
+    return [jnp.maximum(difference, -difference) for difference in _differences(image)]
 
 
 def _squares(image: Image, power: float) -> list[Array]:

@@ -7,10 +7,10 @@ from typing import Any
 
 from jnst.errors import JnstError
 from jnst.presets.settings import MEASURES, Preset
-from jnst.presets.statistics import with_style_statistic
+from jnst.presets.statistics import STATISTICS, with_style_statistic
 from jnst.presets.table import PRESETS
 
-__all__ = ["MEASURES", "PRESETS", "Preset", "preset", "with_style_statistic"]
+__all__ = ["MEASURES", "PRESETS", "STATISTICS", "Preset", "preset", "with_style_statistic"]
 
 
 def preset(name: str | Preset = "jnst", **changes: Any) -> Preset:

@@ -35,6 +35,8 @@ class Preset:
         source: Where the numbers come from.
         content_layers: None: the first of the backbone's candidates that the weights reach.
         style_layers: None: those of the backbone's usual ones that the weights reach.
+        with_image: Add the picture itself ("image") in front of the usual style layers.
+        skip_layers: So many of the usual style layers are left out, from the shallowest.
         content_weight: Factor of the content terms.
         style_weight: Factor of the style terms.
         content_layer_weights: One factor a layer; None for 1 each.
@@ -53,6 +55,7 @@ class Preset:
         size: In pixels.
         measure: A key of `MEASURES`: what ``size`` is the length of.
         resample: A key of `jnst.image.METHODS`, for resizing.
+        enlarge: A key of `jnst.image.METHODS` or "bicubic-sharp", for the step from one size of a pyramid to the next.
         rounding: ``"round"`` or ``"floor"``: what becomes of a fraction of a pixel in the shorter side.
         init: The start: ``"content"``, ``"style"`` or ``"noise"``.
         noise_std: Standard deviation of the noise, in a picture's range [0, 1], about the mean colour of photographs.
@@ -78,6 +81,8 @@ class Preset:
     source: str
     content_layers: tuple[str, ...] | None = None
     style_layers: tuple[str, ...] | None = None
+    with_image: bool = False
+    skip_layers: int = 0
     content_weight: float = 1.0
     style_weight: float = 1.0
     content_layer_weights: tuple[float, ...] | None = None
@@ -96,6 +101,7 @@ class Preset:
     size: int = 512
     measure: str = "side"
     resample: str = "bicubic"
+    enlarge: str = "bicubic"
     rounding: str = "round"
     init: str = "content"
     noise_std: float = 0.2
@@ -132,13 +138,16 @@ class Preset:
         return dataclasses.replace(backbone, preprocessing=self.preprocessing)
 
     def layers(self, backbone: Backbone) -> tuple[tuple[str, ...], tuple[str, ...]]:
-        """The content layers and the style layers on ``backbone``."""
-        content = self.content_layers
-        if content is None:
-            content = tuple(layer for layer in backbone.content_layers if layer in backbone.layers)[:1]
+        """The content layers and the style layers on ``backbone``; a joint content loss sees the style layers."""
         style = self.style_layers
         if style is None:
-            style = tuple(layer for layer in backbone.style_layers if layer in backbone.layers)
+            usual = tuple(layer for layer in backbone.style_layers if layer in backbone.layers)
+            style = (*([IMAGE] if self.with_image else []), *usual[min(self.skip_layers, len(usual) - 1) :])
+        content = self.content_layers
+        if content is None and self.content_loss.joint:
+            return style, style
+        if content is None:
+            content = tuple(layer for layer in backbone.content_layers if layer in backbone.layers)[:1]
         return content, style
 
     def objective(self, backbone: Backbone) -> Objective:

@@ -6,7 +6,7 @@ Where a system's paper and its code differ, the code stands here.
 import math
 
 from jnst.backbones import OXFORD, Preprocessing
-from jnst.image import Pyramid
+from jnst.image import SHARP, Pyramid
 from jnst.losses import (
     Gram,
     HypercolumnSelfSimilarity,
@@ -167,7 +167,7 @@ PRESETS: dict[str, Preset] = {
         style_layers=STD5,
         content_weight=0.015,
         style_layer_weights=tuple(weight / 341 for weight in (256.0, 64.0, 16.0, 4.0, 1.0)),
-        style_loss=Wasserstein(),
+        style_loss=Wasserstein(iterations=12),
         tv_weight=2.0,
         total_variation=TotalVariation("nine_point", "mean"),
         optimizer=Adam(0.02, b2=0.99),
@@ -177,6 +177,8 @@ PRESETS: dict[str, Preset] = {
         average=0.99,
         pyramid=Pyramid(math.sqrt(2.0), min_size=128),
         carry_optimizer=True,
+        carry_average=True,
+        enlarge=SHARP,
         rescale_pooling=True,
         input_padding="replicate",
     ),

@@ -54,7 +54,7 @@ def covariance_loss(features: Array, style: Array, reduction: str = "mean") -> f
     return reduced(moments(features)[1] - target, target, reduction)
 
 
-def wasserstein_loss(features: Array, style: Array, eps: float = 1e-4, iterations: int | None = 12) -> float:
+def wasserstein_loss(features: Array, style: Array, eps: float = 1e-4, iterations: int | None = None) -> float:
     """Of converged roots, however many iterations; the eigenvalues of A B are those of A^½ B A^½."""
     (mean, covariance), (style_mean, style_covariance) = moments(features), moments(style)
     a, b = (each + eps * np.eye(len(each)) for each in (covariance, style_covariance))
