@@ -19,7 +19,7 @@ from jnst.metrics import (
 )
 from jnst.objective import Objective, make_objective, total_loss
 from jnst.optimizers import LBFGS, SGD, Adam, RMSprop
-from jnst.presets import Preset, preset
+from jnst.presets import Preset, preset, with_style_statistic
 from jnst.statistics import gram_matrix
 from jnst.stylize import Solution, reconstruct, stylize, synthesize
 from jnst.targets import fit_targets
@@ -76,6 +76,7 @@ __all__ = [
     "synthesize",
     "total_loss",
     "total_variation",
+    "with_style_statistic",
 ]
 
 

@@ -48,11 +48,11 @@ _fit_targets = jax.jit(fit_targets, static_argnames=("backbone", "shape"))
 
 
 def carry_out(
+    key: RandomKey,
     plan: Plan,
     pictures: Pictures,
     params: Params,
     *,
-    key: RandomKey,
     init: str | Image | None = None,
     state: RunState | None = None,
     chunk: int | None = None,

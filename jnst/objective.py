@@ -72,7 +72,7 @@ class Objective:
     """A sum of weighted losses: a pytree whose leaves are the weights.
 
     Changing a weight therefore never compiles again, and `jax.vmap` over weights works. Build one with
-    `make_objective`, change one with `dataclasses.replace` or `jax.tree.map`.
+    `make_objective`, join several with ``+``, change one with `dataclasses.replace` or `jax.tree.map`.
 
     Attributes:
         content: Terms whose targets are fitted to the content picture.
@@ -83,6 +83,10 @@ class Objective:
     content: tuple[FeatureTerm, ...] = ()
     style: tuple[FeatureTerm, ...] = ()
     regularizers: tuple[PictureTerm, ...] = ()
+
+    def __add__(self, other: "Objective") -> "Objective":
+        """The terms of both."""
+        return Objective(self.content + other.content, self.style + other.style, self.regularizers + other.regularizers)
 
     @property
     def layers(self) -> tuple[str, ...]:

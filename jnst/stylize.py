@@ -85,8 +85,8 @@ def stylize(
     settings = _settings(preset, num_steps, init, keep_color)
     backbone, params = _network(backbone, params)
     plan = make_plan(settings, backbone, size_of(content), size=size, objective=objective, optimizer=optimizer)
-    run = partial(carry_out, plan, key=_key(key), init=init, state=state, chunk=chunk, callback=callback)
-    return _with_kept_colour(settings, content, pictures, lambda pictures: run(pictures, params))
+    run = partial(carry_out, _key(key), plan, params=params, init=init, state=state, chunk=chunk, callback=callback)
+    return _with_kept_colour(settings, content, pictures, lambda pictures: run(pictures=pictures))
 
 
 def synthesize(
@@ -135,7 +135,7 @@ def synthesize(
     shape = size_of(styles[0]) if shape is None else (int(shape[0]), int(shape[1]))
     plan = make_plan(settings, backbone, shape, objective=objective, optimizer=optimizer)
     pictures = Pictures(None, styles, _check_style_weights(style_weights, len(styles)))
-    return carry_out(plan, pictures, params, key=_key(key), init=init, state=state, chunk=chunk, callback=callback)
+    return carry_out(_key(key), plan, pictures, params, init=init, state=state, chunk=chunk, callback=callback)
 
 
 def reconstruct(
@@ -178,15 +178,14 @@ def reconstruct(
     """
     content = check_picture(content, "content")
     settings = _settings(preset, num_steps, init, None)
-    settings = dataclasses.replace(settings, style_layers=(), style_layer_weights=None)
+    backbone, params = _network(backbone, params)
     if layers is not None:
         settings = dataclasses.replace(settings, content_layers=tuple(layers), content_layer_weights=None)
-    backbone, params = _network(backbone, params)
+    settings = dataclasses.replace(settings, content_layers=settings.layers(backbone)[0])
+    settings = dataclasses.replace(settings, style_layers=(), style_layer_weights=None)
     objective = None if objective is None else dataclasses.replace(objective, style=())
     plan = make_plan(settings, backbone, size_of(content), size=size, objective=objective, optimizer=optimizer)
-    return carry_out(
-        plan, Pictures(content), params, key=_key(key), init=init, state=state, chunk=chunk, callback=callback
-    )
+    return carry_out(_key(key), plan, Pictures(content), params, init=init, state=state, chunk=chunk, callback=callback)
 
 
 def _network(backbone: Backbone | None, params: Params | None) -> tuple[Backbone, Params]:

@@ -201,3 +201,27 @@ def test_curves_of_neural_style_pt(name: str, shared: Path) -> None:
     assert result.losses[99] <= 1.01 * expected[100]
     for iteration in (each for each in expected if 60 <= each <= 100):
         np.testing.assert_allclose(result.losses[iteration - 1], expected[iteration], rtol=0.01)
+
+
+def test_curve_of_style_transfer_pytorch(shared: Path) -> None:
+    """Two sizes of 100 steps, with moments and average carried over: the first loss, and both ends."""
+    published = json.loads((shared / "golden" / "trajectory_crowson_parrots_starry.json").read_text())
+    content, style = (
+        jnst.load_image(shared / "images" / published[kind], size=4 * published["end_scale"], enlarge=False)
+        for kind in ("content", "style")
+    )
+    backbone, params = vgg19(shared, "max")
+    settings = jnst.preset(
+        "crowson",
+        content_layers=tuple(published["content_layers"]),
+        style_layers=tuple(published["style_layers"]),
+        style_layer_weights=tuple(published["style_layer_weights"]),
+        num_steps=(published["iterations_per_scale"],),
+        pyramid=jnst.Pyramid(min_size=published["min_scale"]),
+    )
+    result = jnst.stylize(content, style, params, backbone=backbone, preset=settings, size=published["end_scale"])
+    sizes = sorted({row["w"] for row in published["losses"]})
+    expected = {100 * sizes.index(row["w"]) + row["i"]: row["loss"] for row in published["losses"]}
+    np.testing.assert_allclose(result.losses[0], expected[1], rtol=1e-3)
+    for end in (100, 200):
+        np.testing.assert_allclose(result.losses[end - 1], expected[end], rtol=0.01)

@@ -14,7 +14,7 @@ import tyro
 import jnst
 from jnst.cli.arguments import AUTO
 from jnst.cli.demo import Demo
-from jnst.cli.listing import Backbones, Presets
+from jnst.cli.listing import Backbones, Presets, Statistics
 from jnst.cli.stylize import Reconstruct, Stylize, Synthesize
 from jnst.cli.train import Train
 from jnst.cli.weights import Weights
@@ -81,6 +81,7 @@ def _parse(args: list[str]) -> Any:
         "reconstruct": Reconstruct.from_preset(*chosen),
         "demo": Demo(),
         "presets": Presets(),
+        "statistics": Statistics(),
         "backbones": Backbones(),
         "weights": Weights(tyro.MISSING),
         "train": Train(tyro.MISSING),

@@ -29,6 +29,7 @@ SAME_NAMES = (
     "style_weight",
     "content_layer_weights",
     "style_layer_weights",
+    "style_layer_ratio",
     "tv_weight",
     "size",
     "style_scale",
@@ -79,6 +80,8 @@ class Run:
     """A further factor for each content layer."""
     style_layer_weights: Numbers = None
     """A further factor for each style layer."""
+    style_layer_ratio: float = 1.0
+    """Each style layer counts this times the one before: below 1 for fine texture, above for large forms."""
     tv_weight: float = 0.0
     """Weight of total variation: more makes smoother."""
     normalize_gradients: bool = False
@@ -162,7 +165,7 @@ class Run:
         return () if self.init in INITS else (Path(self.init),)
 
     def load(self, settings: Preset) -> dict[str, Any]:
-        """The pictures, by the names of the arguments of `solve`'s function; without a size they have theirs already."""
+        """The pictures, by the names of the arguments of `solve`'s function."""
         raise NotImplementedError
 
     def solve(self, **arguments: Any) -> Solution:

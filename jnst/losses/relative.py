@@ -7,7 +7,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from jnst.losses.base import TINY, StyleLoss, Target, blend_linearly
+from jnst.losses.base import StyleLoss, Target, blend_linearly
 from jnst.types import Array, PerPicture, RandomKey
 
 
@@ -16,7 +16,7 @@ class Relative:
     """``loss(x) / loss(0)``: 0 for the style itself, 1 for a picture without any features.
 
     It makes losses of different units, networks and layers comparable: `Gram` gives what its own reduction
-    ``"relative"`` gives.
+    ``"relative"`` gives. Beside a style without any features the loss stays as it is.
 
     Attributes:
         inner: The style loss.
@@ -44,4 +44,5 @@ class Relative:
     ) -> PerPicture:
         """The inner loss over its value for no features."""
         inner, scale = target
-        return self.inner.loss(features, inner, guide, key) / (scale + TINY)
+        # Nothing is added to the scale: of deep layers with many channels it may be 1e-12 itself.
+        return self.inner.loss(features, inner, guide, key) / jnp.where(scale > 1e-30, scale, 1.0)

@@ -41,6 +41,8 @@ class Preset:
         style_weight: Factor of the style terms.
         content_layer_weights: One factor a layer; None for 1 each.
         style_layer_weights: One factor a layer; None for 1 each.
+        style_layer_ratio: Each style layer counts this times the one before, at a mean of 1: below 1 for fine
+            texture, above 1 for large forms (Novak & Nikulin 2016: geometric weights).
         mean_of_styles: Divide the style terms by their number.
         content_loss: The loss on content layers.
         style_loss: The loss on style layers.
@@ -87,6 +89,7 @@ class Preset:
     style_weight: float = 1.0
     content_layer_weights: tuple[float, ...] | None = None
     style_layer_weights: tuple[float, ...] | None = None
+    style_layer_ratio: float = 1.0
     mean_of_styles: bool = False
     content_loss: FeatureLoss = SquaredError()  # noqa: RUF009 - frozen
     style_loss: StyleLoss = Gram()  # noqa: RUF009 - frozen
@@ -167,7 +170,7 @@ class Preset:
             content_weight=self.content_weight,
             style_weight=self.style_weight,
             content_layer_weights=self.content_layer_weights,
-            style_layer_weights=self.style_layer_weights,
+            style_layer_weights=self._style_layer_weights(style),
             content_loss=self.content_loss,
             style_loss=self.style_loss,
             regularizers={"tv": (self.total_variation, self.tv_weight)} if self.tv_weight else {},
@@ -176,3 +179,15 @@ class Preset:
         if not self.mean_of_styles:
             return objective
         return dataclasses.replace(objective, style=jax.tree.map(lambda weight: weight / len(style), objective.style))
+
+    def _style_layer_weights(self, layers: tuple[str, ...]) -> tuple[float, ...] | None:
+        """The stated weights times a geometric series whose mean is 1."""
+        if self.style_layer_ratio == 1.0:
+            return self.style_layer_weights
+        series = [self.style_layer_ratio**index for index in range(len(layers))]
+        weights = self.style_layer_weights or (1.0,) * len(layers)
+        if len(weights) != len(layers):
+            return weights
+        return tuple(
+            weight * factor * len(series) / sum(series) for weight, factor in zip(weights, series, strict=True)
+        )

@@ -112,8 +112,7 @@ def train(
         found = load_checkpoint(checkpoint, training, about, recipe.steps)
         training, records = found.state._replace(step=int(found.state.step)), [dict(line) for line in found.history]
     elif begun := measure(training.student):
-        records.append({"step": 0.0} | begun)
-        on_record(records[-1])
+        _note({"step": 0.0} | begun, records, on_record)
     recent: list[dict[str, float]] = []
     stopped = False
     while training.step < recipe.steps and not stopped:
@@ -121,14 +120,18 @@ def train(
         recent.append(losses)
         stopped = stop()
         if training.step % every == 0 or training.step == recipe.steps:
-            records.append(_record(training.step, recent) | measure(training.student))
-            on_record(records[-1])
+            _note(_record(training.step, recent) | measure(training.student), records, on_record)
             recent = []
         elif not stopped:
             continue
         if checkpoint is not None:
             save_checkpoint(checkpoint, Checkpoint(training, tuple(records)), about)
     return training
+
+
+def _note(record: Record, records: list[Record], on_record: Callable[[Record], None]) -> None:
+    records.append(record)
+    on_record(record)
 
 
 def _record(step: int, recent: list[dict[str, float]]) -> Record:

@@ -182,7 +182,8 @@ def test_converged_wasserstein_distance_of_few_positions(channels: int) -> None:
 def test_published_wasserstein_distance_of_few_positions() -> None:
     """Twelve iterations end early: the value is too large, not by much, and the gradient points nearly the same way."""
     features, style = few_positions(64)
-    value, gradient = jax.value_and_grad(Wasserstein(iterations=12).loss)(jnp.asarray(features), Wasserstein(iterations=12).fit(style))
+    loss = Wasserstein(iterations=12)
+    value, gradient = jax.value_and_grad(loss.loss)(jnp.asarray(features), loss.fit(style))
     exact = references.wasserstein_loss(features, style)
     assert exact < value < 1.1 * exact
     expected = exact_gradient(features, style, 1e-4)
