@@ -55,6 +55,7 @@ def ratios(content: Image, style: Image, backbone: Backbone, params: Params) -> 
         other = step(name, backbone, params, content, style)
         pairs = [(seconds(*other), seconds(*gram)) for _ in range(SAMPLES + 1)][1:]
         table[name] = [ours / base for ours, base in pairs]
+        del other
         print(f"{name:20} {np.median(table[name]):6.2f} x gram's step", flush=True)
     return table
 
@@ -92,9 +93,10 @@ def main() -> None:
         tiles = []
         for name, row in STATISTICS.items():
             solution = jnst.stylize(*load(folder, args.size), params, backbone=backbone, preset=settings(name))
-            tiles.append((name, row.good_for, solution.image))
+            tiles.append((name, row.good_for, np.asarray(solution.image)))
             print(f"{name:20} loss {solution.losses[0]:.4g} to {solution.losses[-1]:.4g}", flush=True)
-        captioned(tiles).save(args.output / "losses.jpg", quality=85)
+            captioned(tiles).save(args.output / "losses.jpg", quality=85)
+            jax.clear_caches()
     if args.only != "pictures":
         summary = {
             "machine": platform.processor() or platform.machine(),

@@ -6,13 +6,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from contracts import random_params, random_picture, same_trees, tiny_backbone
+from contracts import random_params, random_picture, same_trees
 
 import jnst
 from jnst import optimize
 from jnst.stylize import Solution, stylize
 
-BACKBONE = tiny_backbone()
+pytestmark = pytest.mark.usefixtures("unoptimised")
+BACKBONE = jnst.make_backbone("convnet", widths=((4,), (6,)), pooling="avg")
 PARAMS = random_params(BACKBONE)
 CONTENT, STYLE = random_picture(1, 20, 24), random_picture(2, 18, 16)
 SETTINGS = jnst.preset(
@@ -31,8 +32,8 @@ def run(**changes: Any) -> Solution:
 def before(**changes: Any) -> optimize.State:
     """The state at the end of the first size."""
     settings = jnst.preset(SETTINGS, **changes)
-    stop = {"callback": lambda report: report.first == 3}
-    return stylize(CONTENT, STYLE, PARAMS, backbone=BACKBONE, preset=settings, **stop).state.run
+    given: Any = {"backbone": BACKBONE, "preset": settings, "callback": lambda report: report.first == 3}
+    return stylize(CONTENT, STYLE, PARAMS, **given).state.run
 
 
 def moments(state: optimize.State) -> Any:
@@ -69,7 +70,7 @@ def test_moments_are_enlarged_and_the_count_goes_on(enlarge: str) -> None:
 @pytest.mark.parametrize("enlarge", ["bicubic", "bicubic-sharp"])
 def test_second_moments_never_become_negative(enlarge: str) -> None:
     """Although these filters overshoot: of moments with a peak in one place."""
-    count, first, second = moments(run(carry_optimizer=True, enlarge=enlarge).state.run)
+    _, first, second = moments(run(carry_optimizer=True, enlarge=enlarge).state.run)
     assert first.min() < 0 < first.max()
     assert second.min() >= 0
     peaked = np.zeros((10, 12, 3), np.float32)
@@ -113,8 +114,10 @@ def test_the_average_begins_anew_at_each_size() -> None:
 
 def test_going_on_across_sizes_with_everything_carried() -> None:
     """As crowson does it, bit for bit."""
-    settings = jnst.preset(SETTINGS, average=0.9, carry_average=True, carry_optimizer=True, clamp=True, num_steps=(3, 2))
-    given = {"backbone": BACKBONE, "preset": settings}
+    settings = jnst.preset(
+        SETTINGS, average=0.9, carry_average=True, carry_optimizer=True, clamp=True, num_steps=(3, 2)
+    )
+    given: Any = {"backbone": BACKBONE, "preset": settings}
     whole = stylize(CONTENT, STYLE, PARAMS, **given)
     for stop in (2, 3, 4):
         part = stylize(CONTENT, STYLE, PARAMS, **given, callback=lambda report, stop=stop: report.first == stop)

@@ -281,5 +281,5 @@ def test_help_shows_the_values_of_the_preset(capsys):
 
 def test_subcommands_are_described(capsys):
     text = " ".join(" ".join(run(capsys, "--help").out).replace("│", " ").split())
-    for words in ("List the presets, with their source.", "Look into weights files, or convert them."):
+    for words in ("List the presets: their source", "Look into weights files, or convert them."):
         assert words in text

@@ -1,5 +1,7 @@
 """Masks: what is refused, and what becomes of them at the resolution of a layer."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -13,8 +15,8 @@ from jnst.errors import PictureError
 from jnst.guidance import check_mask, check_masks, guides
 
 SHAPE = (12, 16)
-SOFT = np.random.default_rng(1).uniform(0, 1, SHAPE)
-HARD = np.arange(16) < np.full((12, 1), 7)
+SOFT: Any = np.random.default_rng(1).uniform(0, 1, SHAPE)
+HARD: Any = np.arange(16) < np.full((12, 1), 7)
 
 
 def test_masks_become_float32() -> None:
@@ -38,7 +40,7 @@ def test_masks_become_float32() -> None:
         ([[1.0]], r"`masks\[1\]` is a list, expected an array"),
     ],
 )
-def test_what_is_no_mask(mask: np.ndarray, message: str) -> None:
+def test_what_is_no_mask(mask: Any, message: str) -> None:
     with pytest.raises(PictureError, match=f"^{message}"):
         check_masks([SOFT, mask], SHAPE, "masks", 2)
 

@@ -14,6 +14,7 @@ from resampling import linear_weights
 from jnst.errors import JnstError
 from jnst.optimizers import SGD, RMSprop, build, in_laplacian_pyramid
 
+pytestmark = pytest.mark.usefixtures("unoptimised")
 SHAPE = (8, 12, 2)
 TARGET, START = random_features(1, *SHAPE), random_features(2, *SHAPE)
 CURVATURE = np.linspace(1.0, 20.0, TARGET.size, dtype=np.float32).reshape(SHAPE)
@@ -70,7 +71,9 @@ def test_odd_sizes_are_halved_downwards() -> None:
         shapes.extend(leaf.shape for leaf in params)
         return ()
 
-    method = in_laplacian_pyramid(optax.GradientTransformation(init, lambda updates, state, params=None: (updates, state)), 5)
+    method = in_laplacian_pyramid(
+        optax.GradientTransformation(init, lambda updates, state, params=None: (updates, state)), 5
+    )
     state = method.init(jnp.zeros((9, 7, 3)))
     assert shapes == [(9, 7, 3), (4, 3, 3)]
     ones, _ = method.update(jnp.ones((9, 7, 3)), state)
@@ -98,7 +101,8 @@ def test_rmsprop_on_levels() -> None:
         gradients = [matrix.T @ gradient(x).reshape(96, 2) for matrix in matrices]
         means = [0.99 * mean + 0.01 * g**2 for mean, g in zip(means, gradients, strict=True)]
         levels = [0.02 * g / (np.sqrt(mean) + 1e-8) for mean, g in zip(means, gradients, strict=True)]
-        x = x - sum(matrix @ level for matrix, level in zip(matrices, levels, strict=True)).reshape(SHAPE)
+        for matrix, level in zip(matrices, levels, strict=True):
+            x = x - (matrix @ level).reshape(SHAPE)
     np.testing.assert_allclose(descend(build(RMSprop(0.02, levels=2), 1.0), 8), x, atol=1e-3)
     assert np.abs(x - descend(build(RMSprop(0.02), 1.0), 8)).max() > 0.1
 

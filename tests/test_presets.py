@@ -16,8 +16,8 @@ from jnst.errors import JnstError, WeightsError
 from jnst.image import METHODS
 from jnst.losses import SquaredError
 from jnst.optimizers import LBFGS, Adam, build
-from jnst.presets import MEASURES, PRESETS, preset
 from jnst.pictures import INITS
+from jnst.presets import MEASURES, PRESETS, preset
 
 VGG19 = make_backbone("vgg19")
 RELUS = ("relu1_1", "relu2_1", "relu3_1", "relu4_1", "relu5_1")

@@ -13,6 +13,7 @@ import jnst
 from jnst.errors import JnstError, PictureError
 from jnst.stylize import Solution, stylize
 
+pytestmark = pytest.mark.usefixtures("unoptimised")
 BACKBONE = tiny_backbone()
 PARAMS = random_params(BACKBONE)
 CONTENT = random_picture(1, 24, 48)
@@ -109,7 +110,11 @@ def test_a_style_mask_leaves_out_a_part_of_the_style() -> None:
         ({"masks": (LEFT, LEFT[:, :24])}, PictureError, r"`masks\[1\]` has shape \(24, 24\), its picture \(24, 48\)"),
         ({"masks": (LEFT, 0 * LEFT)}, PictureError, r"`masks\[1\]` is 0 everywhere"),
         ({"style_masks": [None]}, JnstError, "1 style_masks for 2 styles: give one for each, or None"),
-        ({"style_masks": [None, LEFT]}, PictureError, r"`style_masks\[1\]` has shape \(24, 48\), its picture \(24, 24\)"),
+        (
+            {"style_masks": [None, LEFT]},
+            PictureError,
+            r"`style_masks\[1\]` has shape \(24, 48\), its picture \(24, 24\)",
+        ),
         ({"style_weights": (1.0,)}, JnstError, r"style_weights \(1.0,\) for 2 styles: give one number of at least 0"),
         ({"style_weights": (0.0, 0.0)}, JnstError, "not all of them 0"),
         ({"style_weights": (1.0, -1.0)}, JnstError, "at least 0"),

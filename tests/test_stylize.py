@@ -260,7 +260,11 @@ def test_half_precision_weights() -> None:
 @pytest.mark.parametrize(
     ("options", "error", "match"),
     [
-        ({"preset": "neural-stile"}, JnstError, "unknown preset 'neural-stile': did you mean neural-style or .*neural-style-pt"),
+        (
+            {"preset": "neural-stile"},
+            JnstError,
+            "unknown preset 'neural-stile': did you mean neural-style or .*neural-style-pt",
+        ),
         ({"init": "contents"}, JnstError, "init 'contents' is unknown: choose one of content, style, noise"),
         ({"num_steps": -1}, JnstError, r"num_steps \(-1,\): expected numbers of at least 0"),
         ({"num_steps": ()}, JnstError, r"num_steps \(\): expected"),

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from contracts import random_params, random_picture, same_trees, tiny_backbone
+from contracts import random_params, random_picture, same_trees
 
 import jnst
 from jnst.colour import match_histogram, match_luminance
@@ -16,12 +16,15 @@ from jnst.errors import JnstError, NumericsError
 from jnst.image import fit_shape
 from jnst.stylize import Solution, stylize
 
-BACKBONE = tiny_backbone()
+pytestmark = pytest.mark.usefixtures("unoptimised")
+BACKBONE = jnst.make_backbone("convnet", widths=((4,), (6,)), pooling="avg")
 PARAMS = random_params(BACKBONE)
 CONTENT = (0.35 + 0.3 * random_picture(1, 24, 30)).astype(np.float32)
 STYLES = [random_picture(2, 22, 18), random_picture(3, 18, 18)]
 STYLE = STYLES[0]
-BASE = jnst.preset(style_layers=("relu1_1", "relu2_1"), optimizer=jnst.Adam(8.0), pyramid=None, num_steps=(3,))
+BASE = jnst.preset(
+    content_layers=("conv1_1",), style_layers=("relu1_1",), optimizer=jnst.Adam(8.0), pyramid=None, num_steps=(3,)
+)
 PYRAMID = jnst.preset(BASE, pyramid=jnst.Pyramid(2.0, min_size=15), num_steps=(2,))
 
 YIQ = np.array([[0.299, 0.587, 0.114], [0.5959, -0.2746, -0.3213], [0.2115, -0.5227, 0.3112]])
@@ -31,8 +34,8 @@ def run(content: Any = CONTENT, style: Any = STYLE, **options: Any) -> Solution:
     return stylize(content, style, PARAMS, **({"backbone": BACKBONE, "preset": BASE} | options))
 
 
-def resized(image: Any, *shape: int) -> Any:
-    return jnst.resize(jnp.asarray(image), shape)
+def resized(image: Any, height: int, width: int) -> Any:
+    return jnst.resize(jnp.asarray(image), (height, width))
 
 
 def same_run(one: Solution, other: Solution) -> None:
@@ -74,7 +77,7 @@ def test_a_fixed_style_keeps_its_size_while_the_picture_grows(fixed: bool) -> No
 
 
 def test_a_style_is_not_made_smaller_than_the_network_allows() -> None:
-    deep = jnst.preset(PYRAMID, style_layers=("relu3_1",), style_scale=0.2)
+    deep = jnst.preset(PYRAMID, style_layers=("relu2_1",), style_scale=0.05)
     assert np.isfinite(run(preset=deep).losses).all()
 
 
@@ -86,7 +89,7 @@ def test_several_styles() -> None:
     same_run(run(style=STYLES), run(style=tuple(STYLES), style_weights=np.array([2.0, 2.0])))
     first = [run(style=STYLES, style_weights=weights).losses[0] for weights in ((1, 0), (1, 1), (0, 1))]
     assert len(set(first)) == 3
-    assert set(mixed.parts) == {"content/relu2_1", "style/relu1_1", "style/relu2_1"}
+    assert set(mixed.parts) == {"content/conv1_1", "style/relu1_1"}
 
 
 def test_starting_from_the_style_is_from_the_first() -> None:
@@ -151,7 +154,10 @@ def test_a_run_that_fails_or_is_stopped_keeps_colours_too() -> None:
     assert stopped.image.shape == (12, 15, 3)
     explosive = optax.GradientTransformation(
         lambda params: jnp.int32(0),
-        lambda updates, state, params=None: (jax.tree.map(lambda u: jnp.where(state > 0, jnp.inf, 0.1), updates), state + 1),
+        lambda updates, state, params=None: (
+            jax.tree.map(lambda u: jnp.where(state > 0, jnp.inf, -0.1 * jnp.sign(u)), updates),
+            state + 1,
+        ),
     )
     with pytest.raises(NumericsError) as caught:
         run(optimizer=explosive, keep_color="luminance")

@@ -1,4 +1,4 @@
-"""Runs with a loss that draws at random: what is drawn depends on the key, the size and the step, and on nothing else."""
+"""Runs with a loss that draws at random: what is drawn depends on the key, the size and the step alone."""
 
 from typing import Any
 
@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from contracts import random_params, random_picture, same_trees, tiny_backbone
+from contracts import random_params, random_picture, same_trees
 
 import jnst
 from jnst.losses import SlicedWasserstein
@@ -15,7 +15,8 @@ from jnst.objective import make_objective, total_loss
 from jnst.stylize import Solution, stylize
 from jnst.targets import fit_targets
 
-BACKBONE = tiny_backbone()
+pytestmark = pytest.mark.usefixtures("unoptimised")
+BACKBONE = jnst.make_backbone("convnet", widths=((4,), (6,)), pooling="avg")
 PARAMS = random_params(BACKBONE)
 CONTENT, STYLE = random_picture(1, 16, 20), random_picture(2, 14, 18)
 SETTINGS = jnst.preset(
@@ -45,7 +46,7 @@ def test_every_step_draws_afresh() -> None:
 def test_every_size_draws_afresh() -> None:
     """At two sizes of the same flat picture, beside the same style."""
     settings = jnst.preset(SETTINGS, num_steps=(1,), fixed_style=True, style_layers=("image",))
-    grey = np.full((16, 20, 3), 0.5, np.float32)
+    grey = jnp.full((16, 20, 3), 0.5)
     losses = stylize(grey, STYLE, PARAMS, backbone=BACKBONE, preset=settings, optimizer=STILL).losses
     assert losses[0] != pytest.approx(losses[1], rel=1e-2)
     gram = jnst.preset(settings, style_loss=jnst.Gram())
@@ -69,7 +70,10 @@ def test_terms_draw_apart() -> None:
         targets = [fit_targets(terms, {}, None, jnp.asarray(STYLE), backbone=BACKBONE) for terms in (one, two)]
         pairs = list(zip((one, two), targets, strict=True))
         return [
-            [total_loss(jnp.asarray(CONTENT), terms, target, {}, backbone=BACKBONE, key=drawn)[0] for terms, target in pairs]
+            [
+                total_loss(jnp.asarray(CONTENT), terms, target, {}, backbone=BACKBONE, key=drawn)[0]
+                for terms, target in pairs
+            ]
             for drawn in (key, None)
         ]
 

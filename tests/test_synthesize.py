@@ -6,14 +6,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from contracts import random_params, random_picture, same_trees, tiny_backbone
+from contracts import random_params, random_picture, same_trees
 from losses import references
 
 import jnst
 from jnst.errors import JnstError, PictureError
 from jnst.stylize import Solution, reconstruct, synthesize
 
-BACKBONE = tiny_backbone()
+pytestmark = pytest.mark.usefixtures("unoptimised")
+BACKBONE = jnst.make_backbone("convnet", widths=((4,), (6,)), pooling="avg")
 PARAMS = random_params(BACKBONE)
 PICTURE = random_picture(1, 20, 24)
 STYLES = [random_picture(2, 18, 16), random_picture(3, 16, 20)]
@@ -21,7 +22,8 @@ LAYERS = ("relu1_1", "relu2_1")
 SETTINGS = jnst.preset(
     content_layers=("relu2_1",), style_layers=LAYERS, optimizer=jnst.Adam(5.0), pyramid=None, num_steps=(3,)
 )
-PYRAMID = jnst.preset(SETTINGS, pyramid=jnst.Pyramid(2.0, min_size=15), num_steps=(2, 3))
+QUICK = jnst.preset(SETTINGS, content_layers=("image",), style_layers=("image",))
+PYRAMID = jnst.preset(QUICK, pyramid=jnst.Pyramid(2.0, min_size=15), num_steps=(2, 3))
 GIVEN = {"backbone": BACKBONE, "preset": SETTINGS}
 
 
@@ -49,22 +51,26 @@ def test_a_texture_of_another_size_than_the_style() -> None:
 
 
 def test_the_shape_is_that_of_the_first_style_unless_given() -> None:
-    assert texture(STYLES, None, num_steps=0).image.shape == (18, 16, 3)
-    assert texture(STYLES[::-1], None, num_steps=0).image.shape == (16, 20, 3)
+    assert texture(STYLES, None, num_steps=0, preset=QUICK).image.shape == (18, 16, 3)
+    assert texture(STYLES[::-1], None, num_steps=0, preset=QUICK).image.shape == (16, 20, 3)
 
 
 def test_a_key_is_a_texture() -> None:
-    default, zero, one = (texture(key=key).image for key in (None, jax.random.key(0), jax.random.key(1)))
+    default, zero, one = (texture(key=key, preset=QUICK).image for key in (None, jax.random.key(0), jax.random.key(1)))
     assert same_trees(default, zero)
     assert np.abs(zero - one).mean() > 0.05
 
 
 def test_starts() -> None:
     """From noise of the preset's deviation, from the style, from a picture; there is no content."""
-    started = texture(num_steps=0, preset=jnst.preset(SETTINGS, noise_std=0.1, init="content"), key=jax.random.key(3))
+    started = texture(num_steps=0, preset=jnst.preset(QUICK, noise_std=0.1, init="content"), key=jax.random.key(3))
     assert same_trees(started.image, jnst.image.noise(jax.random.key(3), (24, 30), 0.1))
-    assert same_trees(texture(init="style", num_steps=0).image, jnst.resize(jnp.asarray(STYLES[0]), (24, 30)))
-    assert same_trees(texture(init=PICTURE, num_steps=0).image, jnst.resize(jnp.asarray(PICTURE), (24, 30)))
+    assert same_trees(
+        texture(init="style", num_steps=0, preset=QUICK).image, jnst.resize(jnp.asarray(STYLES[0]), (24, 30))
+    )
+    assert same_trees(
+        texture(init=PICTURE, num_steps=0, preset=QUICK).image, jnst.resize(jnp.asarray(PICTURE), (24, 30))
+    )
     with pytest.raises(JnstError, match="init 'content' without a content picture: start from another of style, noise"):
         texture(init="content")
     with pytest.raises(JnstError, match="init 'style' without a style picture: start from another of content, noise"):
@@ -72,9 +78,9 @@ def test_starts() -> None:
 
 
 def test_several_styles_in_one_texture() -> None:
-    losses = [texture(STYLES, style_weights=weights).losses for weights in (None, (1, 1), (1, 0))]
+    losses = [texture(STYLES, style_weights=weights, preset=QUICK).losses for weights in (None, (1, 1), (1, 0))]
     assert same_trees(losses[0], losses[1])
-    np.testing.assert_allclose(losses[2], texture(STYLES[0]).losses, rtol=1e-4)
+    np.testing.assert_allclose(losses[2], texture(STYLES[0], preset=QUICK).losses, rtol=1e-4)
     assert losses[0][0] != pytest.approx(losses[2][0], rel=1e-3)
 
 
@@ -90,7 +96,7 @@ def test_going_on_equals_never_having_stopped(stop: int) -> None:
 def test_the_style_of_a_pyramid_is_reduced_with_the_texture() -> None:
     """At half the size of the texture, half the style."""
     first = texture(preset=PYRAMID).losses[:2]
-    alone = texture(jnst.resize(jnp.asarray(STYLES[0]), (9, 8)), (12, 15), num_steps=2)
+    alone = texture(jnst.resize(jnp.asarray(STYLES[0]), (9, 8)), (12, 15), num_steps=2, preset=QUICK)
     np.testing.assert_allclose(first, alone.losses, rtol=1e-4)
 
 
@@ -114,7 +120,7 @@ def test_layers_of_a_reconstruction() -> None:
         "content/relu1_1",
         "content/relu2_1",
     }
-    assert rebuilt(num_steps=0, size=12).image.shape == (10, 12, 3)
+    assert rebuilt(num_steps=0, size=12, preset=QUICK).image.shape == (10, 12, 3)
 
 
 def test_an_objective_of_ones_own_loses_the_other_pictures_terms() -> None:
@@ -140,7 +146,7 @@ def test_layers_that_are_left_out_need_not_be_there() -> None:
         (lambda: texture(shape=(1, 30)), PictureError, "`image` is 30x1 pixels, but relu2_1 .*2x2"),
         (lambda: texture(STYLES, style_weights=(1.0,)), JnstError, r"style_weights \(1.0,\) for 2 styles"),
         (lambda: texture(state=rebuilt().state), JnstError, r"`state` holds a picture of \(20, 24\)"),
-        (lambda: rebuilt(("relu2-1",)), JnstError, "tiny has no layer 'relu2-1': did you mean relu2_1"),
+        (lambda: rebuilt(("relu2-1",)), JnstError, "convnet has no layer 'relu2-1': did you mean relu2_1"),
         (lambda: rebuilt(("relu1_1", "relu1_1")), JnstError, "layers relu1_1,relu1_1: .*each only once"),
         (lambda: rebuilt(size=0), JnstError, "size 0: expected"),
     ],

@@ -51,7 +51,9 @@ STATISTICS: dict[str, Statistic] = {
     "histogram": Statistic("each channel's distribution: colours and contrast exactly, no washing out", 0.3),
     "cross-gram": Statistic("strokes tied to the shapes around them, across layers", 10.0),
     "shifted-gram": Statistic("regular patterns, stripes, weaves: repeats at a distance", 0.05),
-    "patches": Statistic("whole motifs of the style, put where they fit; slow", 0.02, MarkovRandomField(stride=2)),
+    "patches": Statistic(
+        "whole motifs of the style, put where they fit; slow", 0.03, MarkovRandomField(stride=2), (("skip_layers", 1),)
+    ),
     "contextual": Statistic(
         "similar things alike, for unaligned pictures; keeps the drawing",
         0.1,

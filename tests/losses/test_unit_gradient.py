@@ -13,13 +13,11 @@ from jnst.losses.gradient import unit_gradient
 from jnst.objective import make_objective, total_loss
 from jnst.targets import fit_targets
 
+pytestmark = pytest.mark.usefixtures("unoptimised")
 BACKBONE = tiny_backbone()
 PARAMS = random_params(BACKBONE)
 FEATURES = random_features(1, 2, 3, 4, 5, 6)
 IMAGE, CONTENT, STYLE = (jnp.asarray(random_picture(seed, 12, 16)) for seed in (1, 2, 3))
-
-UNOPTIMISED = {"xla_backend_optimization_level": 0}
-"""Nothing here is long enough for optimised code to pay for its making."""
 
 
 def quartic(features: Any, weight: Any) -> Any:
@@ -53,7 +51,9 @@ def test_no_gradient_stays_none() -> None:
 
 
 def test_half_precision_stays_half() -> None:
-    found = jax.grad(lambda x: jnp.sum(quartic(x, jnp.float32(2.0))).astype(jnp.float32))(jnp.ones((3, 3, 2), jnp.bfloat16))
+    found = jax.grad(lambda x: jnp.sum(quartic(x, jnp.float32(2.0))).astype(jnp.float32))(
+        jnp.ones((3, 3, 2), jnp.bfloat16)
+    )
     assert found.dtype == jnp.bfloat16
     np.testing.assert_allclose(np.abs(np.asarray(found, np.float32)).sum(), 2.0, rtol=0.02)
 
@@ -68,8 +68,7 @@ def objective(*, normalize: bool, **layers: Any) -> Any:
 def value_and_gradient(terms: Any, image: Any = IMAGE, **options: Any) -> Any:
     targets = fit_targets(terms, PARAMS, CONTENT, STYLE, backbone=BACKBONE, **options)
     total = lambda x: jnp.sum(total_loss(x, terms, targets, PARAMS, backbone=BACKBONE)[0])  # noqa: E731
-    compiled: Any = jax.jit(jax.value_and_grad(total), compiler_options=UNOPTIMISED)
-    return compiled(image)
+    return jax.jit(jax.value_and_grad(total))(image)
 
 
 def test_in_an_objective_each_layers_gradient_has_its_weight() -> None:
@@ -79,8 +78,7 @@ def test_in_an_objective_each_layers_gradient_has_its_weight() -> None:
     plain, _ = value_and_gradient(objective(normalize=False, **layers))
     np.testing.assert_allclose(value, plain, rtol=1e-6)
 
-    compiled: Any = jax.jit(by_hand, compiler_options=UNOPTIMISED)
-    expected = compiled(IMAGE)
+    expected = jax.jit(by_hand)(IMAGE)
     np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-6 * np.abs(expected).max())
 
 
