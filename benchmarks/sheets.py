@@ -1,5 +1,6 @@
 """Contact sheets: pictures in a table with labels."""
 
+import textwrap
 from collections.abc import Sequence
 
 import numpy as np
@@ -40,7 +41,7 @@ def contact_sheet(
 def captioned(tiles: Sequence[tuple[str, str, Image]], columns: int = 3, width: int = 300) -> Pillow.Image:
     """Pictures in rows of ``columns``, each with a title and a line below it: (title, line, picture)."""
     pictures = [to_pillow(image, width) for _, _, image in tiles]
-    title_font, line_font, caption = ImageFont.load_default(14), ImageFont.load_default(10), 40
+    title_font, line_font, caption = ImageFont.load_default(14), ImageFont.load_default(10), 52
     height = max(picture.height for picture in pictures) + caption
     rows = -(-len(tiles) // columns)
     sheet = Pillow.new("RGB", (columns * (width + GAP), rows * (height + GAP)), "white")
@@ -49,5 +50,5 @@ def captioned(tiles: Sequence[tuple[str, str, Image]], columns: int = 3, width: 
         x, y = index % columns * (width + GAP), index // columns * (height + GAP)
         sheet.paste(picture, (x, y))
         draw.text((x + 2, y + picture.height + 2), title, "black", title_font)
-        draw.text((x + 2, y + picture.height + 21), line, "black", line_font)
+        draw.multiline_text((x + 2, y + picture.height + 21), textwrap.fill(line, width // 6), "black", line_font)
     return sheet

@@ -161,7 +161,9 @@ def _enlarged(plan: Plan, index: int, state: optimize.State) -> optimize.State:
     scale, before = plan.scales[index], plan.scales[index - 1]
     image = optimize.picture(state, before.method) if plan.settings.carry_average else state.image
     fresh = optimize.start(resize(image, scale.shape, plan.settings.enlarge), scale.method)
-    if not plan.settings.carry_optimizer:
+    pairs = zip(jax.tree.leaves(state.optimizer), jax.tree.leaves(fresh.optimizer), strict=True)
+    # L-BFGS's pairs and the levels of a pyramid have no place in a larger picture, and half a state misleads the rest.
+    if not plan.settings.carry_optimizer or any(old.shape not in (state.image.shape, new.shape) for old, new in pairs):
         return fresh
     carry = partial(_carried, old_shape=state.image.shape, method=plan.settings.enlarge)
     carried = jax.tree.map(carry, state.optimizer, fresh.optimizer)
@@ -171,7 +173,7 @@ def _enlarged(plan: Plan, index: int, state: optimize.State) -> optimize.State:
 def _carried(old: Array, fresh: Array, old_shape: tuple[int, ...], method: str) -> Array:
     """Moments of the picture are resized with it (those that cannot be negative stay so), counts are kept."""
     if old.shape != old_shape:
-        return old if old.shape == fresh.shape else fresh
+        return old
     resized = resample(old, size_of(fresh), method)
     return jnp.where(jnp.min(old) >= 0, jnp.maximum(resized, 0.0), resized)
 

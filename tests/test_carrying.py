@@ -123,3 +123,10 @@ def test_going_on_across_sizes_with_everything_carried() -> None:
         part = stylize(CONTENT, STYLE, PARAMS, **given, callback=lambda report, stop=stop: report.first == stop)
         rest = stylize(CONTENT, STYLE, PARAMS, **given, state=part.state)
         assert same_trees(rest.state, whole.state)
+
+
+@pytest.mark.parametrize("optimizer", [jnst.LBFGS(memory_size=4), jnst.RMSprop(levels=2)])
+def test_a_state_that_cannot_be_enlarged_begins_anew_as_a_whole(optimizer: Any) -> None:
+    """Pairs of L-BFGS, and levels: half of them with counts that go on would be worse than nothing."""
+    carried, fresh = (run(optimizer=optimizer, carry_optimizer=carry).state.run for carry in (True, False))
+    assert same_trees(carried.optimizer, fresh.optimizer)

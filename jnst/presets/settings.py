@@ -43,7 +43,7 @@ class Preset:
         style_layer_weights: One factor a layer; None for 1 each.
         style_layer_ratio: Each style layer counts this times the one before, at a mean of 1: below 1 for fine
             texture, above 1 for large forms (Novak & Nikulin 2016: geometric weights).
-        mean_of_styles: Divide the style terms by their number.
+        mean_of_styles: Divide the style terms by the number of style layers.
         content_loss: The loss on content layers.
         style_loss: The loss on style layers.
         tv_weight: Factor of ``total_variation``; 0 leaves the term out.

@@ -56,7 +56,7 @@ STATISTICS: dict[str, Statistic] = {
     ),
     "contextual": Statistic(
         "similar things alike, for unaligned pictures; keeps the drawing",
-        0.1,
+        0.03,
         Contextual(max_positions=2048),
         (*AT_RANDOM, ("skip_layers", 1)),
     ),
