@@ -253,7 +253,7 @@ def _pictures(
 
 
 def _check_styles(style: Image | Sequence[Image]) -> tuple[Image, ...]:
-    if not isinstance(style, Sequence):
+    if not isinstance(style, list | tuple):
         return (check_picture(style, "style"),)
     if not style:
         raise JnstError("`style` is an empty sequence: pass at least one picture")

@@ -12,6 +12,8 @@ from PIL import Image
 from jnst.colour import COLOUR_SPACES, luminance, match_histogram, transfer_luminance
 from jnst.errors import JnstError, PictureError
 
+pytestmark = pytest.mark.usefixtures("unoptimised")
+
 RED, GREEN, BLUE, MAGENTA, WHITE, BLACK = (1, 0, 0), (0, 1, 0), (0, 0, 1), (1, 0, 1), (1, 1, 1), (0, 0, 0)
 
 # Lab: what scikit-image tests its rgb2lab by (sRGB, white D65; Lindbloom's matrices), and for grey 116 f(Y) - 16.

@@ -10,6 +10,8 @@ from contracts import random_picture
 
 from jnst.colour import COLOUR_MAPS, luminance, match_histogram, match_luminance
 
+pytestmark = pytest.mark.usefixtures("unoptimised")
+
 
 def moments(image: Any) -> tuple[Any, Any]:
     rows = np.asarray(image, np.float64).reshape(-1, 3)

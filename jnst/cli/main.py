@@ -34,6 +34,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     args = list(sys.argv[1:] if argv is None else argv)
     debug = "--debug" in args
+    _bear_any_character()
     args = [arg for arg in args if arg != "--debug"]
     try:
         try:
@@ -53,6 +54,13 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise
         print(f"jnst: error: {known}", file=sys.stderr)
         return known.exit_code
+
+
+def _bear_any_character() -> None:
+    """Names that a terminal cannot show are shown with question marks, instead of ending the command."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
 
 
 def _run(args: list[str]) -> int:

@@ -14,6 +14,8 @@ from jnst.errors import JnstError
 from jnst.losses import CrossGram, Gram, ShiftedGram
 from jnst.statistics import cross_gram_matrix, gram_matrix, shifted_gram_matrix
 
+pytestmark = pytest.mark.usefixtures("unoptimised")
+
 SIZES = [((6, 8), (3, 4)), ((6, 7), (3, 4)), ((7, 9), (3, 4)), ((5, 6), (5, 6)), ((11, 8), (1, 3)), ((4, 9), (8, 3))]
 
 

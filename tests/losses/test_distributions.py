@@ -13,6 +13,8 @@ from jnst.errors import JnstError
 from jnst.losses import Histogram, SlicedWasserstein, channel_quantiles, histogram_loss, sliced_wasserstein_loss
 from jnst.statistics import directions, distributions, quantiles, transport, weighted_set
 
+pytestmark = pytest.mark.usefixtures("unoptimised")
+
 LOSSES = [SlicedWasserstein(7), Histogram()]
 
 

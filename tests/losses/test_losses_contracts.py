@@ -15,9 +15,16 @@ from contracts import CASES, NOT_A_MIXTURE, TABLES, ZERO_UP_TO, Case, compilatio
 
 from jnst.errors import JnstError
 
+pytestmark = pytest.mark.usefixtures("unoptimised")
+
 FITTED = [name for name, case in CASES.items() if case.kind != "picture"]
 STYLE = [name for name, case in CASES.items() if case.kind == "style"]
 RTOL = 2e-6
+
+
+def rtol(name: str) -> float:
+    """Rows in which rounding does not cancel at the target are differences of larger numbers elsewhere too."""
+    return 2e-5 if CASES[name].name in ZERO_UP_TO else RTOL
 
 
 def pair(case: Case, *batch: int) -> tuple[Any, Any]:
@@ -57,7 +64,7 @@ def test_finite_gradient_at_the_target(name: str, fill: float | None) -> None:
 @pytest.mark.parametrize("name", CASES)
 def test_jit_equals_eager(name: str) -> None:
     case, arrays = CASES[name], pair(CASES[name])
-    np.testing.assert_allclose(jax.jit(case.fitted_value)(*arrays), case.fitted_value(*arrays), rtol=RTOL)
+    np.testing.assert_allclose(jax.jit(case.fitted_value)(*arrays), case.fitted_value(*arrays), rtol=rtol(name))
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -69,7 +76,7 @@ def test_one_value_per_picture(name: str, batch: tuple[int, ...]) -> None:
     assert together.shape == batch
     assert together.dtype == np.float32
     alone = [float(case.fitted_value(features[index], targets[index])) for index in np.ndindex(batch)]
-    np.testing.assert_allclose(together.ravel(), alone, rtol=RTOL)
+    np.testing.assert_allclose(together.ravel(), alone, rtol=rtol(name))
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -77,7 +84,7 @@ def test_vmap_equals_a_loop(name: str) -> None:
     case = CASES[name]
     features, targets = pair(case, 3)
     loop = [float(case.fitted_value(*arrays)) for arrays in zip(features, targets, strict=True)]
-    np.testing.assert_allclose(jax.vmap(case.fitted_value)(features, targets), loop, rtol=RTOL)
+    np.testing.assert_allclose(jax.vmap(case.fitted_value)(features, targets), loop, rtol=rtol(name))
 
 
 @pytest.mark.parametrize("name", FITTED)
@@ -85,7 +92,7 @@ def test_one_target_for_a_batch(name: str) -> None:
     case = CASES[name]
     features, targets = pair(case, 2, 3)
     loop = [[float(case.fitted_value(x, targets[0, 0])) for x in row] for row in features]
-    np.testing.assert_allclose(case.fitted_value(features, targets[0, 0]), loop, rtol=RTOL)
+    np.testing.assert_allclose(case.fitted_value(features, targets[0, 0]), loop, rtol=rtol(name))
 
 
 @pytest.mark.parametrize("name", CASES)

@@ -13,6 +13,8 @@ import jnst
 from jnst.errors import JnstError
 from jnst.losses import Gram, SquaredError, TotalVariation, content_loss, style_loss, total_variation
 
+pytestmark = pytest.mark.usefixtures("unoptimised")
+
 KNOWN = [name for name, case in CASES.items() if case.name in references.REFERENCES]
 
 

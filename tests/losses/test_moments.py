@@ -13,6 +13,8 @@ from jnst.errors import JnstError
 from jnst.losses import Covariance, MeanStd, Wasserstein, covariance_loss, mean_std_loss, wasserstein_loss
 from jnst.statistics import covariance, mean_covariance, mean_std, raw_moments, safe_sqrt
 
+pytestmark = pytest.mark.usefixtures("unoptimised")
+
 Array = np.ndarray
 LOSSES: dict[str, Any] = {
     "mean-std": MeanStd(),

@@ -28,6 +28,8 @@ from jnst.losses import (
     strotss_style_loss,
 )
 
+pytestmark = pytest.mark.usefixtures("unoptimised")
+
 SETS = {"contextual": Contextual, "remd": RelaxedEarthMover, "self-similarity": SelfSimilarity}
 SAMPLED = {**SETS, "strotss": Strotss, "hypercolumns": HypercolumnSelfSimilarity}
 

@@ -28,6 +28,8 @@ from jnst.statistics import (
 from jnst.statistics.hypercolumn import hypercolumn_weights
 from jnst.statistics.sampling import take_rows
 
+pytestmark = pytest.mark.usefixtures("unoptimised")
+
 
 def test_matrices_of_distances() -> None:
     x, y = random_features(1, 2, 9, 5), random_features(2, 7, 5)

@@ -14,6 +14,8 @@ from jnst.errors import JnstError
 from jnst.losses import LaplacianContent, Photorealism, affine_models, laplacian_loss, photorealism_loss
 from jnst.statistics import average_pool
 
+pytestmark = pytest.mark.usefixtures("unoptimised")
+
 CONTENT, PICTURE = random_picture(1, 7, 8), random_picture(2, 7, 8)
 
 
