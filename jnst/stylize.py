@@ -4,7 +4,7 @@ import dataclasses
 import difflib
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 import jax
 import jax.numpy as jnp
@@ -254,7 +254,7 @@ def _pictures(
 
 def _check_styles(style: Image | Sequence[Image]) -> tuple[Image, ...]:
     if not isinstance(style, list | tuple):
-        return (check_picture(style, "style"),)
+        return (check_picture(cast(Image, style), "style"),)
     if not style:
         raise JnstError("`style` is an empty sequence: pass at least one picture")
     return tuple(check_picture(picture, f"style[{index}]") for index, picture in enumerate(style))
