@@ -11,11 +11,11 @@ import numpy as np
 
 from jnst import optimize
 from jnst.errors import JnstError, NumericsError
-from jnst.image import check_picture, resample, resize
+from jnst.image import resample, resize
 from jnst.pictures import INITS, Pictures, resize_pictures, size_of
-from jnst.plan import Plan, Scale
+from jnst.plan import Job, Plan, Scale
 from jnst.targets import fit_targets
-from jnst.types import Array, Image, Params, RandomKey
+from jnst.types import Array, Image, Params
 
 
 @partial(jax.tree_util.register_dataclass, data_fields=["scale", "run"], meta_fields=[])
@@ -48,12 +48,9 @@ _fit_targets = jax.jit(fit_targets, static_argnames=("backbone", "shape"))
 
 
 def carry_out(
-    key: RandomKey,
-    plan: Plan,
-    pictures: Pictures,
+    job: Job,
     params: Params,
     *,
-    init: str | Image | None = None,
     state: RunState | None = None,
     chunk: int | None = None,
     callback: optimize.Callback | None = None,
@@ -64,18 +61,18 @@ def carry_out(
         JnstError: ``state`` is another run's.
         NumericsError: The loss stopped being finite; its ``result`` is the `Solution` with the last finite picture.
     """
-    begun = time.perf_counter()
+    begun, plan = time.perf_counter(), job.plan
     first, current = (0, None) if state is None else _position(state, plan)
     records: list[optimize.Result] = []
     index = first
     for index in range(first, len(plan.scales)):
-        scale, small = plan.scales[index], _at_scale(plan, index, pictures)
+        scale, small = plan.scales[index], at_scale(plan, index, job.pictures)
         targets = _targets(plan, scale, small, params)
         if current is None:
-            current = optimize.start(_initial(plan, key, init, small), scale.method)
+            current = optimize.start(initial(job, small), scale.method)
         elif current.image.shape[:2] != scale.shape:
-            current = _enlarged(plan, index, current)
-        noise_key = jax.random.fold_in(key, index)
+            current = enlarged(plan, index, current)
+        noise_key = jax.random.fold_in(job.key, index)
         try:
             result = optimize.minimise(
                 scale.method,
@@ -86,13 +83,13 @@ def carry_out(
                 callback=_in_whole_run(callback, plan, index, begun),
             )
         except NumericsError as error:
-            error.result = _solution([*records, error.result], scale.method, index)
+            error.result = _solution(job, [*records, error.result], index)
             raise
         records.append(result)
         current = result.state
         if result.stopped:
             break
-    return _solution(records, plan.scales[index].method, index)
+    return _solution(job, records, index)
 
 
 def _targets(plan: Plan, scale: Scale, pictures: Pictures, params: Params) -> Any:
@@ -135,7 +132,7 @@ def _position(state: RunState, plan: Plan) -> tuple[int, optimize.State]:
     return index, state.run
 
 
-def _at_scale(plan: Plan, index: int, pictures: Pictures) -> Pictures:
+def at_scale(plan: Plan, index: int, pictures: Pictures) -> Pictures:
     """Content and styles at the size that they have beside one size of the picture."""
     settings, full = plan.settings, max(plan.scales[-1].shape)
     relative = 1.0 if settings.fixed_style else max(plan.scales[index].shape) / full
@@ -149,14 +146,15 @@ def _style_side(style: Image, plan: Plan) -> float:
     return own * scale if plan.size is None else min(own * max(1.0, scale), plan.size * scale)
 
 
-def _initial(plan: Plan, key: RandomKey, init: str | Image | None, pictures: Pictures) -> Image:
-    shape = plan.scales[0].shape
-    if init is None or isinstance(init, str):
-        return INITS[plan.settings.init](key, pictures, shape, plan.settings.noise_std)
-    return resize(check_picture(init, "init"), shape, plan.settings.resample)
+def initial(job: Job, pictures: Pictures) -> Image:
+    """The start, given the pictures at the first size."""
+    shape, settings = job.plan.scales[0].shape, job.plan.settings
+    if job.init is not None:
+        return resize(job.init, shape, settings.resample)
+    return INITS[settings.init](job.key, pictures, shape, settings.noise_std)
 
 
-def _enlarged(plan: Plan, index: int, state: optimize.State) -> optimize.State:
+def enlarged(plan: Plan, index: int, state: optimize.State) -> optimize.State:
     """The state before the first step at the next size."""
     scale, before = plan.scales[index], plan.scales[index - 1]
     image = optimize.picture(state, before.method) if plan.settings.carry_average else state.image
@@ -178,12 +176,12 @@ def _carried(old: Array, fresh: Array, old_shape: tuple[int, ...], method: str) 
     return jnp.where(jnp.min(old) >= 0, jnp.maximum(resized, 0.0), resized)
 
 
-def _solution(records: list[optimize.Result], method: optimize.Method, index: int) -> Solution:
+def _solution(job: Job, records: list[optimize.Result], index: int) -> Solution:
     last = records[-1].state
     with_steps = [record for record in records if record.parts]
     names = with_steps[0].parts if with_steps else ()
     return Solution(
-        image=jnp.clip(optimize.picture(last, method), 0.0, 1.0),
+        image=job.finish(jnp.clip(optimize.picture(last, job.plan.scales[index].method), 0.0, 1.0)),
         losses=np.concatenate([record.total for record in records]),
         parts={name: np.concatenate([record.parts[name] for record in with_steps]) for name in names},
         state=RunState(jnp.int32(index), last),

@@ -4,6 +4,8 @@ Every class is a `ValueError`, so that library code may catch that alone. A mess
 came, what is expected, what to do.
 """
 
+import difflib
+from collections.abc import Callable, Iterable
 from typing import Any
 
 
@@ -40,3 +42,25 @@ class ResourceError(JnstError):
     """Memory or disk space that ran out."""
 
     exit_code = 6
+
+
+def did_you_mean(
+    name: str, choices: Iterable[str], *, most: int = 3, cutoff: float = 0.6, quote: Callable[[str], str] = str
+) -> str:
+    """Say "did you mean a or b?" of the choices most like a name, or nothing if none is.
+
+    Args:
+        name: What came.
+        choices: What could have come.
+        most: How many are named at most.
+        cutoff: How like they must be, from 0 to 1: see `difflib.get_close_matches`.
+        quote: How a choice is written.
+    """
+    near = difflib.get_close_matches(name, list(choices), n=most, cutoff=cutoff)
+    return f"did you mean {' or '.join(map(quote, near))}?" if near else ""
+
+
+def hint(name: str, choices: Iterable[str]) -> str:
+    """The end of a message about an unknown name: "did you mean a or b?", or else all there are."""
+    choices = tuple(choices)
+    return did_you_mean(name, choices) or f"there are {', '.join(choices)}"

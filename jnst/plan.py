@@ -1,6 +1,7 @@
 """What a run will do, settled before anything is computed: its sizes, and what is minimised at each, and how."""
 
 import dataclasses
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -12,9 +13,9 @@ from jnst.errors import JnstError
 from jnst.image import fit_shape
 from jnst.objective import Objective, total_loss
 from jnst.optimizers import Optimizer, Settings, build
-from jnst.pictures import INITS
+from jnst.pictures import INITS, Pictures
 from jnst.presets import Preset
-from jnst.types import Array, Image
+from jnst.types import Array, Image, RandomKey
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,12 +31,16 @@ class TransferLoss:
 
 
 class Scale(NamedTuple):
-    """One size of a run: the picture's height and width, its steps, what is minimised there, and how."""
+    """One size of a run: the picture's height and width, its steps, what is minimised there, and how.
+
+    ``optimizer`` is what ``method`` was built from.
+    """
 
     shape: tuple[int, int]
     num_steps: int
     objective: Objective
     method: optimize.Method
+    optimizer: Optimizer
 
 
 class Plan(NamedTuple):
@@ -46,6 +51,24 @@ class Plan(NamedTuple):
     scales: tuple[Scale, ...]
     size: int | None
     smallest_side: int
+
+
+class Job(NamedTuple):
+    """One picture to make: everything but the network's parameters.
+
+    Attributes:
+        plan: Its sizes, and what is minimised at each.
+        pictures: What it is given, checked.
+        key: For noise, and losses that draw at random.
+        init: The picture it starts from, of any size; None: as the settings say.
+        finish: What is done to the result, ``(h, w, 3)`` in [0, 1], at the end.
+    """
+
+    plan: Plan
+    pictures: Pictures
+    key: RandomKey
+    init: Image | None = None
+    finish: Callable[[Image], Image] = lambda image: image
 
 
 def make_plan(
@@ -81,13 +104,14 @@ def make_plan(
     shapes = (*(small for small in shapes[:-1] if min(small) >= least), shapes[-1])
     scales = []
     for index, small in enumerate(shapes):
-        last = index == len(shapes) - 1
+        chosen = _optimizer(settings, optimizer, last=index == len(shapes) - 1)
         scales.append(
             Scale(
                 small,
                 settings.num_steps[min(index, len(settings.num_steps) - 1)],
                 _with_content_factor(objective, settings.content_weight_per_size**index),
-                _method(settings, backbone, optimizer, last),
+                _method(settings, backbone, chosen),
+                chosen,
             )
         )
     return Plan(settings, backbone, tuple(scales), size, least)
@@ -114,13 +138,18 @@ def _with_content_factor(objective: Objective, factor: float) -> Objective:
     return dataclasses.replace(objective, content=content)
 
 
-def _method(settings: Preset, backbone: Backbone, optimizer: Optimizer | None, last: bool) -> optimize.Method:
-    chosen: Optimizer = settings.optimizer if optimizer is None else optimizer
-    if last and optimizer is None and settings.last_learning_rate is not None:
-        chosen = dataclasses.replace(settings.optimizer, learning_rate=settings.last_learning_rate)
+def _optimizer(settings: Preset, given: Optimizer | None, last: bool) -> Optimizer:
+    if given is not None:
+        return given
+    if last and settings.last_learning_rate is not None:
+        return dataclasses.replace(settings.optimizer, learning_rate=settings.last_learning_rate)
+    return settings.optimizer
+
+
+def _method(settings: Preset, backbone: Backbone, optimizer: Optimizer) -> optimize.Method:
     return optimize.Method(
         loss=TransferLoss(backbone),
-        optimizer=build(chosen, settings.unit) if isinstance(chosen, Settings) else chosen,
+        optimizer=build(optimizer, settings.unit) if isinstance(optimizer, Settings) else optimizer,
         bounds=(0.0, 1.0) if settings.clamp else None,
         average=settings.average,
         keep_best=settings.keep_best,

@@ -1,29 +1,15 @@
 """`stylize`, `synthesize`, `reconstruct`: pictures by optimisation."""
 
-import dataclasses
-import difflib
-from collections.abc import Callable, Sequence
-from functools import partial
-from typing import Any, cast
-
-import jax
-import jax.numpy as jnp
-import numpy as np
+from collections.abc import Sequence
 
 from jnst import optimize
 from jnst.backbones import Backbone
 from jnst.coarse_to_fine import RunState, Solution, carry_out
-from jnst.colour_control import KEEP_COLOUR, ColourControl
-from jnst.errors import JnstError, NumericsError
-from jnst.guidance import check_mask, check_masks
-from jnst.image import check_picture, resize
+from jnst.jobs import check_pictures, network, reconstruct_job, settings_of, stylize_job, synthesize_job
 from jnst.objective import Objective
 from jnst.optimizers import Optimizer
-from jnst.pictures import Pictures, size_of
-from jnst.plan import make_plan
-from jnst.presets import Preset, preset
-from jnst.types import Array, Guide, Image, Params, RandomKey
-from jnst.weights.load import load_backbone
+from jnst.presets import Preset
+from jnst.types import Guide, Image, Params, RandomKey
 
 __all__ = ["RunState", "Solution", "reconstruct", "stylize", "synthesize"]
 
@@ -80,13 +66,11 @@ def stylize(
         WeightsError: A layer beyond the weights.
         NumericsError: The loss stopped being finite; its ``result`` is the `Solution` with the last finite picture.
     """
-    content = check_picture(content, "content")
-    pictures = _pictures(content, style, style_weights, masks, style_masks)
-    settings = _settings(preset, num_steps, init, keep_color)
-    backbone, params = _network(backbone, params)
-    plan = make_plan(settings, backbone, size_of(content), size=size, objective=objective, optimizer=optimizer)
-    run = partial(carry_out, _key(key), plan, params=params, init=init, state=state, chunk=chunk, callback=callback)
-    return _with_kept_colour(settings, content, pictures, lambda pictures: run(pictures=pictures))
+    backbone, params = network(backbone, params)
+    settings = settings_of(preset, num_steps, init, keep_color)
+    pictures = check_pictures(content, style, style_weights, masks, style_masks)
+    job = stylize_job(pictures, settings, backbone, objective, optimizer, init, key, size)
+    return carry_out(job, params, state=state, chunk=chunk, callback=callback)
 
 
 def synthesize(
@@ -127,15 +111,11 @@ def synthesize(
     Raises:
         As `stylize`.
     """
-    styles = _check_styles(style)
-    settings = _settings(preset, num_steps, init, None)
-    settings = dataclasses.replace(settings, content_layers=(), content_layer_weights=None)
-    backbone, params = _network(backbone, params)
-    objective = None if objective is None else dataclasses.replace(objective, content=())
-    shape = size_of(styles[0]) if shape is None else (int(shape[0]), int(shape[1]))
-    plan = make_plan(settings, backbone, shape, objective=objective, optimizer=optimizer)
-    pictures = Pictures(None, styles, _check_style_weights(style_weights, len(styles)))
-    return carry_out(_key(key), plan, pictures, params, init=init, state=state, chunk=chunk, callback=callback)
+    backbone, params = network(backbone, params)
+    settings = settings_of(preset, num_steps, init)
+    pictures = check_pictures(None, style, style_weights)
+    job = synthesize_job(pictures, shape, settings, backbone, objective, optimizer, init, key)
+    return carry_out(job, params, state=state, chunk=chunk, callback=callback)
 
 
 def reconstruct(
@@ -176,107 +156,7 @@ def reconstruct(
     Raises:
         As `stylize`.
     """
-    content = check_picture(content, "content")
-    settings = _settings(preset, num_steps, init, None)
-    backbone, params = _network(backbone, params)
-    if layers is not None:
-        settings = dataclasses.replace(settings, content_layers=tuple(layers), content_layer_weights=None)
-    settings = dataclasses.replace(settings, content_layers=settings.layers(backbone)[0])
-    settings = dataclasses.replace(settings, style_layers=(), style_layer_weights=None)
-    objective = None if objective is None else dataclasses.replace(objective, style=())
-    plan = make_plan(settings, backbone, size_of(content), size=size, objective=objective, optimizer=optimizer)
-    return carry_out(_key(key), plan, Pictures(content), params, init=init, state=state, chunk=chunk, callback=callback)
-
-
-def _network(backbone: Backbone | None, params: Params | None) -> tuple[Backbone, Params]:
-    if backbone is None and params is None:
-        return load_backbone()
-    if backbone is None or params is None:
-        raise JnstError(
-            "`params` and `backbone` belong together: pass both, as jnst.load_backbone returns them, or neither"
-        )
-    return backbone, params
-
-
-def _settings(
-    name: str | Preset, num_steps: int | tuple[int, ...] | None, init: str | Image | None, keep_color: str | None
-) -> Preset:
-    """The preset with what was given put in."""
-    changes: dict[str, Any] = {}
-    if num_steps is not None:
-        changes["num_steps"] = (num_steps,) if isinstance(num_steps, int) else tuple(num_steps)
-    if isinstance(init, str):
-        changes["init"] = init
-    if keep_color is not None:
-        changes["keep_color"] = keep_color
-    settings = preset(name, **changes)
-    if settings.keep_color is not None and settings.keep_color not in KEEP_COLOUR:
-        near = difflib.get_close_matches(settings.keep_color, KEEP_COLOUR, n=3)
-        hint = f"did you mean {' or '.join(near)}?" if near else f"there are {', '.join(KEEP_COLOUR)}"
-        raise JnstError(f"unknown keep_color {settings.keep_color!r}: {hint}")
-    return settings
-
-
-def _with_kept_colour(
-    settings: Preset, content: Image, pictures: Pictures, run: Callable[[Pictures], Solution]
-) -> Solution:
-    """Run between what the way of keeping colours does to the styles and what it does to the result."""
-    colour = KEEP_COLOUR.get(settings.keep_color or "", ColourControl("the styles' own colours"))
-
-    def coloured(solution: Solution) -> Solution:
-        at_size = resize(content, size_of(solution.image), settings.resample)
-        return dataclasses.replace(solution, image=colour.result(solution.image, at_size))
-
-    try:
-        return coloured(run(pictures._replace(styles=tuple(colour.style(style, content) for style in pictures.styles))))
-    except NumericsError as error:
-        error.result = coloured(error.result)
-        raise
-
-
-def _pictures(
-    content: Image,
-    style: Image | Sequence[Image],
-    style_weights: Sequence[float] | None,
-    masks: Sequence[Guide] | None,
-    style_masks: Sequence[Guide | None] | None,
-) -> Pictures:
-    """All of them checked."""
-    styles = _check_styles(style)
-    return Pictures(
-        content,
-        styles,
-        _check_style_weights(style_weights, len(styles)),
-        None if masks is None else check_masks(masks, size_of(content), "masks", len(styles)),
-        None if style_masks is None else _check_style_masks(style_masks, styles),
-    )
-
-
-def _check_styles(style: Image | Sequence[Image]) -> tuple[Image, ...]:
-    if not isinstance(style, list | tuple):
-        return (check_picture(cast(Image, style), "style"),)
-    if not style:
-        raise JnstError("`style` is an empty sequence: pass at least one picture")
-    return tuple(check_picture(picture, f"style[{index}]") for index, picture in enumerate(style))
-
-
-def _check_style_weights(weights: Sequence[float] | None, count: int) -> Array:
-    values = np.ones(count) if weights is None else np.asarray(weights, np.float64)
-    if values.shape != (count,) or not (np.isfinite(values).all() and (values >= 0).all() and values.sum() > 0):
-        raise JnstError(
-            f"style_weights {weights} for {count} styles: give one number of at least 0 for each, not all of them 0"
-        )
-    return jnp.asarray(values, jnp.float32)
-
-
-def _check_style_masks(masks: Sequence[Guide | None], styles: tuple[Image, ...]) -> tuple[Guide | None, ...]:
-    if len(masks) != len(styles):
-        raise JnstError(f"{len(masks)} style_masks for {len(styles)} styles: give one for each, or None for the whole")
-    return tuple(
-        None if mask is None else check_mask(mask, size_of(style), f"style_masks[{index}]")
-        for index, (mask, style) in enumerate(zip(masks, styles, strict=True))
-    )
-
-
-def _key(key: RandomKey | None) -> RandomKey:
-    return jax.random.key(0) if key is None else key
+    backbone, params = network(backbone, params)
+    settings = settings_of(preset, num_steps, init)
+    job = reconstruct_job(content, layers, settings, backbone, objective, optimizer, init, key, size)
+    return carry_out(job, params, state=state, chunk=chunk, callback=callback)

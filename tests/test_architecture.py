@@ -21,7 +21,7 @@ FLOORS = (
     ("objective", "metrics"),
     ("targets", "presets"),
     ("plan",),
-    ("coarse_to_fine",),
+    ("coarse_to_fine", "jobs"),
     ("stylize",),
     ("cli", "io", "demo", "training"),
     ("jnst",),

@@ -1,0 +1,180 @@
+"""Jobs: what a call asks for, checked and settled before anything is computed."""
+
+import dataclasses
+from collections.abc import Sequence
+from functools import partial
+from typing import Any, cast
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jnst.backbones import Backbone
+from jnst.colour_control import KEEP_COLOUR, Change
+from jnst.errors import JnstError, hint
+from jnst.guidance import check_mask, check_masks
+from jnst.image import check_picture, resize
+from jnst.objective import Objective
+from jnst.optimizers import Optimizer
+from jnst.pictures import Pictures, size_of
+from jnst.plan import Job, make_plan
+from jnst.presets import Preset, preset
+from jnst.types import Array, Guide, Image, Params, RandomKey
+from jnst.weights.load import load_backbone
+
+
+def network(backbone: Backbone | None, params: Params | None) -> tuple[Backbone, Params]:
+    """Both as given, or the embedded network's.
+
+    Raises:
+        JnstError: Only one of the two.
+    """
+    if backbone is None and params is None:
+        return load_backbone()
+    if backbone is None or params is None:
+        raise JnstError(
+            "`params` and `backbone` belong together: pass both, as jnst.load_backbone returns them, or neither"
+        )
+    return backbone, params
+
+
+def settings_of(
+    name: str | Preset,
+    num_steps: int | tuple[int, ...] | None = None,
+    init: str | Image | None = None,
+    keep_color: str | None = None,
+) -> Preset:
+    """The preset with what was given put in.
+
+    Raises:
+        JnstError: An unknown name.
+    """
+    changes: dict[str, Any] = {}
+    if num_steps is not None:
+        changes["num_steps"] = (num_steps,) if isinstance(num_steps, int) else tuple(num_steps)
+    if isinstance(init, str):
+        changes["init"] = init
+    if keep_color is not None:
+        changes["keep_color"] = keep_color
+    settings = preset(name, **changes)
+    if settings.keep_color is not None and settings.keep_color not in KEEP_COLOUR:
+        raise JnstError(f"unknown keep_color {settings.keep_color!r}: {hint(settings.keep_color, KEEP_COLOUR)}")
+    return settings
+
+
+def check_pictures(
+    content: Image | None,
+    style: Image | Sequence[Image],
+    style_weights: Sequence[float] | None = None,
+    masks: Sequence[Guide] | None = None,
+    style_masks: Sequence[Guide | None] | None = None,
+) -> Pictures:
+    """What a call is given, checked; arguments and errors as of `jnst.stylize`."""
+    content = None if content is None else check_picture(content, "content")
+    styles = _check_styles(style)
+    return Pictures(
+        content,
+        styles,
+        _check_style_weights(style_weights, len(styles)),
+        None if masks is None or content is None else check_masks(masks, size_of(content), "masks", len(styles)),
+        None if style_masks is None else _check_style_masks(style_masks, styles),
+    )
+
+
+def stylize_job(
+    pictures: Pictures,
+    settings: Preset,
+    backbone: Backbone,
+    objective: Objective | None = None,
+    optimizer: Optimizer | None = None,
+    init: str | Image | None = None,
+    key: RandomKey | None = None,
+    size: int | None = None,
+) -> Job:
+    """What `jnst.stylize` is asked for."""
+    content = cast(Image, pictures.content)
+    plan = make_plan(settings, backbone, size_of(content), size=size, objective=objective, optimizer=optimizer)
+    if settings.keep_color is None:
+        return Job(plan, pictures, _key(key), _picture(init))
+    colour = KEEP_COLOUR[settings.keep_color]
+    pictures = pictures._replace(styles=tuple(colour.style(style, content) for style in pictures.styles))
+    finish = partial(_recoloured, colour.result, content, settings.resample)
+    return Job(plan, pictures, _key(key), _picture(init), finish)
+
+
+def synthesize_job(
+    pictures: Pictures,
+    shape: tuple[int, int] | None,
+    settings: Preset,
+    backbone: Backbone,
+    objective: Objective | None = None,
+    optimizer: Optimizer | None = None,
+    init: str | Image | None = None,
+    key: RandomKey | None = None,
+) -> Job:
+    """What `jnst.synthesize` is asked for."""
+    settings = dataclasses.replace(settings, content_layers=(), content_layer_weights=None)
+    objective = None if objective is None else dataclasses.replace(objective, content=())
+    shape = size_of(pictures.styles[0]) if shape is None else (int(shape[0]), int(shape[1]))
+    plan = make_plan(settings, backbone, shape, objective=objective, optimizer=optimizer)
+    return Job(plan, pictures, _key(key), _picture(init))
+
+
+def reconstruct_job(
+    content: Image,
+    layers: Sequence[str] | None,
+    settings: Preset,
+    backbone: Backbone,
+    objective: Objective | None = None,
+    optimizer: Optimizer | None = None,
+    init: str | Image | None = None,
+    key: RandomKey | None = None,
+    size: int | None = None,
+) -> Job:
+    """What `jnst.reconstruct` is asked for."""
+    content = check_picture(content, "content")
+    if layers is not None:
+        settings = dataclasses.replace(settings, content_layers=tuple(layers), content_layer_weights=None)
+    settings = dataclasses.replace(settings, content_layers=settings.layers(backbone)[0])
+    settings = dataclasses.replace(settings, style_layers=(), style_layer_weights=None)
+    objective = None if objective is None else dataclasses.replace(objective, style=())
+    plan = make_plan(settings, backbone, size_of(content), size=size, objective=objective, optimizer=optimizer)
+    return Job(plan, Pictures(content), _key(key), _picture(init))
+
+
+def _key(key: RandomKey | None) -> RandomKey:
+    return jax.random.key(0) if key is None else key
+
+
+def _picture(init: str | Image | None) -> Image | None:
+    return None if init is None or isinstance(init, str) else check_picture(init, "init")
+
+
+def _recoloured(change: Change, content: Image, resample: str, image: Image) -> Image:
+    return change(image, resize(content, size_of(image), resample))
+
+
+def _check_styles(style: Image | Sequence[Image]) -> tuple[Image, ...]:
+    if not isinstance(style, list | tuple):
+        return (check_picture(cast(Image, style), "style"),)
+    if not style:
+        raise JnstError("`style` is an empty sequence: pass at least one picture")
+    return tuple(check_picture(picture, f"style[{index}]") for index, picture in enumerate(style))
+
+
+def _check_style_weights(weights: Sequence[float] | None, count: int) -> Array:
+    values = np.ones(count) if weights is None else np.asarray(weights, np.float64)
+    if values.shape != (count,) or not (np.isfinite(values).all() and (values >= 0).all() and values.sum() > 0):
+        raise JnstError(
+            f"style_weights {weights} for {count} styles: give one number of at least 0 for each, not all of them 0"
+        )
+    return jnp.asarray(values, jnp.float32)
+
+
+def _check_style_masks(masks: Sequence[Guide | None], styles: tuple[Image, ...]) -> tuple[Guide | None, ...]:
+    if len(masks) != len(styles):
+        raise JnstError(f"{len(masks)} style_masks for {len(styles)} styles: give one for each, or None for the whole")
+    return tuple(
+        None if mask is None else check_mask(mask, size_of(style), f"style_masks[{index}]")
+        for index, (mask, style) in enumerate(zip(masks, styles, strict=True))
+    )
