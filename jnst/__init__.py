@@ -19,9 +19,11 @@ from jnst.metrics import (
 )
 from jnst.objective import Objective, make_objective, total_loss
 from jnst.optimizers import LBFGS, SGD, Adam, RMSprop
+from jnst.parallel import local_mesh
 from jnst.presets import Preset, preset, with_style_statistic
 from jnst.statistics import gram_matrix
 from jnst.stylize import Solution, reconstruct, stylize, synthesize
+from jnst.stylize_many import Solutions, stylize_batch, stylize_grid, sweep
 from jnst.targets import fit_targets
 from jnst.weights.load import load_backbone
 
@@ -48,6 +50,7 @@ __all__ = [
     "RMSprop",
     "ResourceError",
     "Solution",
+    "Solutions",
     "SquaredError",
     "TotalVariation",
     "WeightsError",
@@ -59,6 +62,7 @@ __all__ = [
     "load_backbone",
     "load_image",
     "load_lpips",
+    "local_mesh",
     "losses",
     "lpips",
     "make_backbone",
@@ -73,6 +77,9 @@ __all__ = [
     "style_distances",
     "style_loss",
     "stylize",
+    "stylize_batch",
+    "stylize_grid",
+    "sweep",
     "synthesize",
     "total_loss",
     "total_variation",

@@ -3,7 +3,6 @@
 import dataclasses
 import time
 from functools import partial
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -12,6 +11,7 @@ import numpy as np
 from jnst import optimize
 from jnst.errors import JnstError, NumericsError
 from jnst.image import resample, resize
+from jnst.objective import Targets
 from jnst.pictures import INITS, Pictures, resize_pictures, size_of
 from jnst.plan import Job, Plan, Scale
 from jnst.targets import fit_targets
@@ -35,16 +35,17 @@ class Solution:
         image: The picture, ``(h, w, 3)`` float32 in [0, 1].
         losses: The total at every step of this call, ``(n,)``; step 1 is the start picture's.
         parts: Its weighted parts by name (``content/LAYER``, ``style/LAYER``, ``tv``), each ``(n,)``.
-        state: Hand it to the same function to go on.
+        state: Hand it to the same function to go on; None from a batch.
     """
 
     image: Image
     losses: np.ndarray
     parts: dict[str, np.ndarray]
-    state: RunState
+    state: RunState | None
 
 
 _fit_targets = jax.jit(fit_targets, static_argnames=("backbone", "shape"))
+"""One program a size."""
 
 
 def carry_out(
@@ -67,7 +68,7 @@ def carry_out(
     index = first
     for index in range(first, len(plan.scales)):
         scale, small = plan.scales[index], at_scale(plan, index, job.pictures)
-        targets = _targets(plan, scale, small, params)
+        targets = targets_at(plan, scale, small, params)
         if current is None:
             current = optimize.start(initial(job, small), scale.method)
         elif current.image.shape[:2] != scale.shape:
@@ -92,7 +93,8 @@ def carry_out(
     return _solution(job, records, index)
 
 
-def _targets(plan: Plan, scale: Scale, pictures: Pictures, params: Params) -> Any:
+def targets_at(plan: Plan, scale: Scale, pictures: Pictures, params: Params) -> Targets:
+    """The targets of ``scale.objective``, given the pictures at that size."""
     content, styles, weights, masks, style_masks = pictures
     return _fit_targets(
         scale.objective,
@@ -134,10 +136,14 @@ def _position(state: RunState, plan: Plan) -> tuple[int, optimize.State]:
 
 def at_scale(plan: Plan, index: int, pictures: Pictures) -> Pictures:
     """Content and styles at the size that they have beside one size of the picture."""
-    settings, full = plan.settings, max(plan.scales[-1].shape)
-    relative = 1.0 if settings.fixed_style else max(plan.scales[index].shape) / full
-    sides = tuple(relative * _style_side(style, plan) for style in pictures.styles)
-    return resize_pictures(pictures, plan.scales[index].shape, sides, plan.smallest_side, settings.resample)
+    sides = style_sides(plan, index, pictures.styles)
+    return resize_pictures(pictures, plan.scales[index].shape, sides, plan.smallest_side, plan.settings.resample)
+
+
+def style_sides(plan: Plan, index: int, styles: tuple[Image, ...]) -> tuple[float, ...]:
+    """The longer sides that the styles have beside one size of the picture, in pixels."""
+    relative = max(plan.scales[index].shape) / max(plan.scales[-1].shape)
+    return tuple((1.0 if plan.settings.fixed_style else relative) * _style_side(style, plan) for style in styles)
 
 
 def _style_side(style: Image, plan: Plan) -> float:

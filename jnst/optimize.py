@@ -180,13 +180,16 @@ def picture(state: State, method: Method) -> Image:
     return state.image
 
 
-@partial(jax.jit, static_argnames=("method", "length"), donate_argnames="state")
-def advance(state: State, args: Any, method: Method, length: int) -> tuple[State, tuple[Array, dict[str, Array]]]:
-    """Make ``length`` steps in one compiled program; records have a leading axis of that length."""
+def steps(state: State, args: Any, method: Method, length: int) -> tuple[State, tuple[Array, dict[str, Array]]]:
+    """Make ``length`` steps; pure. Records have a leading axis of that length."""
     if length == 1:
         state, record = step(state, args, method)
         return state, jax.tree.map(lambda value: value[None], record)
     return lax.scan(lambda state, _: step(state, args, method), state, length=length)
+
+
+advance = jax.jit(steps, static_argnames=("method", "length"), donate_argnames="state")
+"""`steps` as one compiled program, which takes the state's buffers."""
 
 
 def chunk_length(image: Array) -> int:
@@ -221,7 +224,8 @@ def minimise(
     if num_steps < 0 or (chunk is not None and chunk < 1):
         raise JnstError(f"num_steps {num_steps}, chunk {chunk}: expected num_steps >= 0 and chunk >= 1")
     chunk = chunk or chunk_length(state.image)
-    begun, done = time.perf_counter(), int(state.step)
+    begun, before = time.perf_counter(), int(state.step)
+    done = before
     state = jax.tree.map(jnp.copy, state)
     records: list[tuple[np.ndarray, dict[str, np.ndarray]]] = []
     stopped = False
@@ -231,31 +235,36 @@ def minimise(
         total, parts = jax.device_get(record)
         records.append((total, parts))
         if not bool(state.finite):
-            raise _not_finite(_join(state, records), done + 1, total, parts)
+            raise not_finite(join(state, records), before)
         seconds = time.perf_counter() - begun
         stopped = bool(callback and callback(Report(done + 1, num_steps, total, parts, seconds, state, method)))
         done += length
-    return _join(state, records, stopped)
+    return join(state, records, stopped)
 
 
-def _join(state: State, records: list[tuple[np.ndarray, dict[str, np.ndarray]]], stopped: bool = False) -> Result:
+def join(state: State, records: list[tuple[np.ndarray, dict[str, np.ndarray]]], stopped: bool = False) -> Result:
+    """The result of a run from what its chunks recorded, steps along the last axis."""
     if not records:
-        return Result(state, np.zeros(0, np.float32), {}, stopped)
+        return Result(state, np.zeros((*state.step.shape, 0), np.float32), {}, stopped)
     totals, parts = zip(*records, strict=True)
-    joined = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
-    return Result(state, np.concatenate(totals), joined, stopped)
+    joined = {name: np.concatenate([part[name] for part in parts], -1) for name in parts[0]}
+    return Result(state, np.concatenate(totals, -1), joined, stopped)
 
 
-def _not_finite(result: Result, first: int, total: np.ndarray, parts: dict[str, np.ndarray]) -> NumericsError:
-    at = int(result.state.step) + 1
-    terms = [name for name, values in parts.items() if not np.isfinite(values[at - first])]
-    what = f"term {', '.join(terms)}" if terms else "the picture" if np.isfinite(total[at - first]) else "the total"
+def not_finite(result: Result, before: int) -> NumericsError:
+    """The error of a run that met a number that is not finite; its ``result`` is cut there.
+
+    Args:
+        result: The run up to there, or further: a chunk goes on, without effect, with the last finite picture.
+        before: The updates made before the first step that ``result`` recorded.
+    """
+    at = int(result.state.step) - before
+    terms = [name for name, values in result.parts.items() if not np.isfinite(values[at])]
+    what = f"term {', '.join(terms)}" if terms else "the picture" if np.isfinite(result.total[at]) else "the total"
     error = NumericsError(
-        f"{what} stopped being finite at step {at}: lower the learning rate or the weights "
+        f"{what} stopped being finite at step {before + at + 1}: lower the learning rate or the weights "
         "(the last finite picture is kept)"
     )
-    # A scanned chunk went on with the last finite picture; what it recorded there is no part of the run.
-    kept = len(result.total) - (first + len(total) - 1 - at)
-    parts = {name: values[:kept] for name, values in result.parts.items()}
-    error.result = result._replace(total=result.total[:kept], parts=parts)
+    parts = {name: values[: at + 1] for name, values in result.parts.items()}
+    error.result = result._replace(total=result.total[: at + 1], parts=parts)
     return error

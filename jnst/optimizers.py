@@ -128,8 +128,7 @@ class Adam:
 
     def transformation(self, unit: float = 1.0) -> optax.GradientTransformation:
         """The Optax transformation, for pictures whose range is ``unit``."""
-        rate = 0.02 * unit if self.learning_rate is None else self.learning_rate
-        return optax.adam(rate, self.b1, self.b2, self.eps)
+        return optax.adam(rate_of(self, unit), self.b1, self.b2, self.eps)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -207,3 +206,43 @@ def build(optimizer: Settings, unit: float) -> optax.GradientTransformation:
     if isinstance(optimizer, LBFGS) and optimizer.zoom and rate != 1.0:
         raise JnstError(f"learning rate {rate} with lbfgs-zoom: its line search chooses the step, leave it out")
     return in_units(optimizer.transformation(unit), unit)
+
+
+def neutral(optimizer: Settings) -> Settings:
+    """The same optimiser at a learning rate of 1."""
+    return dataclasses.replace(optimizer, learning_rate=1.0)
+
+
+class RateState(NamedTuple):
+    """The learning rate of `build_with_rate`, a float32 scalar, and the optimiser's own state."""
+
+    rate: Array
+    inner: Any
+
+
+@functools.cache
+def build_with_rate(optimizer: Settings, unit: float) -> optax.GradientTransformation:
+    """`build` with the learning rate in the state: 1 until `with_rate` sets another.
+
+    Runs that differ in their learning rates alone then share one program, and each can be a lane of it.
+    """
+    inner = optax.with_extra_args_support(neutral(optimizer).transformation(unit))
+
+    def init(params: Any) -> RateState:
+        return RateState(jnp.float32(1.0), inner.init(params))
+
+    def update(updates: Any, state: Any, params: Any = None, **extra: Any) -> tuple[Any, RateState]:
+        updates, after = inner.update(updates, state.inner, params, **extra)
+        return _scaled(updates, state.rate), RateState(state.rate, after)
+
+    return in_units(optax.GradientTransformationExtraArgs(init, update), unit)
+
+
+def rate_of(optimizer: Settings, unit: float) -> float:
+    """The learning rate for pictures whose range is ``unit``; without one, steps are 0.02 of it."""
+    return 0.02 * unit if optimizer.learning_rate is None else optimizer.learning_rate
+
+
+def with_rate(state: Any, rate: Array) -> Any:
+    """The state of `build_with_rate` with another learning rate."""
+    return state._replace(rate=rate)

@@ -26,6 +26,19 @@ INITS: dict[str, Callable[[RandomKey, Pictures, tuple[int, int], float], Image]]
 """Starting pictures: functions of key, pictures (at the size of the start), that size, and the standard deviation."""
 
 
+def _cropped(image: Image, shape: tuple[int, int]) -> Image:
+    """The largest middle part of a picture that has the proportions of ``shape``, resized to it."""
+    height, width = size_of(image)
+    scale = min(height / shape[0], width / shape[1])
+    h, w = max(1, round(shape[0] * scale)), max(1, round(shape[1] * scale))
+    top, left = (height - h) // 2, (width - w) // 2
+    return resize(image[top : top + h, left : left + w], shape)
+
+
+FITS: dict[str, Callable[[Image, tuple[int, int]], Image]] = {"crop": _cropped, "resize": resize}
+"""How a picture is brought to a height and width: cut to its proportions first, or stretched."""
+
+
 def _needed(name: str, picture: Image | None = None) -> Image:
     if picture is None:
         others = ", ".join(other for other in INITS if other != name)

@@ -16,13 +16,16 @@ ALL_SOURCES = sorted(path for folder in ("jnst", "tests", "benchmarks") for path
 
 FLOORS = (
     ("types", "errors"),
-    ("statistics", "image", "colour", "demo_pictures"),
-    ("losses", "guidance", "backbones", "weights", "optimize", "optimizers", "pictures", "colour_control"),
-    ("objective", "metrics"),
+    ("statistics", "image", "colour", "demo_pictures", "files"),
+    ("losses", "guidance", "backbones", "weights", "optimize", "optimizers", "pictures", "colour_control", "parallel"),
+    ("objective", "metrics", "lanes"),
     ("targets", "presets"),
     ("plan",),
     ("coarse_to_fine", "jobs"),
-    ("stylize",),
+    ("target_store", "variations"),
+    ("together",),
+    ("batches",),
+    ("stylize", "stylize_many"),
     ("cli", "io", "demo", "training"),
     ("jnst",),
 )
@@ -37,7 +40,7 @@ NEIGHBOURS = {
 }
 """but for these: (importer, imported) on one floor, and the version number for the command line."""
 KEPT_APART = {("objective", "optimize"), ("objective", "optimizers")} | {
-    (solver, unit) for solver in ("optimize", "optimizers") for unit in ("statistics", "image")
+    (solver, unit) for solver in ("optimize", "optimizers", "lanes", "parallel") for unit in ("statistics", "image")
 }
 """(importer, imported) that may not be although the floors would allow it: what minimises knows nothing of style."""
 

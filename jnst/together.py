@@ -1,0 +1,183 @@
+"""Jobs of one shape and structure through all sizes together: each is a lane of the same programs."""
+
+import dataclasses
+import time
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh
+
+from jnst import lanes, parallel
+from jnst.coarse_to_fine import Solution, enlarged, initial
+from jnst.errors import JnstError, NumericsError
+from jnst.lanes import Axes, Callback, Early, Lanes, Report, lane, stack
+from jnst.optimize import Result, State, picture
+from jnst.optimizers import Settings, build_with_rate, neutral, rate_of, with_rate
+from jnst.pictures import Pictures
+from jnst.plan import Job, Plan, Scale
+from jnst.target_store import TargetStore
+from jnst.types import Params
+
+AXES: Axes = (0, 0, None, 0)
+"""Of the arguments of `jnst.plan.TransferLoss`, the network's parameters are shared."""
+
+
+class Ending(NamedTuple):
+    """How a lane ended: its solution, why its loss stopped being finite (or None), whether a callback stopped it."""
+
+    solution: Solution
+    error: NumericsError | None
+    stopped: bool
+
+
+def common_plan(jobs: Sequence[Job]) -> Plan:
+    """The jobs' plan: learning rates are in the optimisers' states where the jobs differ in them."""
+    plan = jobs[0].plan
+    scales = []
+    for scale, *others in zip(*(job.plan.scales for job in jobs), strict=True):
+        optimizer = scale.optimizer
+        if isinstance(optimizer, Settings) and any(other.optimizer != optimizer for other in others):
+            with_rate_in_state = build_with_rate(neutral(optimizer), plan.settings.unit)
+            method = dataclasses.replace(scale.method, optimizer=with_rate_in_state)
+            scale = scale._replace(method=method)
+        scales.append(scale)
+    return plan._replace(scales=tuple(scales))
+
+
+def run_together(
+    numbers: Sequence[int],
+    jobs: Sequence[Job],
+    plan: Plan,
+    params: Params,
+    store: TargetStore,
+    *,
+    mesh: Mesh | None = None,
+    chunk: int | None = None,
+    callback: Callback | None = None,
+) -> list[Ending]:
+    """Minimise every lane at every size.
+
+    Args:
+        numbers: What reports call the jobs. There may be more jobs than numbers: those behind fill lanes.
+        jobs: Of one shape and structure, as many as the mesh divides.
+        plan: `common_plan` of them, or of more jobs.
+        params: The network's parameters, on all devices of the mesh.
+        store: Where targets are kept.
+        mesh: The devices; None: the default one.
+        chunk: Steps in one compiled program; None chooses by device.
+        callback: See `jnst.batches.carry_out_many`.
+    """
+    begun, wanted = time.perf_counter(), len(numbers)
+    early: dict[int, tuple[int, Early]] = {}
+    sizes: list[Lanes] = []
+    state = None
+    for index, scale in enumerate(plan.scales):
+        pictures, args = _arguments(jobs, index, params, store)
+        if state is None:
+            starts = [initial(job, given) for job, given in zip(jobs, pictures, strict=True)]
+            state = lanes.start(jnp.stack(starts), scale.method)
+        else:
+            state = jax.vmap(partial(enlarged, plan, index))(state)
+        state = _with_rates(state, jobs, index, scale)
+        if mesh is not None:
+            state, args = _placed(state, args, mesh)
+        part = lanes.minimise(
+            scale.method,
+            state,
+            args,
+            AXES,
+            num_steps=scale.num_steps,
+            chunk=chunk,
+            mesh=mesh,
+            callback=_in_whole_run(callback, numbers, len(jobs), plan, index, begun),
+            early=(*early, *range(wanted, len(jobs))),
+        )
+        # Without the optimisers' states, the bulk of what a run holds.
+        sizes.append(part._replace(state=dataclasses.replace(part.state, optimizer=None)))
+        state = part.state
+        early |= {number: (index, end) for number, end in part.early.items()}
+        if len(early) == wanted:
+            break
+    return [_ending(job, number, plan, sizes, early.get(number)) for number, job in enumerate(jobs[:wanted])]
+
+
+def _arguments(jobs: Sequence[Job], index: int, params: Params, store: TargetStore) -> tuple[list[Pictures], Any]:
+    """Every job's pictures at one size, and the loss' arguments."""
+    pictures, own = [], []
+    for job in jobs:
+        content, of_content = store.content(job, index, params)
+        styles, of_styles = store.style(job, index, params)
+        pictures.append(job.pictures._replace(content=content, styles=styles))
+        targets = dataclasses.replace(of_styles, content=of_content.content)
+        own.append((job.plan.scales[index].objective, targets, jax.random.fold_in(job.key, index)))
+    objectives, targets, keys = stack(own)
+    return pictures, (objectives, targets, params, keys)
+
+
+def _with_rates(state: State, jobs: Sequence[Job], index: int, scale: Scale) -> State:
+    if scale.method == jobs[0].plan.scales[index].method:
+        return state
+    chosen = [(job.plan.scales[index].optimizer, job.plan.settings.unit) for job in jobs]
+    rates = [rate_of(optimizer, unit) for optimizer, unit in chosen if isinstance(optimizer, Settings)]
+    return dataclasses.replace(state, optimizer=with_rate(state.optimizer, jnp.asarray(rates, jnp.float32)))
+
+
+def _placed(state: State, args: Any, mesh: Mesh) -> tuple[State, Any]:
+    """Lanes divided among the devices; what they share is there already."""
+    own = [arg if axis is None else parallel.place(arg, mesh, True) for arg, axis in zip(args, AXES, strict=True)]
+    return parallel.place(state, mesh, True), tuple(own)
+
+
+def _in_whole_run(
+    callback: Callback | None, numbers: Sequence[int], count: int, plan: Plan, index: int, begun: float
+) -> Callable[..., np.ndarray] | None:
+    """Let the callback count steps and seconds through all sizes, and see the wanted lanes only."""
+    if callback is None:
+        return None
+    steps, wanted = [scale.num_steps for scale in plan.scales], len(numbers)
+    before, method = sum(steps[:index]), plan.scales[index].method
+
+    def report(first: int, total: np.ndarray, parts: dict[str, np.ndarray], state: State) -> np.ndarray:
+        seen = {name: values[:wanted] for name, values in parts.items()}
+        seconds = time.perf_counter() - begun
+        answer = callback(
+            Report(tuple(numbers), before + first, sum(steps), total[:wanted], seen, seconds, state, method)
+        )
+        ends = np.zeros(count, bool)
+        stopped = np.asarray(False if answer is None else answer, bool)
+        if stopped.shape not in ((), (wanted,)):
+            raise JnstError(
+                f"the callback returned {stopped.shape} values for {wanted} lanes: one for all, or one each"
+            )
+        ends[:wanted] = stopped
+        return ends
+
+    return report
+
+
+def _ending(job: Job, number: int, plan: Plan, sizes: Sequence[Lanes], early: tuple[int, Early] | None) -> Ending:
+    """A lane's own share of what was recorded at every size, and its picture."""
+    last, end = (len(sizes) - 1, None) if early is None else early
+    result = end.result if isinstance(end, NumericsError) else end or _own(sizes[-1], number)
+    records = [_own(size, number) for size in sizes[:last]] + [result]
+    with_steps = [record for record in records if record.parts]
+    names = with_steps[0].parts if with_steps else ()
+    solution = Solution(
+        image=job.finish(jnp.clip(picture(result.state, plan.scales[last].method), 0.0, 1.0)),
+        losses=np.concatenate([record.total for record in records]),
+        parts={name: np.concatenate([record.parts[name] for record in with_steps]) for name in names},
+        state=None,
+    )
+    if isinstance(end, NumericsError):
+        end.result = solution
+        return Ending(solution, end, stopped=False)
+    return Ending(solution, None, stopped=end is not None)
+
+
+def _own(size: Lanes, number: int) -> Result:
+    """One lane at one size."""
+    return Result(lane(size.state, number), size.total[number], lane(size.parts, number))
