@@ -7,13 +7,14 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import Mesh
 
-from jnst import optimize
+from jnst import optimize, parallel
 from jnst.errors import JnstError, NumericsError
 from jnst.image import resample, resize
 from jnst.objective import Targets
 from jnst.pictures import INITS, Pictures, resize_pictures, size_of
-from jnst.plan import Job, Plan, Scale
+from jnst.plan import Job, Plan, Scale, divided
 from jnst.targets import fit_targets
 from jnst.types import Array, Image, Params
 
@@ -53,21 +54,24 @@ def carry_out(
     params: Params,
     *,
     state: RunState | None = None,
+    mesh: Mesh | None = None,
     chunk: int | None = None,
     callback: optimize.Callback | None = None,
 ) -> Solution:
-    """Minimise at every size, each from the result of the one before.
+    """Minimise at every size, each from the result of the one before; with ``mesh``, the rows divided among devices.
 
     Raises:
         JnstError: ``state`` is another run's.
         NumericsError: The loss stopped being finite; its ``result`` is the `Solution` with the last finite picture.
     """
-    begun, plan = time.perf_counter(), job.plan
+    begun, plan = time.perf_counter(), job.plan if mesh is None else divided(job.plan, mesh)
+    place = partial(parallel.split_pictures, mesh=mesh) if mesh is not None else lambda tree: tree
+    params = place(params)
     first, current = (0, None) if state is None else _position(state, plan)
     records: list[optimize.Result] = []
     index = first
     for index in range(first, len(plan.scales)):
-        scale, small = plan.scales[index], at_scale(plan, index, job.pictures)
+        scale, small = plan.scales[index], place(at_scale(plan, index, job.pictures))
         targets = targets_at(plan, scale, small, params)
         if current is None:
             current = optimize.start(initial(job, small), scale.method)
@@ -77,8 +81,8 @@ def carry_out(
         try:
             result = optimize.minimise(
                 scale.method,
-                current,
-                (scale.objective, targets, params, noise_key),
+                place(current),
+                place((scale.objective, targets, params, noise_key)),
                 num_steps=scale.num_steps,
                 chunk=chunk,
                 callback=_in_whole_run(callback, plan, index, begun),

@@ -6,8 +6,9 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
+from jax.sharding import Mesh
 
-from jnst import optimize
+from jnst import optimize, parallel
 from jnst.backbones import Backbone
 from jnst.errors import JnstError
 from jnst.image import fit_shape
@@ -20,13 +21,19 @@ from jnst.types import Array, Image, RandomKey
 
 @dataclasses.dataclass(frozen=True)
 class TransferLoss:
-    """`total_loss` as a function of the picture, hashable: equal backbones share one compiled program."""
+    """`total_loss` as a function of the picture, hashable: equal backbones share one compiled program.
+
+    With ``mesh`` the picture's rows are divided among devices, which exchange the borders that convolutions need.
+    """
 
     backbone: Backbone
+    mesh: Mesh | None = None
 
     def __call__(self, image: Image, args: Any, step: Array) -> tuple[Array, dict[str, Array]]:
         """``args`` is (objective, targets, params, key); what is drawn at random depends on the key and the step."""
         objective, targets, params, key = args
+        if self.mesh is not None:
+            image = jax.lax.with_sharding_constraint(image, parallel.rows(self.mesh))
         return total_loss(image, objective, targets, params, backbone=self.backbone, key=jax.random.fold_in(key, step))
 
 
@@ -115,6 +122,13 @@ def make_plan(
             )
         )
     return Plan(settings, backbone, tuple(scales), size, least)
+
+
+def divided(plan: Plan, mesh: Mesh) -> Plan:
+    """The same plan with every picture's rows divided among the devices of a mesh."""
+    loss = TransferLoss(plan.backbone, parallel.check_mesh(mesh))
+    scales = (scale._replace(method=dataclasses.replace(scale.method, loss=loss)) for scale in plan.scales)
+    return plan._replace(scales=tuple(scales))
 
 
 def _check(settings: Preset) -> None:

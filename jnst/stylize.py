@@ -2,6 +2,8 @@
 
 from collections.abc import Sequence
 
+from jax.sharding import Mesh
+
 from jnst import optimize
 from jnst.backbones import Backbone
 from jnst.coarse_to_fine import RunState, Solution, carry_out
@@ -32,6 +34,7 @@ def stylize(
     keep_color: str | None = None,
     key: RandomKey | None = None,
     state: RunState | None = None,
+    mesh: Mesh | None = None,
     chunk: int | None = None,
     callback: optimize.Callback | None = None,
 ) -> Solution:
@@ -56,6 +59,8 @@ def stylize(
         keep_color: A key of `jnst.colour_control.KEEP_COLOUR`: how to keep the content's colours; None: not at all.
         key: For noise, and losses that draw at random; `jax.random.key(0)` if None.
         state: `Solution.state` of an earlier call with the same arguments: the run goes on from there to ``num_steps``.
+        mesh: Devices that share the picture, each some of its rows (`jnst.local_mesh`): for one that is too large for a
+            single device. Its height should be a multiple of their number.
         chunk: Steps in one compiled program; None chooses by device (1 on CPUs).
         callback: Called with an `optimize.Report` after every chunk; returning True ends the run.
 
@@ -70,7 +75,7 @@ def stylize(
     settings = settings_of(preset, num_steps, init, keep_color)
     pictures = check_pictures(content, style, style_weights, masks, style_masks)
     job = stylize_job(pictures, settings, backbone, objective, optimizer, init, key, size)
-    return carry_out(job, params, state=state, chunk=chunk, callback=callback)
+    return carry_out(job, params, state=state, mesh=mesh, chunk=chunk, callback=callback)
 
 
 def synthesize(
@@ -87,6 +92,7 @@ def synthesize(
     style_weights: Sequence[float] | None = None,
     key: RandomKey | None = None,
     state: RunState | None = None,
+    mesh: Mesh | None = None,
     chunk: int | None = None,
     callback: optimize.Callback | None = None,
 ) -> Solution:
@@ -105,6 +111,7 @@ def synthesize(
         style_weights: See `stylize`.
         key: See `stylize`; another key, another texture.
         state: See `stylize`.
+        mesh: See `stylize`.
         chunk: See `stylize`.
         callback: See `stylize`.
 
@@ -115,7 +122,7 @@ def synthesize(
     settings = settings_of(preset, num_steps, init)
     pictures = check_pictures(None, style, style_weights)
     job = synthesize_job(pictures, shape, settings, backbone, objective, optimizer, init, key)
-    return carry_out(job, params, state=state, chunk=chunk, callback=callback)
+    return carry_out(job, params, state=state, mesh=mesh, chunk=chunk, callback=callback)
 
 
 def reconstruct(
@@ -132,6 +139,7 @@ def reconstruct(
     size: int | None = None,
     key: RandomKey | None = None,
     state: RunState | None = None,
+    mesh: Mesh | None = None,
     chunk: int | None = None,
     callback: optimize.Callback | None = None,
 ) -> Solution:
@@ -150,6 +158,7 @@ def reconstruct(
         size: See `stylize`.
         key: See `stylize`.
         state: See `stylize`.
+        mesh: See `stylize`.
         chunk: See `stylize`.
         callback: See `stylize`.
 
@@ -159,4 +168,4 @@ def reconstruct(
     backbone, params = network(backbone, params)
     settings = settings_of(preset, num_steps, init)
     job = reconstruct_job(content, layers, settings, backbone, objective, optimizer, init, key, size)
-    return carry_out(job, params, state=state, chunk=chunk, callback=callback)
+    return carry_out(job, params, state=state, mesh=mesh, chunk=chunk, callback=callback)
