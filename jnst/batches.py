@@ -11,16 +11,16 @@ import jax.numpy as jnp
 from jax.sharding import Mesh
 
 from jnst import lanes, parallel
-from jnst.coarse_to_fine import Solution, at_scale, targets_at
+from jnst.coarse_to_fine import Solution
 from jnst.errors import JnstError, NumericsError
+from jnst.fitting import TargetStore, at_scale, targets_at
 from jnst.lanes import Callback
 from jnst.objective import Targets
 from jnst.optimize import chunk_length
 from jnst.optimizers import Settings, neutral
 from jnst.pictures import Pictures
-from jnst.plan import Job, Plan, Scale
-from jnst.target_store import TargetStore
-from jnst.together import AXES, common_plan, run_together
+from jnst.plan import Job, Scale
+from jnst.together import AXES, run_alone, run_together, share_programs
 from jnst.types import Params
 
 MOST_LANES = 64
@@ -79,62 +79,52 @@ def carry_out_many(
     devices = 1 if mesh is None else parallel.check_mesh(mesh).size
     shared = params if mesh is None else parallel.place(params, mesh, divided=False)
     for group in _groups(jobs, params):
-        plan = common_plan([jobs[number] for number in group])
+        together = dict(zip(group, share_programs([jobs[number] for number in group]), strict=True))
         most = math.ceil(len(group) / devices)
-        count = devices * min(most, width or lanes_that_fit(jobs[group[0]], params, most, plan=plan, chunk=chunk))
+        count = devices * min(most, width or lanes_that_fit(together[group[0]], params, most, chunk=chunk))
         for first in range(0, len(group), count):
             begun, numbers = time.perf_counter(), group[first : first + count]
-            filled = [jobs[number] for number in [*numbers, *[numbers[-1]] * (count - len(numbers))]]
-            endings = run_together(numbers, filled, plan, shared, store, mesh=mesh, chunk=chunk, callback=callback)
+            if count == 1:
+                job = together[numbers[0]]
+                endings = [run_alone(numbers[0], job, params, store, chunk=chunk, callback=callback)]
+            else:
+                lanes_of = [together[number] for number in [*numbers, *[numbers[-1]] * (count - len(numbers))]]
+                endings = run_together(numbers, lanes_of, shared, store, mesh=mesh, chunk=chunk, callback=callback)
             seconds = (time.perf_counter() - begun) / len(numbers)
             for number, ending in zip(numbers, endings, strict=True):
                 yield Outcome(number, *ending, seconds)
 
 
-def lanes_that_fit(
-    job: Job,
-    params: Params,
-    most: int,
-    *,
-    plan: Plan | None = None,
-    chunk: int | None = None,
-    free: int | None = None,
-) -> int:
+def lanes_that_fit(job: Job, params: Params, most: int, *, chunk: int | None = None, free: int | None = None) -> int:
     """How many jobs like this one run at once on one device: by the memory of the compiled program on accelerators.
 
     Args:
         job: One of them.
         params: The network's parameters.
         most: No more than these.
-        plan: `jnst.together.common_plan` of all; None: the job's own.
         chunk: See `carry_out_many`.
         free: Bytes that may be used; None: what the device has left. Where it does not say (CPUs), 1.
     """
-    device = jax.local_devices()[0]
-    free = parallel.free_bytes(device) if free is None else free
-    if free is None:
-        return 1
-    plan, width = plan or job.plan, min(most, MOST_LANES)
-    while width > 1:
-        needed = step_bytes(job, params, width, plan=plan, chunk=chunk)
+    free = parallel.free_bytes(jax.local_devices()[0]) if free is None else free
+    width = 1 if free is None else min(most, MOST_LANES)
+    while width > 1 and free is not None:
+        needed = step_bytes(job, params, width, chunk=chunk)
         if needed <= free:
             break
         width = max(1, min(width - 1, int(width * free / needed)))
     return width
 
 
-def step_bytes(job: Job, params: Params, width: int = 1, *, plan: Plan | None = None, chunk: int | None = None) -> int:
+def step_bytes(job: Job, params: Params, width: int = 1, *, chunk: int | None = None) -> int:
     """The memory, in bytes, of a program that makes steps of ``width`` jobs at full size: compiled, not run."""
-    plan = plan or job.plan
-    scale, index = plan.scales[-1], len(plan.scales) - 1
+    index, scale = len(job.plan.scales) - 1, job.plan.scales[-1]
     images = jax.ShapeDtypeStruct((width, *scale.shape, 3), jnp.float32)
     state = jax.eval_shape(partial(lanes.start, method=scale.method), images)
     own = (scale.objective, _targets(job, index, params), job.key)
     objective, targets, key = jax.eval_shape(lambda own: lanes.stack([own] * width), own)
-    length = min(scale.num_steps, chunk or chunk_length(job.pictures.styles[0]))
+    length = min(scale.num_steps, chunk or chunk_length(jax.tree.leaves(params)[0]))
     args = (objective, targets, params, key)
-    compiled = lanes.advance.lower(state, args, scale.method, max(1, length), AXES).compile()
-    return parallel.needed_bytes(compiled)
+    return parallel.needed_bytes(lanes.advance.lower(state, args, scale.method, max(1, length), AXES).compile())
 
 
 def _groups(jobs: Sequence[Job], params: Params) -> list[list[int]]:

@@ -11,11 +11,11 @@ from jax.sharding import Mesh
 
 from jnst import optimize, parallel
 from jnst.errors import JnstError, NumericsError
+from jnst.fitting import TargetStore
 from jnst.image import resample, resize
-from jnst.objective import Targets
-from jnst.pictures import INITS, Pictures, resize_pictures, size_of
+from jnst.optimizers import Settings, rate_of, with_rate
+from jnst.pictures import INITS, Pictures, size_of
 from jnst.plan import Job, Plan, Scale, divided
-from jnst.targets import fit_targets
 from jnst.types import Array, Image, Params
 
 
@@ -45,14 +45,11 @@ class Solution:
     state: RunState | None
 
 
-_fit_targets = jax.jit(fit_targets, static_argnames=("backbone", "shape"))
-"""One program a size."""
-
-
 def carry_out(
     job: Job,
     params: Params,
     *,
+    store: TargetStore | None = None,
     state: RunState | None = None,
     mesh: Mesh | None = None,
     chunk: int | None = None,
@@ -65,18 +62,17 @@ def carry_out(
         NumericsError: The loss stopped being finite; its ``result`` is the `Solution` with the last finite picture.
     """
     begun, plan = time.perf_counter(), job.plan if mesh is None else divided(job.plan, mesh)
-    place = partial(parallel.split_pictures, mesh=mesh) if mesh is not None else lambda tree: tree
-    params = place(params)
+    place = (lambda tree: tree) if mesh is None else partial(parallel.split_pictures, mesh=mesh)
+    params, store = place(params), store or TargetStore(limit=0, place=place)
     first, current = (0, None) if state is None else _position(state, plan)
     records: list[optimize.Result] = []
     index = first
     for index in range(first, len(plan.scales)):
-        scale, small = plan.scales[index], place(at_scale(plan, index, job.pictures))
-        targets = targets_at(plan, scale, small, params)
+        scale, (small, targets) = plan.scales[index], store.at(job, index, params)
         if current is None:
-            current = optimize.start(initial(job, small), scale.method)
+            current = with_rate_of(scale, job, optimize.start(initial(job, small), scale.method))
         elif current.image.shape[:2] != scale.shape:
-            current = enlarged(plan, index, current)
+            current = with_rate_of(scale, job, enlarged(plan, index, current))
         noise_key = jax.random.fold_in(job.key, index)
         try:
             result = optimize.minimise(
@@ -95,22 +91,6 @@ def carry_out(
         if result.stopped:
             break
     return _solution(job, records, index)
-
-
-def targets_at(plan: Plan, scale: Scale, pictures: Pictures, params: Params) -> Targets:
-    """The targets of ``scale.objective``, given the pictures at that size."""
-    content, styles, weights, masks, style_masks = pictures
-    return _fit_targets(
-        scale.objective,
-        params,
-        content,
-        styles,
-        backbone=plan.backbone,
-        style_weights=weights,
-        masks=masks,
-        style_masks=style_masks,
-        shape=scale.shape,
-    )
 
 
 def _in_whole_run(callback: optimize.Callback | None, plan: Plan, index: int, begun: float) -> optimize.Callback | None:
@@ -138,30 +118,20 @@ def _position(state: RunState, plan: Plan) -> tuple[int, optimize.State]:
     return index, state.run
 
 
-def at_scale(plan: Plan, index: int, pictures: Pictures) -> Pictures:
-    """Content and styles at the size that they have beside one size of the picture."""
-    sides = style_sides(plan, index, pictures.styles)
-    return resize_pictures(pictures, plan.scales[index].shape, sides, plan.smallest_side, plan.settings.resample)
-
-
-def style_sides(plan: Plan, index: int, styles: tuple[Image, ...]) -> tuple[float, ...]:
-    """The longer sides that the styles have beside one size of the picture, in pixels."""
-    relative = max(plan.scales[index].shape) / max(plan.scales[-1].shape)
-    return tuple((1.0 if plan.settings.fixed_style else relative) * _style_side(style, plan) for style in styles)
-
-
-def _style_side(style: Image, plan: Plan) -> float:
-    """A style's longer side beside the full-sized picture: its own, or the size asked for if that is smaller."""
-    own, scale = max(size_of(style)), plan.settings.style_scale
-    return own * scale if plan.size is None else min(own * max(1.0, scale), plan.size * scale)
-
-
 def initial(job: Job, pictures: Pictures) -> Image:
     """The start, given the pictures at the first size."""
     shape, settings = job.plan.scales[0].shape, job.plan.settings
     if job.init is not None:
         return resize(job.init, shape, settings.resample)
     return INITS[settings.init](job.key, pictures, shape, settings.noise_std)
+
+
+def with_rate_of(scale: Scale, job: Job, state: optimize.State) -> optimize.State:
+    """The state with the scale's learning rate, where that is a number in it (`jnst.optimizers.build_with_rate`)."""
+    if not isinstance(scale.optimizer, Settings):
+        return state
+    rate = jnp.float32(rate_of(scale.optimizer, job.plan.settings.unit))
+    return dataclasses.replace(state, optimizer=with_rate(state.optimizer, rate))
 
 
 def enlarged(plan: Plan, index: int, state: optimize.State) -> optimize.State:

@@ -31,8 +31,7 @@ class Report(NamedTuple):
         total: The total at each step of the chunk, ``(lanes, n)``.
         parts: Its parts, each ``(lanes, n)``.
         seconds: Wall time since these lanes began, compilation included, at the end of the chunk.
-        state: The states after the chunk; their arrays are valid during the callback only.
-        method: How steps are made.
+        images: Returns the pictures, see `image`; to be called during the callback only.
     """
 
     lanes: tuple[int, ...]
@@ -41,13 +40,12 @@ class Report(NamedTuple):
     total: np.ndarray
     parts: dict[str, np.ndarray]
     seconds: float
-    state: State
-    method: Method
+    images: Callable[[], Image]
 
     @property
     def image(self) -> Image:
-        """The pictures as they stand, ``(lanes, h, w, 3)``, perhaps outside [0, 1]: valid also after the callback."""
-        return jnp.copy(jax.vmap(partial(optimize.picture, method=self.method))(self.state))
+        """Copies of the pictures as they stand, ``(lanes, h, w, 3)``, perhaps outside [0, 1]."""
+        return self.images()
 
 
 Callback = Callable[[Report], bool | Sequence[bool] | np.ndarray | None]
@@ -108,7 +106,7 @@ def advance(
 
 
 def _local(state: State, args: tuple[Any, ...], axes: Axes, function: Callable[[State, Any], Any]) -> Any:
-    """The lanes of one device. One alone runs the program of a single picture, to the last bit."""
+    """The lanes of one device; one alone without an axis, which would make another program of it."""
     if state.step.shape[0] > 1:
         return jax.vmap(function, in_axes=(0, axes))(state, args)
     only = tuple(arg if axis is None else lane(arg, 0) for arg, axis in zip(args, axes, strict=True))

@@ -244,5 +244,5 @@ def rate_of(optimizer: Settings, unit: float) -> float:
 
 
 def with_rate(state: Any, rate: Array) -> Any:
-    """The state of `build_with_rate` with another learning rate."""
-    return state._replace(rate=rate)
+    """The state of `build_with_rate` with another learning rate; any other state as it is."""
+    return state._replace(rate=rate) if isinstance(state, RateState) else state

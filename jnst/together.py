@@ -11,16 +11,16 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
-from jnst import lanes, parallel
-from jnst.coarse_to_fine import Solution, enlarged, initial
+from jnst import lanes, optimize, parallel
+from jnst.coarse_to_fine import Solution, carry_out, enlarged, initial
 from jnst.errors import JnstError, NumericsError
+from jnst.fitting import TargetStore
 from jnst.lanes import Axes, Callback, Early, Lanes, Report, lane, stack
-from jnst.optimize import Result, State, picture
+from jnst.optimize import Method, Result, State, picture
 from jnst.optimizers import Settings, build_with_rate, neutral, rate_of, with_rate
 from jnst.pictures import Pictures
 from jnst.plan import Job, Plan, Scale
-from jnst.target_store import TargetStore
-from jnst.types import Params
+from jnst.types import Image, Params
 
 AXES: Axes = (0, 0, None, 0)
 """Of the arguments of `jnst.plan.TransferLoss`, the network's parameters are shared."""
@@ -34,24 +34,25 @@ class Ending(NamedTuple):
     stopped: bool
 
 
-def common_plan(jobs: Sequence[Job]) -> Plan:
-    """The jobs' plan: learning rates are in the optimisers' states where the jobs differ in them."""
-    plan = jobs[0].plan
-    scales = []
-    for scale, *others in zip(*(job.plan.scales for job in jobs), strict=True):
-        optimizer = scale.optimizer
-        if isinstance(optimizer, Settings) and any(other.optimizer != optimizer for other in others):
-            with_rate_in_state = build_with_rate(neutral(optimizer), plan.settings.unit)
-            method = dataclasses.replace(scale.method, optimizer=with_rate_in_state)
-            scale = scale._replace(method=method)
-        scales.append(scale)
-    return plan._replace(scales=tuple(scales))
+def share_programs(jobs: Sequence[Job]) -> list[Job]:
+    """The jobs with learning rates in the optimisers' states where they differ in them, so that all are one program."""
+    sizes = zip(*(job.plan.scales for job in jobs), strict=True)
+    shared = [[scale._replace(method=_common_method(scales, jobs[0])) for scale in scales] for scales in sizes]
+    plans = [job.plan._replace(scales=scales) for job, scales in zip(jobs, zip(*shared, strict=True), strict=True)]
+    return [job._replace(plan=plan) for job, plan in zip(jobs, plans, strict=True)]
+
+
+def _common_method(scales: Sequence[Scale], job: Job) -> Method:
+    first = scales[0]
+    if not isinstance(first.optimizer, Settings) or all(scale.optimizer == first.optimizer for scale in scales):
+        return first.method
+    optimizer = build_with_rate(neutral(first.optimizer), job.plan.settings.unit)
+    return dataclasses.replace(first.method, optimizer=optimizer)
 
 
 def run_together(
     numbers: Sequence[int],
     jobs: Sequence[Job],
-    plan: Plan,
     params: Params,
     store: TargetStore,
     *,
@@ -63,15 +64,14 @@ def run_together(
 
     Args:
         numbers: What reports call the jobs. There may be more jobs than numbers: those behind fill lanes.
-        jobs: Of one shape and structure, as many as the mesh divides.
-        plan: `common_plan` of them, or of more jobs.
+        jobs: Of one shape and structure, after `share_programs`; as many as the mesh divides.
         params: The network's parameters, on all devices of the mesh.
         store: Where targets are kept.
         mesh: The devices; None: the default one.
         chunk: Steps in one compiled program; None chooses by device.
         callback: See `jnst.batches.carry_out_many`.
     """
-    begun, wanted = time.perf_counter(), len(numbers)
+    begun, wanted, plan = time.perf_counter(), len(numbers), jobs[0].plan
     early: dict[int, tuple[int, Early]] = {}
     sizes: list[Lanes] = []
     state = None
@@ -82,7 +82,7 @@ def run_together(
             state = lanes.start(jnp.stack(starts), scale.method)
         else:
             state = jax.vmap(partial(enlarged, plan, index))(state)
-        state = _with_rates(state, jobs, index, scale)
+        state = _with_rates(state, jobs, index)
         if mesh is not None:
             state, args = _placed(state, args, mesh)
         part = lanes.minimise(
@@ -102,25 +102,19 @@ def run_together(
         early |= {number: (index, end) for number, end in part.early.items()}
         if len(early) == wanted:
             break
-    return [_ending(job, number, plan, sizes, early.get(number)) for number, job in enumerate(jobs[:wanted])]
+    return [_ending(job, number, sizes, early.get(number)) for number, job in enumerate(jobs[:wanted])]
 
 
 def _arguments(jobs: Sequence[Job], index: int, params: Params, store: TargetStore) -> tuple[list[Pictures], Any]:
     """Every job's pictures at one size, and the loss' arguments."""
-    pictures, own = [], []
-    for job in jobs:
-        content, of_content = store.content(job, index, params)
-        styles, of_styles = store.style(job, index, params)
-        pictures.append(job.pictures._replace(content=content, styles=styles))
-        targets = dataclasses.replace(of_styles, content=of_content.content)
-        own.append((job.plan.scales[index].objective, targets, jax.random.fold_in(job.key, index)))
-    objectives, targets, keys = stack(own)
-    return pictures, (objectives, targets, params, keys)
+    pictures, targets = zip(*(store.at(job, index, params) for job in jobs), strict=True)
+    objectives = stack([job.plan.scales[index].objective for job in jobs])
+    keys = jnp.stack([jax.random.fold_in(job.key, index) for job in jobs])
+    return list(pictures), (objectives, stack(targets), params, keys)
 
 
-def _with_rates(state: State, jobs: Sequence[Job], index: int, scale: Scale) -> State:
-    if scale.method == jobs[0].plan.scales[index].method:
-        return state
+def _with_rates(state: State, jobs: Sequence[Job], index: int) -> State:
+    """See `jnst.coarse_to_fine.with_rate_of`."""
     chosen = [(job.plan.scales[index].optimizer, job.plan.settings.unit) for job in jobs]
     rates = [rate_of(optimizer, unit) for optimizer, unit in chosen if isinstance(optimizer, Settings)]
     return dataclasses.replace(state, optimizer=with_rate(state.optimizer, jnp.asarray(rates, jnp.float32)))
@@ -144,22 +138,62 @@ def _in_whole_run(
     def report(first: int, total: np.ndarray, parts: dict[str, np.ndarray], state: State) -> np.ndarray:
         seen = {name: values[:wanted] for name, values in parts.items()}
         seconds = time.perf_counter() - begun
-        answer = callback(
-            Report(tuple(numbers), before + first, sum(steps), total[:wanted], seen, seconds, state, method)
-        )
+        images = partial(_images, state, method, wanted)
+        answer = callback(Report(tuple(numbers), before + first, sum(steps), total[:wanted], seen, seconds, images))
         ends = np.zeros(count, bool)
-        stopped = np.asarray(False if answer is None else answer, bool)
-        if stopped.shape not in ((), (wanted,)):
-            raise JnstError(
-                f"the callback returned {stopped.shape} values for {wanted} lanes: one for all, or one each"
-            )
-        ends[:wanted] = stopped
+        ends[:wanted] = ends_of(answer, wanted)
         return ends
 
     return report
 
 
-def _ending(job: Job, number: int, plan: Plan, sizes: Sequence[Lanes], early: tuple[int, Early] | None) -> Ending:
+def _images(state: State, method: Method, count: int) -> Image:
+    return jnp.copy(jax.vmap(partial(picture, method=method))(state)[:count])
+
+
+def run_alone(
+    number: int,
+    job: Job,
+    params: Params,
+    store: TargetStore,
+    *,
+    chunk: int | None = None,
+    callback: Callback | None = None,
+) -> Ending:
+    """A job by itself, through the programs of `jnst.stylize`; arguments as of `run_together`."""
+    stopped = False
+
+    def listen(report: optimize.Report) -> bool:
+        nonlocal stopped
+        if callback is None:
+            return False
+        seen = {name: values[None] for name, values in report.parts.items()}
+        first, steps, total, seconds = report.first, report.num_steps, report.total[None], report.seconds
+        answer = callback(Report((number,), first, steps, total, seen, seconds, lambda: report.image[None]))
+        stopped = bool(ends_of(answer, 1)[0])
+        return stopped
+
+    try:
+        solution = carry_out(job, params, store=store, chunk=chunk, callback=listen)
+        return Ending(dataclasses.replace(solution, state=None), None, stopped)
+    except NumericsError as error:
+        error.result = dataclasses.replace(error.result, state=None)
+        return Ending(error.result, error, stopped=False)
+
+
+def ends_of(answer: Any, count: int) -> np.ndarray:
+    """Which of ``count`` lanes a callback's answer ends.
+
+    Raises:
+        JnstError: As many values as lanes were expected, or one for all.
+    """
+    ends = np.asarray(False if answer is None else answer, bool)
+    if ends.shape not in ((), (count,)):
+        raise JnstError(f"the callback returned {ends.size} values for {count} lanes: one for all, or one each")
+    return np.broadcast_to(ends, count)
+
+
+def _ending(job: Job, number: int, sizes: Sequence[Lanes], early: tuple[int, Early] | None) -> Ending:
     """A lane's own share of what was recorded at every size, and its picture."""
     last, end = (len(sizes) - 1, None) if early is None else early
     result = end.result if isinstance(end, NumericsError) else end or _own(sizes[-1], number)
@@ -167,7 +201,7 @@ def _ending(job: Job, number: int, plan: Plan, sizes: Sequence[Lanes], early: tu
     with_steps = [record for record in records if record.parts]
     names = with_steps[0].parts if with_steps else ()
     solution = Solution(
-        image=job.finish(jnp.clip(picture(result.state, plan.scales[last].method), 0.0, 1.0)),
+        image=job.finish(jnp.clip(picture(result.state, job.plan.scales[last].method), 0.0, 1.0)),
         losses=np.concatenate([record.total for record in records]),
         parts={name: np.concatenate([record.parts[name] for record in with_steps]) for name in names},
         state=None,

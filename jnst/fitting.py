@@ -1,4 +1,4 @@
-"""Targets computed once: for every content picture and every style, not for every pair of them."""
+"""Pictures at every size of a run, and their targets: once for each content and each style, not for every pair."""
 
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
@@ -6,11 +6,48 @@ from typing import Any
 
 import jax
 
-from jnst.coarse_to_fine import at_scale, style_sides, targets_at
 from jnst.objective import Objective, Targets
-from jnst.pictures import Pictures
-from jnst.plan import Job
+from jnst.pictures import Pictures, resize_pictures, size_of
+from jnst.plan import Job, Plan, Scale
+from jnst.targets import fit_targets
 from jnst.types import Image, Params
+
+_fit_targets = jax.jit(fit_targets, static_argnames=("backbone", "shape"))
+"""One program a size."""
+
+
+def targets_at(plan: Plan, scale: Scale, pictures: Pictures, params: Params) -> Targets:
+    """The targets of ``scale.objective``, given the pictures at that size."""
+    content, styles, weights, masks, style_masks = pictures
+    return _fit_targets(
+        scale.objective,
+        params,
+        content,
+        styles,
+        backbone=plan.backbone,
+        style_weights=weights,
+        masks=masks,
+        style_masks=style_masks,
+        shape=scale.shape,
+    )
+
+
+def at_scale(plan: Plan, index: int, pictures: Pictures) -> Pictures:
+    """Content and styles at the size that they have beside one size of the picture."""
+    sides = style_sides(plan, index, pictures.styles)
+    return resize_pictures(pictures, plan.scales[index].shape, sides, plan.smallest_side, plan.settings.resample)
+
+
+def style_sides(plan: Plan, index: int, styles: tuple[Image, ...]) -> tuple[float, ...]:
+    """The longer sides that the styles have beside one size of the picture, in pixels."""
+    relative = max(plan.scales[index].shape) / max(plan.scales[-1].shape)
+    return tuple((1.0 if plan.settings.fixed_style else relative) * _style_side(style, plan) for style in styles)
+
+
+def _style_side(style: Image, plan: Plan) -> float:
+    """A style's longer side beside the full-sized picture: its own, or the size asked for if that is smaller."""
+    own, scale = max(size_of(style)), plan.settings.style_scale
+    return own * scale if plan.size is None else min(own * max(1.0, scale), plan.size * scale)
 
 
 class TargetStore:
@@ -19,16 +56,27 @@ class TargetStore:
     A picture is known by its array: hand over the same one to have its targets again. Those not used for longest
     leave when all take more than ``limit`` bytes.
 
+    Args:
+        limit: In bytes; what was asked for last stays in any case.
+        place: Puts pictures where they are computed on.
+
     Attributes:
         contents: How often targets of a content picture were computed, at any size.
         styles: The same of a style.
     """
 
-    def __init__(self, limit: int = 2**30) -> None:
+    def __init__(self, limit: int = 2**30, place: Callable[[Any], Any] = lambda tree: tree) -> None:
         self.contents = 0
         self.styles = 0
-        self._limit = limit
+        self._limit, self._place = limit, place
         self._kept: OrderedDict[Hashable, tuple[Any, Any]] = OrderedDict()
+
+    def at(self, job: Job, index: int, params: Params) -> tuple[Pictures, Targets]:
+        """A job's pictures at one size of the pyramid, and their targets."""
+        content, of_content = self.content(job, index, params)
+        styles, of_styles = self.style(job, index, params)
+        pictures = job.pictures._replace(content=content, styles=styles)
+        return pictures, Targets(of_content.content, of_styles.style)
 
     def content(self, job: Job, index: int, params: Params) -> tuple[Image | None, Targets]:
         """The content picture and the targets of all content terms at one size of the pyramid."""
@@ -39,7 +87,7 @@ class TargetStore:
 
         def compute() -> tuple[Image | None, Targets]:
             self.contents += bool(terms.content)
-            small = at_scale(plan, index, Pictures(image))
+            small = self._place(at_scale(plan, index, Pictures(image)))
             return small.content, targets_at(plan, scale._replace(objective=terms), small, params)
 
         key = (id(image), id(params), scale.shape, plan.settings.resample, plan.backbone, jax.tree.structure(terms))
@@ -54,7 +102,7 @@ class TargetStore:
 
         def compute() -> tuple[tuple[Image, ...], Targets]:
             self.styles += bool(terms.style)
-            small = at_scale(plan, index, given)
+            small = self._place(at_scale(plan, index, given))
             return small.styles, targets_at(plan, scale._replace(objective=terms), small, params)
 
         masks = jax.tree.map(id, (given.masks, given.style_masks))
