@@ -12,8 +12,6 @@ import argparse
 import dataclasses
 import datetime
 import json
-import os
-import platform
 import time
 from pathlib import Path
 
@@ -21,6 +19,7 @@ import jax
 import numpy as np
 
 import jnst
+from benchmarks.machine import machine
 from benchmarks.sheets import contact_sheet
 from jnst.backbones import Backbone
 from jnst.types import Image, Params
@@ -161,10 +160,7 @@ def main() -> None:
     closed = [row.gap_closed for row in table]
     print(f"gap closed: mean {np.mean(closed):.3f}, worst {min(closed):.3f}")
     summary = {
-        "machine": platform.processor() or platform.machine(),
-        "cores": os.cpu_count(),
-        "device": jax.devices()[0].device_kind,
-        "versions": {"jax": jax.__version__, "jnst": jnst.__version__, "python": platform.python_version()},
+        "machine": machine(),
         "date": datetime.date.today().isoformat(),
         "size": args.size,
         "steps": args.steps,

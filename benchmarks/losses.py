@@ -7,8 +7,6 @@ import argparse
 import datetime
 import functools
 import json
-import os
-import platform
 import time
 from pathlib import Path
 from typing import Any
@@ -17,6 +15,7 @@ import jax
 import numpy as np
 
 import jnst
+from benchmarks.machine import machine
 from benchmarks.sheets import captioned
 from jnst.backbones import Backbone
 from jnst.presets import STATISTICS, Preset, with_style_statistic
@@ -99,10 +98,7 @@ def main() -> None:
             jax.clear_caches()
     if args.only != "pictures":
         summary = {
-            "machine": platform.processor() or platform.machine(),
-            "cores": os.cpu_count(),
-            "device": jax.devices()[0].device_kind,
-            "versions": {"jax": jax.__version__, "jnst": jnst.__version__, "python": platform.python_version()},
+            "machine": machine(),
             "date": datetime.date.today().isoformat(),
             "size": args.size,
             "step_over_gram": ratios(*load(folder, args.size), backbone, params),

@@ -50,6 +50,14 @@ def slim(shared):
         (("--steps", "ten"), ("--steps", "ten")),
         (("--size", "0"), ("size", "0", "from 1")),
         (("--bit-depth", "12"), ("12", "8", "16")),
+        (("--style-statistic", "wassertein"), ("statistic 'wassertein'", "did you mean wasserstein")),
+        (("--keep-color", "lumnance"), ("keep_color 'lumnance'", "did you mean luminance")),
+        (("--style-weights", "1,2"), ("style_weights (1.0, 2.0)", "1 styles", "one number")),
+        (("--preset", "sliced-wasserstein"), ("preset sliced-wasserstein", "relu3_3", "--backbone", "--style-layers")),
+        (
+            ("--preset", "gatys2016", "--style-layers", "relu1_1"),
+            ("gatys2016 needs conv4_2, which mini", "other --cont"),
+        ),
     ],
 )
 def test_flags_that_are_wrong_whatever_the_weights(fails, flags, words):
@@ -84,6 +92,50 @@ def test_incomplete_commands(capsys, command):
     finished = run(capsys, *command)
     assert finished.status == USAGE
     assert "--help" in finished.only_error()
+
+
+@pytest.mark.parametrize(
+    ("command", "words"),
+    [
+        ("synthesise", ("did you mean synthesize", "?")),
+        ("stylise", ("did you mean stylize", "?")),
+        ("wieghts", ("did you mean weights", "?")),
+        ("zzz", ("there are stylize, ", "reconstruct", "demo", "presets", "backbones", "train")),
+    ],
+)
+def test_mistyped_commands(capsys, command, words):
+    finished = run(capsys, command, "style.png", "-o", "out.png")
+    assert finished.status == USAGE
+    message = finished.only_error()
+    assert all(word in message for word in (f"unknown command '{command}'", "jnst --help", *words))
+    assert "style.png" not in message
+
+
+def test_flags_before_the_command_or_of_none(capsys):
+    """All of tyro's frame, of which a list goes over several rows."""
+    finished = run(capsys, "--preset", "jnst")
+    assert finished.status == USAGE
+    message = finished.only_error()
+    assert "presets, statistics, backbones, weights, train; Perhaps you meant: --preset: see jnst" in message
+
+
+def test_a_texture_without_pixels(capsys, tmp_path):
+    _, style = save_pictures(tmp_path)
+    finished = run(capsys, "synthesize", style, "-o", tmp_path / "out.png", "--shape", "0x5")
+    assert finished.status == USAGE
+    message = finished.only_error()
+    assert all(word in message for word in ("--shape 0x5", "WIDTHxHEIGHT", "at least 1", "640x480"))
+    assert not (tmp_path / "out.png").exists()
+
+
+def test_only_layers_that_a_command_compares_matter(capsys, tmp_path):
+    """A texture has no content, and the embedded network no conv4_2 for it."""
+    _, style = save_pictures(tmp_path)
+    out = tmp_path / "out.png"
+    quick = ("--style-layers", "relu1_1", "--size", WIDTH // 2, "--steps", "0")
+    finished = run(capsys, "synthesize", style, "-o", out, "--preset", "gatys2016", *quick)
+    assert finished.status == 0
+    assert out.exists()
 
 
 def test_output_that_cannot_be_written(fails):
@@ -122,7 +174,7 @@ def test_pictures_that_cannot_be_read(fails, tmp_path, slim):
     text = tmp_path / "text.png"
     text.write_text("not a picture")
     assert "text.png" in fails(PICTURE, content=text)
-    assert "none.png" in fails(PICTURE, content=tmp_path / "none.png")
+    assert "none.png' does not exist: check the name" in fails(PICTURE, content=tmp_path / "none.png")
     assert "directory" in fails(PICTURE, content=tmp_path)
     log = tmp_path / "run.jsonl"
     assert "nosie" in fails(PICTURE, *slim, "--init", "nosie", "--log", log)
@@ -189,7 +241,7 @@ def test_memory_that_ran_out_is_told_apart(capsys, fails, monkeypatch):
     def full(*args, **kwargs):
         raise MemoryError
 
-    monkeypatch.setattr("jnst.cli.inputs.load_image", full)
+    monkeypatch.setattr("jnst.io.readings.load_image", full)
     assert "--size" in fails(6)
 
 
@@ -197,6 +249,6 @@ def test_a_fault_of_the_program_is_not_hidden(fails, monkeypatch):
     def broken(*args, **kwargs):
         raise ZeroDivisionError
 
-    monkeypatch.setattr("jnst.cli.inputs.load_image", broken)
+    monkeypatch.setattr("jnst.io.readings.load_image", broken)
     with pytest.raises(ZeroDivisionError):
         fails(USAGE)

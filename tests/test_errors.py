@@ -28,7 +28,7 @@ def params():
 
 def test_every_class_is_a_value_error_with_its_own_exit_status():
     defined = {value for value in vars(errors).values() if getattr(value, "__module__", None) == errors.__name__}
-    assert defined == set(CLASSES)
+    assert defined == {*CLASSES, errors.did_you_mean, errors.hint}
     assert issubclass(jnst.JnstError, ValueError)
     statuses = {kind.__name__: kind.exit_code for kind in CLASSES}
     assert statuses == {"JnstError": 2, "PictureError": 3, "WeightsError": 4, "NumericsError": 5, "ResourceError": 6}

@@ -5,7 +5,6 @@ import os
 import random
 import struct
 import tempfile
-import warnings
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -63,45 +62,41 @@ WHOLE = {
 }
 
 
-def refused(path: Path, *words: str) -> None:
-    with pytest.raises(PictureError) as caught:
-        load_image(path)
-    message = str(caught.value)
-    assert "\n" not in message
-    for word in (repr(str(path)), *words):
-        assert word in message
-
-
-def read_or_none(path: Path) -> np.ndarray | None:
-    """The pixels, or None where the file is properly refused."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        try:
-            return np.asarray(load_image(path))
-        except PictureError as error:
-            message = str(error)
+def read(path: Path) -> np.ndarray | str:
+    """The pixels; or what is said of a file that is refused, on one line with its name, but for the name."""
+    try:
+        return np.asarray(load_image(path))
+    except PictureError as error:
+        message = str(error)
     assert repr(str(path)) in message
     assert "\n" not in message
-    return None
+    return message.replace(repr(str(path)), "")
 
 
+def refusal(path: Path) -> str:
+    """What is said of a file that is refused; nothing if it is read."""
+    found = read(path)
+    return found if isinstance(found, str) else ""
+
+
+@pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("kind", WHOLE)
 def test_truncated_at_every_twentieth(kind: str, tmp_path: Path):
     path, data = tmp_path / "cut", WHOLE[kind]
     path.write_bytes(data)
-    whole = read_or_none(path)
-    assert whole is not None
+    whole = np.asarray(load_image(path))
     cuts = [len(data) * part // 20 for part in range(20)] + [len(data) - 1]
     survived = 0
     for cut in cuts:
         path.write_bytes(data[:cut])
-        pixels = read_or_none(path)
-        if pixels is not None:
+        found = read(path)
+        if not isinstance(found, str):
             survived += 1
-            np.testing.assert_array_equal(pixels, whole, err_msg=f"{cut} of {len(data)} bytes")
+            np.testing.assert_array_equal(found, whole, err_msg=f"{cut} of {len(data)} bytes")
     assert survived <= 2  # only bytes after the pixels can be missing
 
 
+@pytest.mark.filterwarnings("ignore")
 @settings(max_examples=150, deadline=None)
 @given(kind=st.sampled_from(sorted(WHOLE)), seed=st.integers(0, 2**32), flips=st.integers(1, 12))
 def test_flipped_bytes_raise_no_other_exception(kind: str, seed: int, flips: int):
@@ -112,8 +107,8 @@ def test_flipped_bytes_raise_no_other_exception(kind: str, seed: int, flips: int
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "flipped"
         path.write_bytes(data)
-        pixels = read_or_none(path)
-    assert pixels is None or (pixels.shape[-1] == 3 and bool(((pixels >= 0) & (pixels <= 1)).all()))
+        found = read(path)
+    assert isinstance(found, str) or (found.shape[-1] == 3 and bool(((found >= 0) & (found <= 1)).all()))
 
 
 @pytest.mark.parametrize(
@@ -134,7 +129,9 @@ def test_flipped_bytes_raise_no_other_exception(kind: str, seed: int, flips: int
 def test_content_that_is_no_picture(content: bytes, kind: str, tmp_path: Path):
     path = tmp_path / "disguised.png"
     path.write_bytes(content)
-    refused(path, kind, "PNG, JPEG, WebP, TIFF, GIF, BMP, PPM")
+    said = refusal(path)
+    assert kind in said
+    assert "PNG, JPEG, WebP, TIFF, GIF, BMP, PPM" in said
 
 
 def ihdr(width: int, height: int, depth: int = 8) -> bytes:
@@ -161,7 +158,7 @@ HUGE = {
 def test_a_header_of_3600_megapixels_is_refused_unread(kind: str, tmp_path: Path):
     path = tmp_path / "bomb"
     path.write_bytes(HUGE[kind])
-    refused(path, "60000x60000" if kind != "webp" else "")
+    assert ("60000x60000" if kind != "webp" else "3600000000 pixels") in refusal(path)
 
 
 def tiff_header(width: int, height: int, depth: int) -> bytes:
@@ -175,28 +172,35 @@ def tiff_header(width: int, height: int, depth: int) -> bytes:
 def test_a_tiff_of_3600_megapixels_is_refused_unread(depth: int, tmp_path: Path):
     path = tmp_path / "bomb.tif"
     path.write_bytes(tiff_header(60000, 60000, depth))
-    refused(path, "60000x60000", "175 megapixels")
+    said = refusal(path)
+    assert "60000x60000" in said
+    assert "175 megapixels" in said
 
 
-EMPTY = [ihdr(0, 5) + IDAT, ihdr(5, 0, 16) + IDAT, tiff_header(0, 5, 8), tiff_header(5, 0, 16)]
+EMPTY = [
+    (ihdr(0, 5) + IDAT, "cannot be decoded"),
+    (ihdr(5, 0, 16) + IDAT, "cannot be decoded"),
+    (tiff_header(0, 5, 8), "claims 0x5 pixels"),
+    (tiff_header(5, 0, 16), "claims 5x0 pixels"),
+]
 
 
-@pytest.mark.parametrize("data", EMPTY)
-def test_a_picture_without_pixels(data: bytes, tmp_path: Path):
+@pytest.mark.parametrize(("data", "words"), EMPTY)
+def test_a_picture_without_pixels(data: bytes, words: str, tmp_path: Path):
     path = tmp_path / "nothing"
     path.write_bytes(data)
-    refused(path)
+    assert words in refusal(path)
 
 
 def test_what_is_no_regular_file(tmp_path: Path):
-    refused(tmp_path, "is a directory")
-    refused(tmp_path / "missing.png", "does not exist")
+    assert "is a directory" in refusal(tmp_path)
+    assert "does not exist" in refusal(tmp_path / "missing.png")
     os.mkfifo(tmp_path / "pipe.png")
-    refused(tmp_path / "pipe.png", "pipe, socket or device")
-    refused(Path("/dev/null"), "pipe, socket or device")
+    assert "pipe, socket or device" in refusal(tmp_path / "pipe.png")
+    assert "pipe, socket or device" in refusal(Path("/dev/null"))
     (tmp_path / "loop.png").symlink_to(tmp_path / "loop.png")
-    refused(tmp_path / "loop.png", "cannot be read")
-    refused(tmp_path / ("n" * 300), "cannot be read")
+    assert "cannot be read" in refusal(tmp_path / "loop.png")
+    assert "cannot be read" in refusal(tmp_path / ("n" * 300))
     with pytest.raises(PictureError, match="not a file name"):
         load_image("a\0b.png")
 
@@ -221,7 +225,7 @@ def test_unreadable_file():
         path.write_bytes(WHOLE["png"])
         path.chmod(0)
         with unprivileged():
-            refused(path, "cannot be read (Permission denied)")
+            assert "cannot be read (Permission denied)" in refusal(path)
 
 
 def test_read_only_folder():
@@ -251,4 +255,4 @@ def test_a_compression_that_only_pillow_knows(tmp_path: Path, monkeypatch: pytes
     monkeypatch.setattr(tifffile.TiffPage, "asarray", fail)
     np.testing.assert_allclose(np.asarray(load_image(tmp_path / "a.tif")), SMOOTH / 255, atol=1e-6)
     tifffile.imwrite(tmp_path / "white.tif", SMOOTH[..., 0].astype(np.uint16), photometric="miniswhite")
-    refused(tmp_path / "white.tif", "imagecodecs")
+    assert "imagecodecs" in refusal(tmp_path / "white.tif")

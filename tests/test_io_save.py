@@ -15,7 +15,8 @@ from hypothesis.extra.numpy import array_shapes, arrays
 from PIL import Image
 
 from jnst.errors import JnstError, PictureError, ResourceError
-from jnst.io import check_output, load_image, save_image, write_atomically
+from jnst.files import write_atomically
+from jnst.io import check_output, load_image, save_image
 
 GREY = np.full((4, 6, 3), 0.5, np.float32)
 pictures = arrays(

@@ -13,7 +13,7 @@ import tyro
 from jnst.cli.outputs import check_outputs, stopped_line
 from jnst.cli.progress import interruptible
 from jnst.errors import JnstError
-from jnst.io import write_atomically
+from jnst.files import write_atomically
 from jnst.training.crops import load_folder
 from jnst.training.distill import Recipe
 from jnst.training.held_out import hold_out, measure, split
@@ -66,18 +66,16 @@ class Distill:
         teachers, params = load_teachers(self.vgg19, self.slim)
         pictures, unseen = split(load_folder(self.directory))
         with interruptible() as interruption:
-            student, training = begin(teachers, params, pictures, recipe)
-            held = hold_out(training.student, params, unseen, student, teachers, recipe)
+            setup, training = begin(teachers, params, pictures, recipe)
+            held = hold_out(training.student, params, unseen, setup)
             training = train(
-                student,
+                setup,
                 training,
-                teachers,
                 params,
                 pictures,
-                recipe,
                 checkpoint=self.checkpoint,
                 resume=self.resume,
-                measure=lambda trained: measure(trained, held, params, student, teachers, recipe),
+                measure=lambda trained: measure(trained, held, params, setup),
                 on_record=self._noting(recipe.steps),
                 stop=lambda: bool(interruption.signal_number),
             )
@@ -85,7 +83,7 @@ class Distill:
             print(stopped_line(self.checkpoint), file=sys.stderr)
             return 128 + interruption.signal_number
         source = f"jnst train distill: {len(pictures)} pictures, {recipe.steps} steps, seed {recipe.seed}"
-        flat = flatten(training.student.params)
+        student, flat = setup.backbone, flatten(training.student.params)
         weights = Weights(
             architecture=student.name,
             params=flat,

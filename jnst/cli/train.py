@@ -19,7 +19,7 @@ from jnst.cli.distill import Distill
 from jnst.cli.outputs import check_outputs, stopped_line
 from jnst.cli.progress import Interruption, interruptible
 from jnst.errors import JnstError
-from jnst.io import write_atomically
+from jnst.files import write_atomically
 from jnst.training.classifier import Settings
 from jnst.training.data import Dataset, load_dataset
 from jnst.training.fit import Epoch, OnEpoch, OnStep, Trained, train_classifier

@@ -11,9 +11,10 @@ import numpy as np
 from PIL import Image
 
 from jnst.errors import JnstError, PictureError
-from jnst.io.files import PathLike, choose, shown, write_atomically
+from jnst.files import PathLike, shown, write_atomically
+from jnst.io.files import choose
 
-_FORMATS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP", ".tif": "TIFF", ".tiff": "TIFF"}
+FORMATS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP", ".tif": "TIFF", ".tiff": "TIFF"}
 
 
 def save_image(path: PathLike, image: jax.Array | np.ndarray, *, bit_depth: int = 8, quality: int = 95) -> None:
@@ -80,7 +81,7 @@ def check_output(
 
 def _check_encoding(path: PathLike, bit_depth: int, quality: int) -> None:
     if bit_depth not in (8, 16) or (bit_depth == 16 and _format_of(path) not in _DEEP_ENCODERS):
-        deep = ", ".join(suffix for suffix, name in _FORMATS.items() if name in _DEEP_ENCODERS)
+        deep = ", ".join(suffix for suffix, name in FORMATS.items() if name in _DEEP_ENCODERS)
         raise JnstError(f"`bit_depth` is {bit_depth!r} for {shown(path)}: expected 8, or 16 for {deep}")
     if isinstance(quality, bool) or not isinstance(quality, int) or not 1 <= quality <= 100:
         raise JnstError(f"`quality` is {quality!r}: expected a whole number from 1 to 100")
@@ -96,7 +97,7 @@ def _is_same(path: PathLike, other: PathLike) -> bool:
 
 def _format_of(path: PathLike) -> str:
     suffix = os.path.splitext(os.fsdecode(path))[1].lower()
-    return _FORMATS[choose(f"suffix of {shown(path)}", suffix, _FORMATS)]
+    return FORMATS[choose(f"suffix of {shown(path)}", suffix, FORMATS)]
 
 
 def _checked_values(path: PathLike, image: jax.Array | np.ndarray) -> np.ndarray:

@@ -1,11 +1,9 @@
 """Published systems' settings, as data, and our own: change one with `preset(name, field=value)`."""
 
 import dataclasses
-import difflib
-from collections.abc import Mapping
 from typing import Any
 
-from jnst.errors import JnstError
+from jnst.errors import JnstError, hint
 from jnst.presets.settings import MEASURES, Preset
 from jnst.presets.statistics import STATISTICS, with_style_statistic
 from jnst.presets.table import PRESETS
@@ -24,15 +22,10 @@ def preset(name: str | Preset = "jnst", **changes: Any) -> Preset:
         JnstError: An unknown name or field; the message names near matches.
     """
     if isinstance(name, str) and name not in PRESETS:
-        raise JnstError(f"unknown preset {name!r}: {_hint(name, PRESETS)}")
+        raise JnstError(f"unknown preset {name!r}: {hint(name, PRESETS)}")
     base = PRESETS[name] if isinstance(name, str) else name
     fields = {field.name: field for field in dataclasses.fields(Preset)}
     for change in changes:
         if change not in fields:
-            raise JnstError(f"presets have no field {change!r}: {_hint(change, fields)}")
+            raise JnstError(f"presets have no field {change!r}: {hint(change, fields)}")
     return dataclasses.replace(base, **changes)
-
-
-def _hint(name: str, choices: Mapping[str, Any]) -> str:
-    near = difflib.get_close_matches(name, choices, n=3)
-    return f"did you mean {' or '.join(near)}?" if near else f"there are {', '.join(choices)}"

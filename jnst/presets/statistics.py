@@ -1,10 +1,9 @@
 """Another style statistic in place of a preset's."""
 
 import dataclasses
-import difflib
 from typing import Any
 
-from jnst.errors import JnstError
+from jnst.errors import JnstError, hint
 from jnst.losses import (
     STYLE_LOSSES,
     Contextual,
@@ -87,9 +86,7 @@ def with_style_statistic(settings: Preset, name: str) -> Preset:
         JnstError: An unknown name.
     """
     if name not in STYLE_LOSSES:
-        near = difflib.get_close_matches(name, STYLE_LOSSES, n=3)
-        hint = f"did you mean {' or '.join(near)}?" if near else f"there are {', '.join(STYLE_LOSSES)}"
-        raise JnstError(f"unknown style statistic {name!r}: {hint}")
+        raise JnstError(f"unknown style statistic {name!r}: {hint(name, STYLE_LOSSES)}")
     row = STATISTICS[name]
     loss = STYLE_LOSSES[name]() if row.loss is None else row.loss
     if settings.content_loss != SquaredError("relative"):

@@ -11,7 +11,6 @@ from jnst.statistics.moments import (
     gram_matrix,
     mean_covariance,
     mean_std,
-    raw_moments,
     safe_sqrt,
     unit_mean,
 )
@@ -41,7 +40,6 @@ __all__ = [
     "normalize_rows",
     "patches",
     "quantiles",
-    "raw_moments",
     "root_fidelity",
     "safe_sqrt",
     "shifted_gram_matrix",

@@ -104,19 +104,6 @@ def covariance(features: Features, guide: Guide | None = None) -> Matrix:
     return mean_covariance(features, guide)[1]
 
 
-def raw_moments(features: Features, guide: Guide | None = None) -> tuple[Array, Matrix]:
-    """Mean ``Σ f / n`` and second raw moment ``Σ f fᵀ / n``, which average over pictures as over positions.
-
-    Args:
-        features: ``(..., h, w, c)``.
-        guide: As in `gram_matrix`.
-
-    Returns:
-        ``(..., c)`` in units of the features and ``(..., c, c)`` in their squares, both in float32.
-    """
-    return _centred(features, guide)[0], gram_matrix(features, "hw", guide)
-
-
 def safe_sqrt(x: Array) -> Array:
     """The square root, with the gradient 0 where ``x`` is 0 (or below, where the root is taken for 0)."""
     positive = x > 0

@@ -12,7 +12,7 @@ import jax
 import numpy as np
 
 from jnst.errors import JnstError
-from jnst.io import write_atomically
+from jnst.files import write_atomically
 
 FORMAT, VERSION = "jnst-training", "1"
 """What the metadata of these files say under ``format`` and ``version``."""

@@ -12,8 +12,8 @@ from PIL import Image
 
 from jnst.errors import JnstError, PictureError
 from jnst.io import load_image
+from jnst.io.peek import SUFFIXES
 
-SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".gif", ".bmp", ".ppm")
 MOST_BYTES = 4 * 2**30
 """How many decoded pixels are kept in memory; pictures beyond are decoded again whenever they are needed."""
 

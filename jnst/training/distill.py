@@ -94,11 +94,34 @@ class Teachers:
         return features
 
 
+@dataclasses.dataclass(frozen=True)
+class Setup:
+    """What stays the same throughout a training; hashable, so that it can be a static argument of `jax.jit`.
+
+    Attributes:
+        backbone: The student's network.
+        teachers: Whom it imitates, and where.
+        recipe: How it is trained.
+    """
+
+    backbone: Backbone
+    teachers: Teachers
+    recipe: Recipe
+
+
 class Student(NamedTuple):
     """What is trained: the network's parameters, and a matrix ``(c, C)`` for each layer."""
 
     params: Params
     heads: dict[str, Array]
+
+
+class Lesson(NamedTuple):
+    """What the teachers say of a batch: features of the images and of the styles, and their pull on the images."""
+
+    images: dict[str, Array]
+    styles: dict[str, Array]
+    pull: Array
 
 
 class Pool(NamedTuple):
@@ -160,54 +183,39 @@ def disagreement(ours: Array, theirs: Array) -> Array:
 
 
 def loss(
-    student: Student,
-    images: Image,
-    styles: Image,
-    wanted: Mapping[str, Array],
-    wanted_styles: Mapping[str, Array],
-    pull: Array,
-    backbone: Backbone,
-    style_layers: tuple[str, ...],
-    recipe: Recipe,
+    student: Student, images: Image, styles: Image, wanted: Lesson, setup: Setup
 ) -> tuple[Array, tuple[dict[str, Array], Array]]:
     """The loss of one batch, its parts, and the student's own pull on the pictures."""
-    apply = partial(backbone.apply, student.params, layers=tuple(wanted))
+    recipe = setup.recipe
+    apply = partial(setup.backbone.apply, student.params, layers=tuple(wanted.images))
     features_styles = apply(styles)
-    targets = {layer: gram_matrix(features_styles[layer]) for layer in style_layers}
+    targets = {layer: gram_matrix(features_styles[layer]) for layer in setup.teachers.style}
     ours, features = style_pull(apply, images, targets)
     parts = {
-        "images": imitation(student, features, wanted, recipe.gram_weight),
-        "styles": imitation(student, features_styles, wanted_styles, recipe.gram_weight),
-        "pull": disagreement(ours, pull),
+        "images": imitation(student, features, wanted.images, recipe.gram_weight),
+        "styles": imitation(student, features_styles, wanted.styles, recipe.gram_weight),
+        "pull": disagreement(ours, wanted.pull),
     }
     total = parts["images"] + parts["styles"] + recipe.gradient_weight * parts["pull"]
     return total, (parts, ours)
 
 
-def lesson(
-    teachers: Teachers, params: tuple[Params, ...], images: Image, styles: Image
-) -> tuple[dict[str, Array], dict[str, Array], Array]:
-    """What the teachers say: features of the images, of the styles, and their pull on the images."""
+def lesson(teachers: Teachers, params: tuple[Params, ...], images: Image, styles: Image) -> Lesson:
+    """Ask the teachers about a batch."""
     wanted_styles = teachers.apply(params, styles)
     targets = {layer: gram_matrix(wanted_styles[layer]) for layer in teachers.style}
     pull, wanted = style_pull(partial(teachers.apply, params), images, targets)
-    return wanted, wanted_styles, pull
+    return Lesson(wanted, wanted_styles, pull)
 
 
-@partial(jax.jit, static_argnames=("backbone", "teachers", "recipe"))
+@partial(jax.jit, static_argnames="setup")
 def judge(
-    student: Student,
-    images: Image,
-    styles: Image,
-    teacher_params: tuple[Params, ...],
-    backbone: Backbone,
-    teachers: Teachers,
-    recipe: Recipe,
+    student: Student, images: Image, styles: Image, teacher_params: tuple[Params, ...], setup: Setup
 ) -> tuple[dict[str, Array], Array]:
     """The loss and its parts on one batch, and unit moves of the images; nothing is learned."""
-    wanted, wanted_styles, pull = lesson(teachers, teacher_params, images, styles)
-    total, (parts, ours) = loss(student, images, styles, wanted, wanted_styles, pull, backbone, teachers.style, recipe)
-    return parts | {"total": total}, _moves(ours, pull)
+    wanted = lesson(setup.teachers, teacher_params, images, styles)
+    total, (parts, ours) = loss(student, images, styles, wanted, setup)
+    return parts | {"total": total}, _moves(ours, wanted.pull)
 
 
 def _moves(ours: Array, theirs: Array) -> Array:
@@ -216,25 +224,16 @@ def _moves(ours: Array, theirs: Array) -> Array:
     return -moves / (jnp.sqrt(jnp.mean(moves**2, (1, 2, 3), keepdims=True)) + 1e-20)
 
 
-@partial(jax.jit, static_argnames=("backbone", "teachers", "recipe"))
+@partial(jax.jit, static_argnames="setup")
 def step(
-    student: Student,
-    state: Any,
-    images: Image,
-    styles: Image,
-    teacher_params: tuple[Params, ...],
-    backbone: Backbone,
-    teachers: Teachers,
-    recipe: Recipe,
+    student: Student, state: Any, images: Image, styles: Image, teacher_params: tuple[Params, ...], setup: Setup
 ) -> tuple[Student, Any, dict[str, Array], Array]:
     """Update the student on one batch; return it, the optimiser's state, the loss' parts, and moves of the images."""
-    wanted, wanted_styles, pull = lesson(teachers, teacher_params, images, styles)
-    (total, (parts, ours)), gradient = jax.value_and_grad(loss, has_aux=True)(
-        student, images, styles, wanted, wanted_styles, pull, backbone, teachers.style, recipe
-    )
-    updates, state = optimizer(recipe).update(gradient, state, student)
+    wanted = lesson(setup.teachers, teacher_params, images, styles)
+    (total, (parts, ours)), gradient = jax.value_and_grad(loss, has_aux=True)(student, images, styles, wanted, setup)
+    updates, state = optimizer(setup.recipe).update(gradient, state, student)
     student = optax.apply_updates(student, updates)  # pyright: ignore[reportAssignmentType]
-    return student, state, parts | {"total": total}, _moves(ours, pull)
+    return student, state, parts | {"total": total}, _moves(ours, wanted.pull)
 
 
 def optimizer(recipe: Recipe) -> optax.GradientTransformation:
@@ -257,14 +256,10 @@ def new_pairs(
 
 
 def advance(
-    training: Training,
-    backbone: Backbone,
-    teachers: Teachers,
-    teacher_params: tuple[Params, ...],
-    pictures: list[np.ndarray],
-    recipe: Recipe,
+    training: Training, setup: Setup, teacher_params: tuple[Params, ...], pictures: list[np.ndarray]
 ) -> tuple[Training, dict[str, float]]:
     """Make one step: learn from some pictures of the pool, then move them on. Depends on the step's number only."""
+    recipe = setup.recipe
     random = np.random.default_rng([recipe.seed, 1 + training.step])
     images, styles, ages = (array.copy() for array in training.pool)
     drawn = random.permutation(recipe.pool)[: recipe.pairs]
@@ -272,7 +267,7 @@ def advance(
         fresh, fresh_style = new_pairs(random, pictures, recipe, 1)
         images[i], styles[i], ages[i] = fresh[0], fresh_style[0], 0
     student, state, parts, moves = step(
-        training.student, training.optimizer, images[drawn], styles[drawn], teacher_params, backbone, teachers, recipe
+        training.student, training.optimizer, images[drawn], styles[drawn], teacher_params, setup
     )
     length = recipe.move * 0.1 ** (ages[drawn] / recipe.lifetime)
     images[drawn] = np.clip(images[drawn] + length[:, None, None, None] * np.asarray(moves), 0.0, 1.0)

@@ -6,10 +6,9 @@ from typing import NamedTuple
 import jax.numpy as jnp
 import numpy as np
 
-from jnst.backbones import Backbone
 from jnst.errors import PictureError
 from jnst.training.crops import random_crops
-from jnst.training.distill import Recipe, Student, Teachers, judge
+from jnst.training.distill import Setup, Student, judge
 from jnst.types import Image, Params
 
 EVERY = 7
@@ -38,21 +37,17 @@ def split(pictures: Sequence[np.ndarray]) -> tuple[list[np.ndarray], list[np.nda
 
 
 def hold_out(
-    student: Student,
-    teacher_params: tuple[Params, ...],
-    pictures: Sequence[np.ndarray],
-    backbone: Backbone,
-    teachers: Teachers,
-    recipe: Recipe,
+    student: Student, teacher_params: tuple[Params, ...], pictures: Sequence[np.ndarray], setup: Setup
 ) -> HeldOut:
     """Cut crops and move them on, by the pull of the initial student and the teachers: 0 to `MOVES` times."""
+    recipe = setup.recipe
     random = np.random.default_rng([recipe.seed, 2])
     images, styles = [], []
     for _ in range(BATCHES):
         image, style = (jnp.asarray(random_crops(random, pictures, recipe.crop, PAIRS)) for _ in range(2))
         stops = jnp.asarray(random.integers(0, MOVES + 1, PAIRS))
         for move in range(MOVES):
-            _, direction = judge(student, image, style, teacher_params, backbone, teachers, recipe)
+            _, direction = judge(student, image, style, teacher_params, setup)
             length = recipe.move * jnp.where(move < stops, 1.0, 0.0)[:, None, None, None]
             image = jnp.clip(image + length * direction, 0.0, 1.0)
         images.append(image)
@@ -60,17 +55,7 @@ def hold_out(
     return HeldOut(images, styles)
 
 
-def measure(
-    student: Student,
-    held: HeldOut,
-    teacher_params: tuple[Params, ...],
-    backbone: Backbone,
-    teachers: Teachers,
-    recipe: Recipe,
-) -> dict[str, float]:
+def measure(student: Student, held: HeldOut, teacher_params: tuple[Params, ...], setup: Setup) -> dict[str, float]:
     """The loss and its parts on the held-out pairs, by names that begin with ``held_out/``."""
-    batches = [
-        judge(student, image, style, teacher_params, backbone, teachers, recipe)[0]
-        for image, style in zip(*held, strict=True)
-    ]
+    batches = [judge(student, image, style, teacher_params, setup)[0] for image, style in zip(*held, strict=True)]
     return {f"held_out/{name}": float(np.mean([batch[name] for batch in batches])) for name in batches[0]}

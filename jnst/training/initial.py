@@ -4,9 +4,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jnst.backbones import Backbone
 from jnst.training.crops import Augmentation, random_crops
-from jnst.training.distill import Pool, Recipe, Student, Teachers, Training, interior, new_pairs, optimizer
+from jnst.training.distill import Pool, Setup, Student, Training, interior, new_pairs, optimizer
 from jnst.training.prune import regress
 from jnst.types import Array, Params
 
@@ -14,41 +13,32 @@ HEAD_BATCHES, HEAD_CROPS, HEAD_ROWS = 16, 8, 4000
 """The heads begin as regressions on that many batches of crops, and on that many positions of each."""
 
 
-def start(
-    backbone: Backbone,
-    params: Params,
-    teachers: Teachers,
-    teacher_params: tuple[Params, ...],
-    pictures: list[np.ndarray],
-    recipe: Recipe,
-) -> Training:
+def start(setup: Setup, params: Params, teacher_params: tuple[Params, ...], pictures: list[np.ndarray]) -> Training:
     """Fit the heads of an initial student in closed form and fill the pool."""
+    recipe = setup.recipe
     random = np.random.default_rng([recipe.seed, 0])
     pool = Pool(*new_pairs(random, pictures, recipe, recipe.pool), random.integers(0, recipe.lifetime, recipe.pool))
-    student = Student(
-        jax.tree.map(jnp.asarray, params), _heads(random, backbone, params, teachers, teacher_params, pictures, recipe)
-    )
+    student = Student(jax.tree.map(jnp.asarray, params), _heads(random, setup, params, teacher_params, pictures))
     return Training(student, optimizer(recipe).init(student), pool, 0)
 
 
 def _heads(
     random: np.random.Generator,
-    backbone: Backbone,
+    setup: Setup,
     params: Params,
-    teachers: Teachers,
     teacher_params: tuple[Params, ...],
     pictures: list[np.ndarray],
-    recipe: Recipe,
 ) -> dict[str, Array]:
     """Regress the teachers' features on the student's, on crops of their own."""
+    teachers = setup.teachers
 
     @jax.jit
     def both(params: Params, teacher_params: tuple[Params, ...], crops: Array) -> tuple[dict, dict]:
-        return backbone.apply(params, crops, teachers.layers), teachers.apply(teacher_params, crops)
+        return setup.backbone.apply(params, crops, teachers.layers), teachers.apply(teacher_params, crops)
 
     rows: dict[str, list[tuple[np.ndarray, np.ndarray]]] = {layer: [] for layer in teachers.layers}
     for _ in range(HEAD_BATCHES):
-        crops = random_crops(random, pictures, recipe.crop, HEAD_CROPS, Augmentation())
+        crops = random_crops(random, pictures, setup.recipe.crop, HEAD_CROPS, Augmentation())
         ours, theirs = both(params, teacher_params, jnp.asarray(crops))
         for layer in teachers.layers:
             pairs = [np.asarray(interior(x[layer])).reshape(-1, x[layer].shape[-1]) for x in (ours, theirs)]

@@ -9,11 +9,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jnst.backbones import Backbone, make_backbone
+from jnst.backbones import make_backbone
 from jnst.errors import NumericsError
 from jnst.training.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from jnst.training.crops import Augmentation, random_crops
-from jnst.training.distill import Recipe, Student, Teachers, Training, advance
+from jnst.training.distill import Recipe, Setup, Student, Teachers, Training, advance
 from jnst.training.initial import start
 from jnst.training.prune import compress
 from jnst.types import Array, Params
@@ -38,13 +38,13 @@ def load_teachers(vgg19: Path, slim: Path) -> tuple[Teachers, tuple[Params, Para
 
 def begin(
     teachers: Teachers, teacher_params: tuple[Params, Params], pictures: list[np.ndarray], recipe: Recipe
-) -> tuple[Backbone, Training]:
+) -> tuple[Setup, Training]:
     """Compress the teachers into the initial student, and fit its heads."""
-    student = make_backbone("mini", training="distilled")
+    setup = Setup(make_backbone("mini", training="distilled"), teachers, recipe)
     crops = random_crops(np.random.default_rng(recipe.seed), pictures, 96, COMPRESSION_CROPS, Augmentation())
     layers = {layer.replace("relu", "conv"): layer.replace("relu", "conv") for layer in SHARED}
-    params = compress(student, _preactivations(teachers, teacher_params), layers | {"conv4_1": "aux4_1"}, crops)
-    return student, start(student, params, teachers, teacher_params, pictures, recipe)
+    params = compress(setup.backbone, _preactivations(teachers, teacher_params), layers | {"conv4_1": "aux4_1"}, crops)
+    return setup, start(setup, params, teacher_params, pictures)
 
 
 def _preactivations(teachers: Teachers, params: tuple[Params, Params]) -> Callable[[np.ndarray], dict[str, Array]]:
@@ -69,12 +69,10 @@ step 0), and what was measured beside them."""
 
 
 def train(
-    student: Backbone,
+    setup: Setup,
     training: Training,
-    teachers: Teachers,
     teacher_params: tuple[Params, ...],
     pictures: list[np.ndarray],
-    recipe: Recipe,
     *,
     checkpoint: Path | None = None,
     resume: bool = False,
@@ -86,12 +84,10 @@ def train(
     """Train a student to its last step.
 
     Args:
-        student: The network.
-        training: Where to begin: from `begin`.
-        teachers: From `load_teachers`.
-        teacher_params: Likewise.
+        setup: From `begin`: network, teachers and recipe.
+        training: Where to begin: likewise.
+        teacher_params: From `load_teachers`.
         pictures: uint8 arrays ``(h, w, 3)``.
-        recipe: How to train.
         checkpoint: A file to write after every ``every`` steps, and on stopping; the one before is kept beside it.
         resume: Continue from ``checkpoint``: on a CPU the end is the same, bit for bit, as without stopping.
         every: Steps between two lines of the log.
@@ -106,7 +102,8 @@ def train(
         JnstError: The checkpoint is missing, unreadable or another run's.
         NumericsError: The loss stopped being finite.
     """
-    about = {"network": student.name, "pictures": _fingerprint(pictures), **dataclasses.asdict(recipe)}
+    recipe = setup.recipe
+    about = {"network": setup.backbone.name, "pictures": _fingerprint(pictures), **dataclasses.asdict(recipe)}
     records: list[Record] = []
     if resume and checkpoint is not None:
         found = load_checkpoint(checkpoint, training, about, recipe.steps)
@@ -116,7 +113,7 @@ def train(
     recent: list[dict[str, float]] = []
     stopped = False
     while training.step < recipe.steps and not stopped:
-        training, losses = advance(training, student, teachers, teacher_params, pictures, recipe)
+        training, losses = advance(training, setup, teacher_params, pictures)
         recent.append(losses)
         stopped = stop()
         if training.step % every == 0 or training.step == recipe.steps:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from jnst.errors import JnstError
-from jnst.io import write_atomically
+from jnst.files import write_atomically
 from jnst.training.fit import Epoch
 
 SUFFIXES = (".png", ".svg", ".pdf")

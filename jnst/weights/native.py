@@ -2,13 +2,13 @@
 
 import json
 import os
-import secrets
 from pathlib import Path
 
 import numpy as np
 
 from jnst.backbones import param_shapes
 from jnst.errors import JnstError, WeightsError
+from jnst.files import replace_content
 from jnst.weights.convert import Weights, check_finite, missing_params
 from jnst.weights.layouts import NATIVE_FORMAT, NATIVE_VERSION
 
@@ -46,7 +46,7 @@ def save_weights(path: str | os.PathLike[str], weights: Weights, *, dtype: str =
         "source": weights.source,
         "licence": weights.licence,
     }
-    _replace(Path(path), save(arrays, metadata))
+    _write(Path(path), save(arrays, metadata))
 
 
 def _checked(weights: Weights, dtype: str) -> dict[str, np.ndarray]:
@@ -69,17 +69,10 @@ def _checked(weights: Weights, dtype: str) -> dict[str, np.ndarray]:
     return arrays
 
 
-def _replace(path: Path, content: bytes) -> None:
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
+def _write(path: Path, content: bytes) -> None:
     try:
-        with temporary.open("xb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
+        replace_content(path, content)
     except OSError as error:
         raise WeightsError(
             f"{path}: cannot be written ({error}): check the folder and the space on its disk"
         ) from error
-    finally:
-        temporary.unlink(missing_ok=True)

@@ -11,7 +11,7 @@ from contracts import random_features
 
 from jnst.errors import JnstError
 from jnst.losses import Covariance, MeanStd, Wasserstein, covariance_loss, mean_std_loss, wasserstein_loss
-from jnst.statistics import covariance, mean_covariance, mean_std, raw_moments, safe_sqrt
+from jnst.statistics import covariance, gram_matrix, mean_covariance, mean_std, safe_sqrt
 
 pytestmark = pytest.mark.usefixtures("unoptimised")
 
@@ -42,8 +42,7 @@ def test_moments_against_numpy(guided: bool) -> None:
     mean, matrix = mean_covariance(features, guide)
     np.testing.assert_allclose(mean, exact_mean, rtol=1e-5, atol=1e-6)
     np.testing.assert_allclose(matrix, exact, rtol=1e-5, atol=1e-6)
-    mean, second = raw_moments(features, guide)
-    np.testing.assert_allclose(mean, exact_mean, rtol=1e-5, atol=1e-6)
+    second = gram_matrix(features, "hw", guide)
     np.testing.assert_allclose(second, exact + np.outer(exact_mean, exact_mean), rtol=1e-5, atol=1e-6)
 
 
@@ -55,11 +54,10 @@ def test_covariance_of_small_variations_of_large_values() -> None:
     np.testing.assert_allclose(mean_std(features)[1], np.sqrt(np.diag(exact)), rtol=1e-4)
 
 
-def test_raw_moments_of_pictures_average() -> None:
+def test_gram_matrices_of_pictures_average() -> None:
     first, second = random_features(1, 6, 8, 5), random_features(2, 6, 8, 5)
-    both = raw_moments(jnp.concatenate([first, second]))
-    for whole, *parts in zip(both, raw_moments(first), raw_moments(second), strict=True):
-        np.testing.assert_allclose(whole, (parts[0] + parts[1]) / 2, rtol=1e-5, atol=1e-6)
+    whole, *parts = (gram_matrix(picture, "hw") for picture in (jnp.concatenate([first, second]), first, second))
+    np.testing.assert_allclose(whole, (parts[0] + parts[1]) / 2, rtol=1e-5, atol=1e-6)
 
 
 def test_safe_square_root() -> None:

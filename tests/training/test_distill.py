@@ -1,6 +1,8 @@
 """The student's closed-form start, and its training: on small networks, for which the right answer is known."""
 
+import dataclasses
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -8,12 +10,12 @@ import numpy as np
 import pytest
 from contracts import random_params
 
-from jnst.backbones import Backbone, make_backbone
+from jnst.backbones import make_backbone
 from jnst.errors import JnstError, PictureError
 from jnst.statistics import gram_matrix
 from jnst.training import distill
 from jnst.training.crops import Augmentation, load_folder, random_crop, random_crops
-from jnst.training.distill import Recipe, Student, Teachers, Training
+from jnst.training.distill import Lesson, Recipe, Setup, Student, Teachers, Training
 from jnst.training.initial import start
 from jnst.training.mini import train
 from jnst.training.prune import compress, keep_channels, regress
@@ -29,17 +31,28 @@ def pictures() -> list[np.ndarray]:
     return [np.repeat(np.repeat(picture, 8, 0), 8, 1) for picture in coarse]
 
 
+class Setting(NamedTuple):
+    """A student and its parameters, its teacher's, and the parameters of the teachers."""
+
+    setup: Setup
+    params: Params
+    teacher_params: tuple[Params, ...]
+
+
 @pytest.fixture(scope="module")
-def setting() -> tuple[Backbone, Params, Teachers, tuple[Params, ...]]:
+def setting() -> Setting:
     teacher = make_backbone("convnet", widths=((8,), (12,)), padding="reflect")
     student = make_backbone("convnet", widths=((4,), (6,)), padding="reflect")
     teachers = Teachers((teacher,), tuple((layer, 0, layer) for layer in LAYERS), LAYERS)
-    return student, random_params(student, 1), teachers, (random_params(teacher, 2),)
+    return Setting(Setup(student, teachers, RECIPE), random_params(student, 1), (random_params(teacher, 2),))
 
 
-def begin(setting: tuple[Backbone, Params, Teachers, tuple[Params, ...]], recipe: Recipe = RECIPE) -> Training:
-    student, params, teachers, teacher_params = setting
-    return start(student, params, teachers, teacher_params, pictures(), recipe)
+def begin(setting: Setting) -> Training:
+    return start(*setting, pictures())
+
+
+def with_recipe(setting: Setting, recipe: Recipe) -> Setting:
+    return setting._replace(setup=dataclasses.replace(setting.setup, recipe=recipe))
 
 
 def test_kept_channels_span_the_others() -> None:
@@ -80,15 +93,15 @@ def test_a_student_as_wide_as_its_teacher_becomes_it() -> None:
     np.testing.assert_allclose(ours["relu2_1"], theirs["relu2_1"], atol=0.01 * largest)
 
 
-def test_the_loss_is_nothing_for_the_teacher_itself(setting) -> None:
-    _, _, teachers, (params,) = setting
+def test_the_loss_is_nothing_for_the_teacher_itself(setting: Setting) -> None:
+    teachers, (params,) = setting.setup.teachers, setting.teacher_params
     images, styles = (jnp.asarray(random_crops(np.random.default_rng(i), pictures(), 24, 2)) for i in (3, 4))
     heads = {"relu1_1": jnp.eye(8), "relu2_1": jnp.eye(12)}
     wanted, wanted_styles = (teachers.apply((params,), x) for x in (images, styles))
     targets = {layer: gram_matrix(wanted_styles[layer]) for layer in LAYERS}
     pull, _ = distill.style_pull(lambda x: teachers.apply((params,), x), images, targets)
-    student = Student(params, heads)
-    total, _ = distill.loss(student, images, styles, wanted, wanted_styles, pull, teachers.backbones[0], LAYERS, RECIPE)
+    lesson, setup = Lesson(wanted, wanted_styles, pull), Setup(teachers.backbones[0], teachers, RECIPE)
+    total, _ = distill.loss(Student(params, heads), images, styles, lesson, setup)
     assert float(total) < 1e-4
 
 
@@ -98,38 +111,34 @@ def test_disagreement_of_known_directions() -> None:
     np.testing.assert_allclose(distill.disagreement(x, -x), 2.0, atol=1e-6)
 
 
-def test_training_lowers_the_loss(setting) -> None:
-    student, _, teachers, params = setting
-    recipe = Recipe(steps=60, crop=56, pairs=2, pool=4, lifetime=8, learning_rate=0.02)
+def test_training_lowers_the_loss(setting: Setting) -> None:
+    setting = with_recipe(setting, Recipe(steps=60, crop=56, pairs=2, pool=4, lifetime=8, learning_rate=0.02))
     records = []
-    train(student, begin(setting, recipe), teachers, params, pictures(), recipe, every=20, on_record=records.append)
+    train(setting.setup, begin(setting), setting.teacher_params, pictures(), every=20, on_record=records.append)
     assert [record["step"] for record in records] == [20, 40, 60]
     assert records[-1]["styles"] < 0.8 * records[0]["styles"]
 
 
-def test_resuming_equals_not_stopping(setting, tmp_path: Path) -> None:
-    student, _, teachers, params = setting
-    whole = train(student, begin(setting), teachers, params, pictures(), RECIPE, every=3)
+def test_resuming_equals_not_stopping(setting: Setting, tmp_path: Path) -> None:
+    def run(**options: Any) -> Training:
+        return train(setting.setup, begin(setting), setting.teacher_params, pictures(), every=3, **options)
+
+    whole = run()
     assert whole.step == RECIPE.steps
     file = tmp_path / "run.ckpt"
-    common = (teachers, params, pictures(), RECIPE)
-    part = train(
-        student, begin(setting), *common, checkpoint=file, every=3, stop=iter([False, False, False, True]).__next__
-    )
+    part = run(checkpoint=file, stop=iter([False, False, False, True]).__next__)
     assert part.step == 4
-    resumed = train(student, begin(setting), *common, checkpoint=file, every=3, resume=True)
+    resumed = run(checkpoint=file, resume=True)
     assert all(np.array_equal(a, b) for a, b in zip(*map(jax.tree.leaves, (whole, resumed)), strict=True))
 
 
-def test_another_runs_checkpoint_is_refused(setting, tmp_path: Path) -> None:
-    student, _, teachers, params = setting
+def test_another_runs_checkpoint_is_refused(setting: Setting, tmp_path: Path) -> None:
     file = tmp_path / "run.ckpt"
-    train(student, begin(setting), teachers, params, pictures(), RECIPE, checkpoint=file, every=3)
-    other = Recipe(**{**vars(RECIPE), "seed": 5})
+    train(setting.setup, begin(setting), setting.teacher_params, pictures(), checkpoint=file, every=3)
+    other = with_recipe(setting, dataclasses.replace(RECIPE, seed=5))
+    given = (other.setup, begin(other), other.teacher_params, pictures())
     with pytest.raises(JnstError, match="seed 0 there, 5 here"):
-        train(
-            student, begin(setting, other), teachers, params, pictures(), other, checkpoint=file, resume=True, every=3
-        )
+        train(*given, checkpoint=file, resume=True, every=3)
 
 
 def test_crops_depend_on_the_seed_alone_and_stay_in_range() -> None:

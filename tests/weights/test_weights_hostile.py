@@ -1,10 +1,10 @@
 """Damaged and hostile files: a `WeightsError` of one line that names the file, and nothing else ever."""
 
-import contextlib
 import io
 import json
 import os
 import pickle
+import re
 import struct
 import zipfile
 from pathlib import Path
@@ -23,13 +23,16 @@ ARRAYS = {"conv/kernel": np.arange(54, dtype=np.float32).reshape(3, 3, 2, 3), "c
 QUANTIZED = {"name": "a", "shape": [4], "dtype": "float32", "quantization": {"dtype": "uint8"}}
 
 
-def refused(path: Path, match: str | None = None) -> str:
-    with pytest.raises(WeightsError, match=match) as caught:
+def refusal(path: Path) -> str:
+    """What is said of a file that is refused, on one line with its name, but for the name; nothing if it is read."""
+    try:
         read_tensors(path)
-    message = str(caught.value)
-    assert path.name in message
-    assert "\n" not in message
-    return message
+    except WeightsError as error:
+        message = str(error)
+        assert str(path) in message
+        assert "\n" not in message
+        return message.replace(str(path), "")
+    return ""
 
 
 @pytest.mark.parametrize("name", FORMATS)
@@ -39,7 +42,7 @@ def test_cut_short(name: str, tenths: int, tmp_path: Path) -> None:
     data = path.read_bytes()
     for cut in {len(data) * tenths // 10, len(data) * tenths // 10 + 7, len(data) - 1 - tenths}:
         path.write_bytes(data[:cut])
-        refused(path)
+        assert re.search("is empty|damaged|cut short|no known format|pickle", refusal(path))
 
 
 @pytest.mark.parametrize("name", ["torch-zip", "torch-legacy", "npz", "safetensors", "tfjs"])
@@ -47,12 +50,18 @@ def test_a_changed_byte_gives_weights_or_a_weights_error(name: str, tmp_path: Pa
     path = writers.WRITERS[name](tmp_path / "weights", ARRAYS)
     data = path.read_bytes()
     rng = np.random.default_rng(1)
+    refused = 0
     for place in rng.integers(len(data), size=150):
         changed = bytearray(data)
         changed[place] ^= int(rng.integers(1, 256))
         path.write_bytes(changed)
-        with contextlib.suppress(WeightsError):
-            assert len(read_tensors(path).arrays) <= len(ARRAYS)
+        if refusal(path):
+            refused += 1
+            continue
+        arrays = read_tensors(path).arrays
+        assert len(arrays) <= len(ARRAYS)
+        assert sum(array.size for array in arrays.values()) <= sum(array.size for array in ARRAYS.values())
+    assert 0 < refused < 150
 
 
 @pytest.mark.parametrize(
@@ -73,19 +82,19 @@ def test_a_changed_byte_gives_weights_or_a_weights_error(name: str, tmp_path: Pa
 def test_not_weights_at_all(content: bytes, match: str, tmp_path: Path) -> None:
     path = tmp_path / "vgg19.h5"
     path.write_bytes(content)
-    refused(path, match)
+    assert re.search(match, refusal(path))
 
 
 def test_missing_folder_fifo_and_nul(tmp_path: Path) -> None:
-    refused(tmp_path / "nothing.h5", "no such file")
-    refused(tmp_path, "is a folder")
+    assert "no such file" in refusal(tmp_path / "nothing.h5")
+    assert "is a folder" in refusal(tmp_path)
     os.mkfifo(tmp_path / "fifo")
-    refused(tmp_path / "fifo", "not a regular file")
+    assert "not a regular file" in refusal(tmp_path / "fifo")
     with pytest.raises(WeightsError, match="cannot be opened"):
         read_tensors("a\0b")
     with zipfile.ZipFile(tmp_path / "other.zip", "w") as archive:
         archive.writestr("readme.txt", "hello")
-    refused(tmp_path / "other.zip", "zip archive")
+    assert "zip archive" in refusal(tmp_path / "other.zip")
 
 
 @pytest.mark.parametrize("module", ["posix", "os", "builtins", "torch.nn.modules.conv", "collections"])
@@ -93,8 +102,8 @@ def test_pickles_are_not_executed(module: str, tmp_path: Path) -> None:
     target = tmp_path / "executed"
     call = writers.op_global(module, "system") + writers.op_tuple(writers.op_text(f"touch {target}")) + b"R"
     content = writers.op_dict({"a": call})
-    refused(writers.zip_around(tmp_path / "zip.pth", content, {}), f"{module}.system")
-    refused(writers.legacy_around(tmp_path / "legacy.pth", content, {}), f"{module}.system")
+    assert f"{module}.system" in refusal(writers.zip_around(tmp_path / "zip.pth", content, {}))
+    assert f"{module}.system" in refusal(writers.legacy_around(tmp_path / "legacy.pth", content, {}))
     assert not target.exists()
 
 
@@ -113,8 +122,11 @@ def test_pickles_are_not_executed(module: str, tmp_path: Path) -> None:
     ],
 )
 def test_odd_pickles(content: bytes, tmp_path: Path) -> None:
-    refused(writers.zip_around(tmp_path / "x.pth", content, {}))
-    refused(writers.legacy_around(tmp_path / "y.pth", content, {}))
+    for path in (
+        writers.zip_around(tmp_path / "x.pth", content, {}),
+        writers.legacy_around(tmp_path / "y.pth", content, {}),
+    ):
+        assert re.search("damaged|holds no state dict", refusal(path))
 
 
 @pytest.mark.parametrize(
@@ -136,40 +148,42 @@ def test_torch_tensors_outside_their_storage(
 ) -> None:
     content = writers.op_state_dict({"evil": writers.op_tensor("FloatStorage", "0", 12, size, stride, offset)})
     data = np.zeros(12, np.float32).tobytes()
-    refused(writers.zip_around(tmp_path / "x.pth", content, {"0": data}), "`evil`")
-    refused(writers.legacy_around(tmp_path / "y.pth", content, {"0": (12, data)}), "`evil`")
+    assert "`evil`" in refusal(writers.zip_around(tmp_path / "x.pth", content, {"0": data}))
+    assert "`evil`" in refusal(writers.legacy_around(tmp_path / "y.pth", content, {"0": (12, data)}))
 
 
 def test_torch_storages_that_lie(tmp_path: Path) -> None:
     content = writers.op_state_dict({"a": writers.op_tensor("FloatStorage", "0", 4, (4,), (1,))})
-    refused(writers.zip_around(tmp_path / "x.pth", content, {"0": b"\0" * 12}), "`a`")
-    refused(writers.zip_around(tmp_path / "x.pth", content, {}))
-    refused(writers.zip_around(tmp_path / "x.pth", content, {"0": b"\0" * 16}, byteorder=b"big"), "big-endian")
-    refused(writers.legacy_around(tmp_path / "y.pth", content, {"0": (1 << 40, b"\0" * 16)}), "storage 0")
-    refused(writers.legacy_around(tmp_path / "y.pth", content, {"other": (4, b"\0" * 16)}), "other")
+    assert "`a`" in refusal(writers.zip_around(tmp_path / "x.pth", content, {"0": b"\0" * 12}))
+    assert "archive/data/0" in refusal(writers.zip_around(tmp_path / "x.pth", content, {}))
+    assert "big-endian" in refusal(writers.zip_around(tmp_path / "x.pth", content, {"0": b"\0" * 16}, byteorder=b"big"))
+    assert "storage 0" in refusal(writers.legacy_around(tmp_path / "y.pth", content, {"0": (1 << 40, b"\0" * 16)}))
+    assert "other" in refusal(writers.legacy_around(tmp_path / "y.pth", content, {"other": (4, b"\0" * 16)}))
     view = writers.op_tuple(writers.op_text("v"), writers.op_int(0), writers.op_int(4))
     content = writers.op_state_dict({"a": writers.op_tensor("FloatStorage", "0", 4, (4,), (1,), view=view)})
-    refused(writers.legacy_around(tmp_path / "y.pth", content, {"0": (4, b"\0" * 16)}), "newer torch")
-    refused(writers.zip_around(tmp_path / "x.pth", writers.op_dict({"lr": writers.op_int(1)}), {}), "no state dict")
+    assert "newer torch" in refusal(writers.legacy_around(tmp_path / "y.pth", content, {"0": (4, b"\0" * 16)}))
+    assert "no state dict" in refusal(
+        writers.zip_around(tmp_path / "x.pth", writers.op_dict({"lr": writers.op_int(1)}), {})
+    )
 
 
 def test_torch_zip_with_compressed_entries(tmp_path: Path) -> None:
     with zipfile.ZipFile(tmp_path / "x.pth", "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("archive/data.pkl", b"\0" * 10_000_000)
-    refused(tmp_path / "x.pth", "compressed")
+    assert "compressed" in refusal(tmp_path / "x.pth")
 
 
 def test_npz_objects_bombs_and_lying_headers(tmp_path: Path) -> None:
     path = tmp_path / "x.npz"
     np.savez(path, a=np.array([{"an": "object"}], dtype=object))
-    refused(path, "`a`")
+    assert "`a`" in refusal(path)
     np.savez_compressed(path, a=np.zeros(20_000_000, np.uint8))
-    refused(path, "declares")
+    assert "declares" in refusal(path)
     header = io.BytesIO()
     np.lib.format.write_array_header_1_0(header, {"descr": "<f4", "fortran_order": False, "shape": (1 << 40,)})
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("a.npy", header.getvalue() + b"\0" * 64)
-    refused(path, "`a`")
+    assert "`a`" in refusal(path)
 
 
 def test_hdf5_links_virtual_datasets_storage_and_bombs(tmp_path: Path) -> None:
@@ -206,7 +220,7 @@ def test_hdf5_links_virtual_datasets_storage_and_bombs(tmp_path: Path) -> None:
         "text": "not of numbers",
     }
     for name, match in expected.items():
-        refused(tmp_path / f"{name}.h5", match)
+        assert re.search(match, refusal(tmp_path / f"{name}.h5")), name
 
 
 @pytest.mark.parametrize(
@@ -218,7 +232,7 @@ def test_tfjs_shards_stay_in_the_folder(shard: str, tmp_path: Path) -> None:
     (tmp_path / "secret").write_bytes(b"\0" * 4)
     weights = [{"name": "a", "shape": [1], "dtype": "float32"}]
     (folder / "model.json").write_text(json.dumps({"weightsManifest": [{"paths": [shard], "weights": weights}]}))
-    refused(folder / "model.json", "outside")
+    assert "outside" in refusal(folder / "model.json")
 
 
 @pytest.mark.parametrize(
@@ -237,7 +251,7 @@ def test_tfjs_shards_stay_in_the_folder(shard: str, tmp_path: Path) -> None:
 def test_tfjs_manifests_that_make_no_sense(manifest: object, match: str, tmp_path: Path) -> None:
     (tmp_path / "s").write_bytes(b"\0" * 4)
     (tmp_path / "model.json").write_text(json.dumps({"weightsManifest": manifest}))
-    refused(tmp_path / "model.json", match)
+    assert re.search(match, refusal(tmp_path / "model.json"))
 
 
 def test_safetensors_overlaps_and_long_headers(tmp_path: Path) -> None:
@@ -250,4 +264,4 @@ def test_safetensors_overlaps_and_long_headers(tmp_path: Path) -> None:
     ):
         text = json.dumps(header).encode()
         path.write_bytes(struct.pack("<Q", length or len(text)) + text + b"\0" * 8)
-        refused(path, "safetensors")
+        assert "not readable as safetensors" in refusal(path)
