@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from jax.sharding import Mesh
 
 from jnst import lanes, parallel
-from jnst.coarse_to_fine import Solution
+from jnst.coarse_to_fine import Finished
 from jnst.errors import JnstError, NumericsError
 from jnst.fitting import TargetStore, at_scale, targets_at
 from jnst.lanes import Callback
@@ -32,14 +32,14 @@ class Outcome(NamedTuple):
 
     Attributes:
         number: Its place among the jobs, from 0.
-        solution: Without ``state``. Of a job that ended early, the picture at the size that it had reached.
+        solution: Its picture and losses. Of a job that ended early, the picture at the size that it had reached.
         error: Why its loss stopped being finite; the solution has the last finite picture then.
         stopped: Whether the callback ended it.
         seconds: Wall time, shared evenly by the jobs that ran together.
     """
 
     number: int
-    solution: Solution
+    solution: Finished
     error: NumericsError | None
     stopped: bool
     seconds: float
@@ -59,7 +59,7 @@ def carry_out_many(
 
     On CPUs one job after the other runs through one compiled program, since a single picture keeps all threads busy;
     each result is that of `jnst.stylize` to the last bit. On accelerators as many run at once as memory allows, and
-    results differ from those of single runs by rounding.
+    results differ from those of single runs by rounding, which L-BFGS amplifies; so they do on a mesh.
 
     Args:
         jobs: From `jnst.jobs`.

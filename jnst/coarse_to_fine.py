@@ -29,20 +29,29 @@ class RunState:
 
 
 @dataclasses.dataclass(frozen=True)
-class Solution:
-    """What `jnst.stylize`, `jnst.synthesize` and `jnst.reconstruct` return.
+class Finished:
+    """A picture and how it came about.
 
     Attributes:
         image: The picture, ``(h, w, 3)`` float32 in [0, 1].
         losses: The total at every step of this call, ``(n,)``; step 1 is the start picture's.
         parts: Its weighted parts by name (``content/LAYER``, ``style/LAYER``, ``tv``), each ``(n,)``.
-        state: Hand it to the same function to go on; None from a batch.
     """
 
     image: Image
     losses: np.ndarray
     parts: dict[str, np.ndarray]
-    state: RunState | None
+
+
+@dataclasses.dataclass(frozen=True)
+class Solution(Finished):
+    """What `jnst.stylize`, `jnst.synthesize` and `jnst.reconstruct` return: a picture, its losses, and the state.
+
+    Attributes:
+        state: Hand it to the same function to go on.
+    """
+
+    state: RunState
 
 
 def carry_out(

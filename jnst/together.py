@@ -12,7 +12,7 @@ import numpy as np
 from jax.sharding import Mesh
 
 from jnst import lanes, optimize, parallel
-from jnst.coarse_to_fine import Solution, carry_out, enlarged, initial
+from jnst.coarse_to_fine import Finished, Solution, carry_out, enlarged, initial
 from jnst.errors import JnstError, NumericsError
 from jnst.fitting import TargetStore
 from jnst.lanes import Axes, Callback, Early, Lanes, Report, lane, stack
@@ -29,7 +29,7 @@ AXES: Axes = (0, 0, None, 0)
 class Ending(NamedTuple):
     """How a lane ended: its solution, why its loss stopped being finite (or None), whether a callback stopped it."""
 
-    solution: Solution
+    solution: Finished
     error: NumericsError | None
     stopped: bool
 
@@ -174,11 +174,14 @@ def run_alone(
         return stopped
 
     try:
-        solution = carry_out(job, params, store=store, chunk=chunk, callback=listen)
-        return Ending(dataclasses.replace(solution, state=None), None, stopped)
+        return Ending(_without_state(carry_out(job, params, store=store, chunk=chunk, callback=listen)), None, stopped)
     except NumericsError as error:
-        error.result = dataclasses.replace(error.result, state=None)
+        error.result = _without_state(error.result)
         return Ending(error.result, error, stopped=False)
+
+
+def _without_state(solution: Solution) -> Finished:
+    return Finished(solution.image, solution.losses, solution.parts)
 
 
 def ends_of(answer: Any, count: int) -> np.ndarray:
@@ -200,11 +203,10 @@ def _ending(job: Job, number: int, sizes: Sequence[Lanes], early: tuple[int, Ear
     records = [_own(size, number) for size in sizes[:last]] + [result]
     with_steps = [record for record in records if record.parts]
     names = with_steps[0].parts if with_steps else ()
-    solution = Solution(
+    solution = Finished(
         image=job.finish(jnp.clip(picture(result.state, job.plan.scales[last].method), 0.0, 1.0)),
         losses=np.concatenate([record.total for record in records]),
         parts={name: np.concatenate([record.parts[name] for record in with_steps]) for name in names},
-        state=None,
     )
     if isinstance(end, NumericsError):
         end.result = solution
