@@ -56,7 +56,7 @@ def run_command(words: list[str]) -> None:
     if words[0] != "jnst":
         assert words[0] in NOT_RUN, f"the README names the command {words[0]!r}, which is not tested"
         return
-    makes_picture = words[1:2] in (["stylize"], ["synthesize"], ["reconstruct"])
+    makes_picture = words[1:2] in (["stylize"], ["synthesize"], ["reconstruct"], ["grid"])
     assert main([*words[1:], *(QUICK if makes_picture else ())]) == 0, shlex.join(words)
 
 
