@@ -1,7 +1,6 @@
 """Networks that turn pictures into features, and the table of them."""
 
 import dataclasses
-import difflib
 import functools
 from collections.abc import Callable, Iterable
 
@@ -13,7 +12,7 @@ from jnst.backbones.resnet import ResNet
 from jnst.backbones.squeezenet import SqueezeNet
 from jnst.backbones.vgg import MINI_WIDTHS, SLIM_HEADS, SLIM_WIDTHS, VGG, VGG16_WIDTHS, VGG19_WIDTHS, Widths
 from jnst.backbones.widths import CONVNET_WIDTHS, format_widths, parse_widths
-from jnst.errors import JnstError
+from jnst.errors import JnstError, did_you_mean
 
 __all__ = [
     "BACKBONES",
@@ -49,7 +48,7 @@ class Architecture:
     preprocessing: Preprocessing
     content_layers: tuple[str, ...] = ()
     style_layers: tuple[str, ...] = ()
-    options: tuple[str, ...] = ("pooling", "rescale_pooling", "padding", "input_padding", "ceil_mode")
+    options: tuple[str, ...] = ("pooling", "rescale_pooling", "padding", "input_padding", "ceil_mode", "remat")
 
 
 _VGG_CONTENT = ("relu4_2", "relu4_1", "relu3_2", "relu2_2", "relu1_2", "relu1_1")
@@ -66,7 +65,7 @@ BACKBONES: dict[str, Architecture] = {
         _VGG_STYLE,
     ),
     "mini": Architecture(lambda: VGG(MINI_WIDTHS, padding="reflect"), OXFORD, _VGG_CONTENT, _VGG_STYLE),
-    "convnet": Architecture(lambda: VGG(CONVNET_WIDTHS), IMAGENET, options=("widths", *Architecture.options[:-1])),
+    "convnet": Architecture(lambda: VGG(CONVNET_WIDTHS), IMAGENET, options=("widths", *Architecture.options)),
     "squeezenet1.1": Architecture(
         SqueezeNet, IMAGENET, ("fire5", "fire4"), ("relu1", "fire2", "fire3", "fire4", "fire5")
     ),
@@ -86,9 +85,8 @@ def find(name: str) -> Architecture:
         JnstError: There is none; the message names near matches.
     """
     if name not in BACKBONES:
-        near = difflib.get_close_matches(name, BACKBONES, n=3)
-        hint = f"did you mean {' or '.join(near)}? " if near else ""
-        raise JnstError(f"unknown backbone {name!r}: {hint}there are {', '.join(BACKBONES)}")
+        advice = f"{did_you_mean(name, BACKBONES)} there are {', '.join(BACKBONES)}".strip()
+        raise JnstError(f"unknown backbone {name!r}: {advice}")
     return BACKBONES[name]
 
 
@@ -107,9 +105,10 @@ def make_backbone(
         preprocessing: What the network is fed; None: what its usual weights want.
         training: Whose weights it will get.
         held: The flat names of the parameters at hand, if the weights reach only part of the network.
-        **options: ``pooling`` ("max", "avg", "l2"), ``rescale_pooling`` (bool), for VGG networks also
-            ``padding`` and ``input_padding`` ("zero", "reflect", "replicate"), for SqueezeNet ``ceil_mode`` (bool),
-            for ``convnet`` ``widths`` (see `parse_widths`).
+        **options: ``pooling`` ("max", "avg", "l2"), ``rescale_pooling`` (bool), ``remat`` (bool: less memory for the
+            gradient at the price of a second forward pass, see `FeatureExtractor`), for VGG networks also ``padding``
+            and ``input_padding`` ("zero", "reflect", "replicate"), for SqueezeNet ``ceil_mode`` (bool), for
+            ``convnet`` ``widths`` (see `parse_widths`).
 
     Returns:
         A hashable `Backbone`.

@@ -1,7 +1,6 @@
 """`Backbone`: a network together with what it wants to be fed."""
 
 import dataclasses
-import difflib
 from collections.abc import Iterable, Mapping, Sequence
 from typing import cast
 
@@ -11,13 +10,13 @@ import jax.numpy as jnp
 from jnst.backbones.extractor import FeatureExtractor
 from jnst.backbones.ops import PADDINGS, POOLINGS
 from jnst.backbones.preprocessing import Preprocessing
-from jnst.errors import JnstError, PictureError, WeightsError
+from jnst.errors import JnstError, PictureError, WeightsError, did_you_mean
 from jnst.types import Array, Features, Image, Params, RandomKey
 
 OPTION_CHOICES: dict[str, Iterable[str]] = {"pooling": POOLINGS, "padding": PADDINGS, "input_padding": PADDINGS}
 """The values of the networks' options that are names."""
 
-SWITCHES = ("rescale_pooling", "ceil_mode")
+SWITCHES = ("rescale_pooling", "ceil_mode", "remat")
 """The options that are on or off."""
 
 
@@ -128,9 +127,8 @@ class Backbone:
                     f"layer {layer} of {self.name} is beyond these weights, which end at {self.layers[-1]}: "
                     "choose layers up to there, or load complete weights"
                 )
-            near = difflib.get_close_matches(layer, self.all_layers, n=3, cutoff=0.5)
-            hint = f"did you mean {' or '.join(near)}?" if near else f"it has {', '.join(self.layers)}"
-            raise JnstError(f"{self.name} has no layer {layer!r}: {hint}")
+            advice = did_you_mean(layer, self.all_layers, cutoff=0.5) or f"it has {', '.join(self.layers)}"
+            raise JnstError(f"{self.name} has no layer {layer!r}: {advice}")
         return layers
 
     def smallest_side(self, layers: Iterable[str]) -> int:

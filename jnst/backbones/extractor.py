@@ -1,26 +1,47 @@
-"""What every network here has in common: named features, in order of depth."""
+"""What every network here has in common: named features, block by block, in order of depth."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import Any
 
 import flax.linen as nn
 
 from jnst.types import Array, Params
 
+Block = Callable[[Any, Array, frozenset[str]], Iterator[tuple[str, Array]]]
+"""``block(network, x, wanted)`` yields ``(name, features)`` in order of depth; the last goes on to the next block.
 
-class FeatureExtractor(nn.Module):
+Names that are not among the network's `layers` (a pooling at the end of a block) only go on. Side branches that are not
+in ``wanted`` may be left out.
+"""
+
+
+class FeatureExtractor(nn.Module, kw_only=True):
     """A network that yields its features one after the other.
 
-    A subclass gives `stages`, `layers` and `smallest_side`. `__call__` pulls stages only until it has what
-    was asked for, so that nothing deeper is ever computed.
+    A subclass gives `blocks`, `layers` and `smallest_side`. `__call__` pulls features only until it has what was asked
+    for, so that nothing deeper is ever computed.
+
+    Attributes:
+        remat: Keep only what goes from block to block and what is asked for until the gradient is computed; the rest is
+            computed again then, block by block (rematerialisation). Values stay the same. It costs a second forward
+            pass, up to half a step's time. What it saves depends on the compiler: XLA for CPUs merges both passes
+            again, which saves next to nothing, unless ``XLA_FLAGS=--xla_disable_hlo_passes=cse_barrier_expander``
+            keeps them apart; then a step of VGG19 needs half the memory (`benchmarks/memory.py`).
+
+    References:
+        Chen et al., Training Deep Nets with Sublinear Memory Cost, 2016.
     """
+
+    remat: bool = False
 
     @property
     def layers(self) -> tuple[str, ...]:
-        """The names that `stages` yields, in order of depth."""
+        """The names that can be asked for, in order of depth."""
         raise TypeError(f"{type(self).__name__} does not say which layers it has")
 
-    def stages(self, x: Array, wanted: frozenset[str]) -> Iterator[tuple[str, Array]]:
-        """Yield ``(layer, features)`` in order of depth; side branches not in ``wanted`` may be left out."""
+    def blocks(self) -> Iterator[Block]:
+        """Yield the network's parts in order; what lies inside one is computed again together, with ``remat``."""
         raise TypeError(f"{type(self).__name__} does not compute anything")
 
     def smallest_side(self, layer: str) -> int:
@@ -38,11 +59,25 @@ class FeatureExtractor(nn.Module):
     @nn.compact
     def __call__(self, x: Array, layers: tuple[str, ...]) -> dict[str, Array]:
         """Compute the features of ``layers`` for a network input ``(n, h, w, 3)``."""
-        wanted = frozenset(layers)
         taps: dict[str, Array] = {}
-        for name, features in self.stages(x, wanted):
-            if name in wanted:
-                taps[name] = features
-            if len(taps) == len(wanted):
+        # Initialisation has no gradient, and a rematerialised one would sort the parameters by name instead of depth.
+        again = self.remat and not self.is_initializing()
+        for block in self.blocks():
+            pull = partial(_pull, block=block, wanted=frozenset(layers) - taps.keys())
+            x, found = nn.remat(pull)(self, x) if again else pull(self, x)
+            taps |= found
+            if len(taps) == len(layers):
                 break
         return {name: taps[name] for name in layers}
+
+
+def _pull(network: FeatureExtractor, x: Array, block: Block, wanted: frozenset[str]) -> tuple[Array, dict[str, Array]]:
+    """What goes on to the next block, and the wanted features; nothing behind the last of all that are wanted."""
+    taps: dict[str, Array] = {}
+    features = x
+    for name, features in block(network, x, wanted):
+        if name in wanted:
+            taps[name] = features
+        if len(taps) == len(wanted):
+            break
+    return features, taps

@@ -1,11 +1,12 @@
 """ResNets, composed of flaxmodels' residual blocks; parameters carry flaxmodels' names."""
 
 from collections.abc import Iterator
+from functools import partial
 
 import flax.linen as nn
 
 from jnst.backbones import ops
-from jnst.backbones.extractor import FeatureExtractor
+from jnst.backbones.extractor import Block, FeatureExtractor
 from jnst.types import Array, Params
 
 STATISTICS = ("mean", "var")
@@ -40,30 +41,37 @@ class ResNet(FeatureExtractor):
         blocks = (f"block{stage}_{i}" for stage, depth in enumerate(self.depths, 1) for i in range(depth))
         return ("conv1", "relu1", *blocks)
 
-    def stages(self, x: Array, wanted: frozenset[str]) -> Iterator[tuple[str, Array]]:
-        """Yield ``(layer, features)`` in order of depth."""
-        from flaxmodels.resnet.ops import BatchNorm
-        from flaxmodels.resnet.resnet import BasicBlock, Bottleneck
+    def blocks(self) -> Iterator[Block]:
+        """The stem with its pooling, then every residual block."""
+        yield ResNet._stem
+        places = ((stage, index) for stage, depth in enumerate(self.depths, 1) for index in range(depth))
+        for count, (stage, index) in enumerate(places):
+            yield partial(ResNet._residual, stage=stage, index=index, count=count)
 
-        block = Bottleneck if self.bottleneck else BasicBlock
+    def _stem(self, x: Array, wanted: frozenset[str]) -> Iterator[tuple[str, Array]]:
+        from flaxmodels.resnet.ops import BatchNorm
+
         x = nn.Conv(64, (7, 7), strides=(2, 2), padding=((3, 3), (3, 3)), use_bias=False, name="Conv_0")(x)
         yield "conv1", x
         x = nn.relu(BatchNorm(use_running_average=True, epsilon=1e-5, name="BatchNorm_0")(x))
         yield "relu1", x
         # After a ReLU nothing is below zero, so that zeros at the border never win.
-        x = ops.pool(ops.pad(x, 1, "zero"), self.pooling, rescale=self.rescale_pooling, window=3)
-        count = 0
-        for stage, depth in enumerate(self.depths, 1):
-            for index in range(depth):
-                x = block(
-                    features=32 * 2**stage,
-                    downsample=index == 0 and (stage > 1 or self.bottleneck),
-                    stride=stage > 1 or index > 0,
-                    block_name=f"block{stage}_{index}",
-                    name=f"{block.__name__}_{count}",
-                )(x, {}, train=False)
-                count += 1
-                yield f"block{stage}_{index}", x
+        yield "pool1", ops.pool(ops.pad(x, 1, "zero"), self.pooling, rescale=self.rescale_pooling, window=3)
+
+    def _residual(
+        self, x: Array, wanted: frozenset[str], stage: int, index: int, count: int
+    ) -> Iterator[tuple[str, Array]]:
+        from flaxmodels.resnet.resnet import BasicBlock, Bottleneck
+
+        block, name = Bottleneck if self.bottleneck else BasicBlock, f"block{stage}_{index}"
+        residual = block(
+            features=32 * 2**stage,
+            downsample=index == 0 and (stage > 1 or self.bottleneck),
+            stride=stage > 1 or index > 0,
+            block_name=name,
+            name=f"{block.__name__}_{count}",
+        )
+        yield name, residual(x, {}, train=False)
 
     def smallest_side(self, layer: str) -> int:
         """Every convolution and pooling is padded: one pixel is enough."""

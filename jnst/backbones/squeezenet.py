@@ -1,12 +1,14 @@
 """SqueezeNet 1.1, as a Flax Linen module; fire modules carry Caffe's numbers (2 to 9)."""
 
+import itertools
 from collections.abc import Iterator
+from functools import partial
 
 import flax.linen as nn
 import jax.numpy as jnp
 
 from jnst.backbones import ops
-from jnst.backbones.extractor import FeatureExtractor
+from jnst.backbones.extractor import Block, FeatureExtractor
 from jnst.backbones.vgg import Convolution
 from jnst.types import Array
 
@@ -62,17 +64,28 @@ class SqueezeNet(FeatureExtractor):
         """``conv1``, ``relu1``, ``fire2`` … ``fire9``."""
         return ("conv1", "relu1", *FIRES)
 
-    def stages(self, x: Array, wanted: frozenset[str]) -> Iterator[tuple[str, Array]]:
-        """Yield ``(layer, features)`` in order of depth."""
+    def blocks(self) -> Iterator[Block]:
+        """The first convolution, then the fire modules between two poolings; each up to its pooling."""
+        yield SqueezeNet._stem
+        starts = [list(FIRES).index(name) for name in POOLED]
+        for first, end in itertools.pairwise([*starts, len(FIRES)]):
+            yield partial(SqueezeNet._fires, names=tuple(FIRES)[first:end])
+
+    def _stem(self, x: Array, wanted: frozenset[str]) -> Iterator[tuple[str, Array]]:
         x = Convolution(64, stride=2, padding=None, name="conv1")(x)
         yield "conv1", x
         x = nn.relu(x)
         yield "relu1", x
-        for name, (squeeze, expand) in FIRES.items():
-            if name in POOLED:
-                x = ops.pool(x, self.pooling, rescale=self.rescale_pooling, window=3, ceil=self.ceil_mode)
-            x = Fire(squeeze, expand, name=name)(x)
+        yield "pool1", self._pool(x)
+
+    def _fires(self, x: Array, wanted: frozenset[str], names: tuple[str, ...]) -> Iterator[tuple[str, Array]]:
+        for name in names:
+            x = Fire(*FIRES[name], name=name)(x)
             yield name, x
+        yield f"pool behind {names[-1]}", self._pool(x)
+
+    def _pool(self, x: Array) -> Array:
+        return ops.pool(x, self.pooling, rescale=self.rescale_pooling, window=3, ceil=self.ceil_mode)
 
     def smallest_side(self, layer: str) -> int:
         """Where every pooling before ``layer`` still has a window, followed back to the picture."""

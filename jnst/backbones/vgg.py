@@ -2,11 +2,12 @@
 
 import dataclasses
 from collections.abc import Iterator
+from functools import partial
 
 import flax.linen as nn
 
 from jnst.backbones import ops
-from jnst.backbones.extractor import FeatureExtractor
+from jnst.backbones.extractor import Block, FeatureExtractor
 from jnst.types import Array
 
 Widths = tuple[tuple[int, ...], ...]
@@ -36,7 +37,7 @@ class Convolution(nn.Module):
 
 
 class VGG(FeatureExtractor):
-    """Blocks of 3x3 convolutions with ReLUs, a 2x2 pooling before every block but the first.
+    """Blocks of 3x3 convolutions with ReLUs, a 2x2 pooling between them.
 
     Layers are ``convB_L`` (before the ReLU) and ``reluB_L`` (after it). ``heads`` adds ``auxB_1``: a 1x1
     convolution and ReLU on ``reluB_1``.
@@ -74,20 +75,21 @@ class VGG(FeatureExtractor):
                     names.append(f"aux{block}_1")
         return tuple(names)
 
-    def stages(self, x: Array, wanted: frozenset[str]) -> Iterator[tuple[str, Array]]:
-        """Yield ``(layer, features)`` in order of depth."""
-        if self.input_convolution:
+    def blocks(self) -> Iterator[Block]:
+        """Each up to its pooling."""
+        return (partial(VGG._block, number=number) for number in range(1, len(self.widths) + 1))
+
+    def _block(self, x: Array, wanted: frozenset[str], number: int) -> Iterator[tuple[str, Array]]:
+        if number == 1 and self.input_convolution:
             x = Convolution(3, size=1, name="conv0")(x)
-        for block, widths in enumerate(self.widths, 1):
-            if block > 1:
-                x = ops.pool(x, self.pooling, rescale=self.rescale_pooling)
-            for index, width in enumerate(widths, 1):
-                x = Convolution(width, padding=self._padding(block, index), name=f"conv{block}_{index}")(x)
-                yield f"conv{block}_{index}", x
-                x = nn.relu(x)
-                yield f"relu{block}_{index}", x
-                if f"aux{block}_1" in wanted and index == 1:
-                    yield f"aux{block}_1", nn.relu(Convolution(self.heads[block - 1], size=1, name=f"aux{block}_1")(x))
+        for index, width in enumerate(self.widths[number - 1], 1):
+            x = Convolution(width, padding=self._padding(number, index), name=f"conv{number}_{index}")(x)
+            yield f"conv{number}_{index}", x
+            x = nn.relu(x)
+            yield f"relu{number}_{index}", x
+            if f"aux{number}_1" in wanted and index == 1:
+                yield f"aux{number}_1", nn.relu(Convolution(self.heads[number - 1], size=1, name=f"aux{number}_1")(x))
+        yield f"pool{number}", ops.pool(x, self.pooling, rescale=self.rescale_pooling)
 
     def _padding(self, block: int, index: int) -> str:
         first = block == index == 1 and self.input_padding is not None

@@ -36,8 +36,8 @@ def load_backbone(
             ``.h5``, a torch ``.pth``, ``.safetensors``, ``.npz``. A VGG may be partial. None: the embedded weights, of
             ``"mini"``.
         dtype: Of the parameters, and so of the features; `jnp.bfloat16` halves their memory.
-        **options: ``pooling``, ``rescale_pooling``, ``padding``, ``input_padding``: see `jnst.make_backbone`. They go
-            before what the file says.
+        **options: ``pooling``, ``rescale_pooling``, ``padding``, ``input_padding``, ``remat``: see
+            `jnst.make_backbone`. They go before what the file says.
 
     Returns:
         The backbone (hashable, without arrays) and its parameters, nested as flaxmodels nests them

@@ -1,0 +1,102 @@
+"""A catalogue made in this process, and how many programs XLA compiled for it: the children of `benchmarks.grid`.
+
+    python -m benchmarks.counted REPORT grid FOLDER            # one call of jnst.stylize_grid
+    python -m benchmarks.counted REPORT singles FOLDER         # jnst.stylize, again and again
+    python -m benchmarks.counted REPORT command ARGUMENTS...   # jnst ARGUMENTS, a picture
+
+REPORT is a JSON file to write, FOLDER holds the `Catalogue`; the pictures are written there.
+"""
+
+import dataclasses
+import json
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import jax
+
+EVENT = "/jax/core/compile/backend_compile_duration"
+FILE = "catalogue.json"
+
+
+@dataclasses.dataclass(frozen=True)
+class Catalogue:
+    """Every content in every style with every style weight; pictures are files in its folder, of one size."""
+
+    contents: tuple[str, ...]
+    styles: tuple[str, ...]
+    style_weights: tuple[float, ...]
+    steps: int
+
+    def pictures(self) -> Iterator[tuple[str, str, float, str]]:
+        """Content, style, style weight, and the name of the picture that is made."""
+        for i, content in enumerate(self.contents):
+            for j, style in enumerate(self.styles):
+                for k, weight in enumerate(self.style_weights):
+                    yield content, style, weight, f"{i}-{j}-{k}.png"
+
+    def write(self, folder: Path) -> None:
+        (folder / FILE).write_text(json.dumps(dataclasses.asdict(self)))
+
+
+def read(folder: Path) -> Catalogue:
+    values = json.loads((folder / FILE).read_text())
+    lists = {name: tuple(values.pop(name)) for name in ("contents", "styles", "style_weights")}
+    return Catalogue(**lists, **values)
+
+
+def grid(folder: Path) -> None:
+    import jnst
+
+    catalogue = read(folder)
+    contents, styles = (
+        [jnst.load_image(folder / name) for name in names] for names in (catalogue.contents, catalogue.styles)
+    )
+    solutions = jnst.stylize_grid(
+        contents,
+        styles,
+        preset=jnst.preset("jnst", pyramid=None),
+        num_steps=catalogue.steps,
+        over={"style_weight": catalogue.style_weights},
+    )
+    images = solutions.image.reshape(-1, *solutions.image.shape[-3:])
+    for image, (*_, name) in zip(images, catalogue.pictures(), strict=True):
+        jnst.save_image(folder / f"grid-{name}", image)
+
+
+def singles(folder: Path) -> None:
+    import jnst
+
+    catalogue = read(folder)
+    loaded = {name: jnst.load_image(folder / name) for name in (*catalogue.contents, *catalogue.styles)}
+    for content, style, weight, name in catalogue.pictures():
+        settings = jnst.preset("jnst", pyramid=None, style_weight=weight)
+        solution = jnst.stylize(loaded[content], loaded[style], preset=settings, num_steps=catalogue.steps)
+        jnst.save_image(folder / f"singles-{name}", solution.image)
+
+
+CALLS: dict[str, Callable[[Path], None]] = {"grid": grid, "singles": singles}
+
+
+def main() -> None:
+    """Do what is asked for and write the report."""
+    report, what, *arguments = sys.argv[1:]
+    compiled: list[float] = []
+
+    def listen(event: str, duration_secs: float, **_: object) -> None:
+        if event == EVENT:
+            compiled.append(duration_secs)
+
+    jax.monitoring.register_event_duration_secs_listener(listen)
+    if what == "command":
+        from jnst.cli import main as command
+
+        status = command(arguments)
+    else:
+        status = CALLS[what](Path(*arguments))
+    Path(report).write_text(json.dumps({"compilations": len(compiled), "compile_seconds": sum(compiled)}))
+    sys.exit(status)
+
+
+if __name__ == "__main__":
+    main()

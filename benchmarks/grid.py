@@ -1,0 +1,125 @@
+"""The grid part of `benchmarks.batch`: a catalogue in one call, in many calls, and in many commands."""
+
+import dataclasses
+import json
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image as Pillow
+from PIL import ImageOps
+
+from benchmarks.counted import Catalogue
+from benchmarks.processes import run_module
+from jnst.demo_pictures import content_picture, style_picture
+
+CONTENTS = ("kodim08_houses_street.png", "kodim23_parrots.png", "astronaut_portrait.png")
+STYLES = ("starry_night.jpg", "great_wave.jpg", "the_scream.jpg", "composition_vii.jpg")
+STYLE_WEIGHTS = (30.0, 100.0, 300.0)
+WAYS = {"grid": "one call of stylize_grid", "singles": "calls of stylize", "commands": "commands"}
+
+
+def make(images: Path | None, size: int, steps: int) -> dict[str, Any]:
+    """Make the catalogue in three ways, each in fresh processes.
+
+    Args:
+        images: Folder with ``content/`` and ``style/``; None: variations of the demo's pictures.
+        size: The longer side of all pictures, in pixels.
+        steps: For each picture, at one size.
+
+    Returns:
+        For each way its seconds from the first process' start to the last one's end, its compilations, and how far
+        its pictures are from those of `grid`, in levels of 255 on average.
+    """
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        catalogue = prepare(folder, images, size, steps)
+        rows = {way: (commands if way == "commands" else calls)(folder, way, catalogue, size) for way in WAYS}
+        for way, row in rows.items():
+            row["difference"] = max(difference(folder, way, name) for *_, name in catalogue.pictures())
+    for way, row in rows.items():
+        row["seconds_over_grid"] = row["seconds"] / rows["grid"]["seconds"]
+        print(
+            f"{WAYS[way]:26} {row['seconds']:8.1f} s {row['seconds_over_grid']:6.2f} x "
+            f"{row['compilations']:5} compilations of {row['compile_seconds']:.1f} s; "
+            f"pictures differ by {row['difference']:.3f} levels",
+            flush=True,
+        )
+    return {"size": size, **dataclasses.asdict(catalogue), "ways": rows}
+
+
+def prepare(folder: Path, images: Path | None, size: int, steps: int) -> Catalogue:
+    """Write the pictures, all of one shape, and the catalogue."""
+    shape = (size, max(1, round(size * 3 / 4)))
+    pictures = demo_pictures(*shape) if images is None else read_pictures(images)
+    for name, picture in pictures.items():
+        ImageOps.fit(picture.convert("RGB"), shape, Pillow.Resampling.LANCZOS).save(folder / name)
+    names = tuple(pictures)
+    count = len(CONTENTS)
+    catalogue = Catalogue(names[:count], names[count:], STYLE_WEIGHTS, steps)
+    catalogue.write(folder)
+    return catalogue
+
+
+def read_pictures(images: Path) -> dict[str, Pillow.Image]:
+    paths = [images / "content" / name for name in CONTENTS] + [images / "style" / name for name in STYLES]
+    return {f"{path.stem}.png": Pillow.open(path) for path in paths}
+
+
+def demo_pictures(width: int, height: int) -> dict[str, Pillow.Image]:
+    """The demo's landscape and painting, mirrored and with their colours exchanged."""
+    pictures = {"content": (content_picture(height, width), len(CONTENTS)), "style": (style_picture(), len(STYLES))}
+    return {
+        f"{kind}{number}.png": to_pillow(np.roll(picture[:, :: (-1) ** number], number, axis=-1))
+        for kind, (picture, count) in pictures.items()
+        for number in range(count)
+    }
+
+
+def to_pillow(picture: np.ndarray) -> Pillow.Image:
+    return Pillow.fromarray(np.asarray(picture * 255 + 0.5, np.uint8))
+
+
+def calls(folder: Path, way: str, catalogue: Catalogue, size: int) -> dict[str, Any]:
+    """One process."""
+    report = folder / "report.json"
+    _, seconds = run_module("benchmarks.counted", str(report), way, str(folder))
+    return {"seconds": seconds, **json.loads(report.read_text())}
+
+
+def commands(folder: Path, way: str, catalogue: Catalogue, size: int) -> dict[str, Any]:
+    """A process for each picture, one after the other."""
+    report = folder / "report.json"
+    total = {"seconds": 0.0, "compilations": 0, "compile_seconds": 0.0}
+    for content, style, weight, name in catalogue.pictures():
+        files = (str(folder / content), str(folder / style), "-o", str(folder / f"{way}-{name}"))
+        flags = ("--size", str(size), "--steps", str(catalogue.steps), "--style-weight", str(weight), "--no-pyramid")
+        _, seconds = run_module("benchmarks.counted", str(report), "command", "stylize", *files, *flags)
+        for key, value in {"seconds": seconds, **json.loads(report.read_text())}.items():
+            total[key] += value
+    return total
+
+
+def difference(folder: Path, way: str, name: str) -> float:
+    """The mean difference of a picture from that of `grid`, in levels of 255."""
+    ours, first = (np.asarray(Pillow.open(folder / f"{kind}-{name}"), np.float64) for kind in (way, "grid"))
+    return float(np.abs(ours - first).mean())
+
+
+def plot(path: Path, made: dict[str, Any]) -> None:
+    """Seconds and compilations as bars."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(9, 2.6), dpi=120, layout="constrained")
+    count = len(made["contents"]) * len(made["styles"]) * len(made["style_weights"])
+    for axis, key, label in zip(
+        figure.subplots(1, 2, sharey=True), ("seconds", "compilations"), ("seconds", "programs compiled"), strict=True
+    ):
+        values = [row[key] for row in made["ways"].values()]
+        axis.bar_label(axis.barh([WAYS[way] for way in made["ways"]], values), fmt=" {:.0f}")
+        axis.set_xlabel(label)
+        axis.margins(x=0.15)
+    figure.axes[0].invert_yaxis()
+    figure.suptitle(f"{count} pictures of {made['size']} pixels, {made['steps']} steps each")
+    figure.savefig(path)

@@ -1,0 +1,187 @@
+"""Rematerialisation changes what is kept between forward and backward pass, and nothing else."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from contracts import random_params, random_picture, tiny_backbone
+from networks import relative_difference
+
+import jnst
+from jnst.backbones import BACKBONES, Backbone, make_backbone, param_shapes
+from jnst.backbones.backbone import flat_shapes
+from jnst.errors import JnstError
+from jnst.types import Array, Image, Params
+from jnst.weights.convert import flatten, nested
+
+pytestmark = pytest.mark.usefixtures("unoptimised")
+
+LAYERS: dict[str, tuple[str, ...]] = {
+    "vgg16": ("relu1_1", "conv3_2", "relu5_1"),
+    "vgg19": ("relu1_2", "relu2_1", "conv3_4"),
+    "vgg19-slim": ("conv1_1", "aux1_1", "aux2_1", "relu2_2"),
+    "mini": ("conv1_2", "relu2_2"),
+    "convnet": ("conv1_1", "relu3_1"),
+    "squeezenet1.1": ("relu1", "fire3", "fire4"),
+    "resnet18": ("conv1", "relu1", "block1_0", "block2_1"),
+    "resnet34": ("relu1", "block1_1", "block2_0"),
+    "resnet50": ("relu1", "block1_1", "block2_0"),
+    "resnet101": ("relu1", "block1_0"),
+    "resnet152": ("relu1", "block1_0"),
+}
+"""In the middle and at the end of blocks, on side branches; not to the depth of each network, for the sake of time."""
+
+REGIONS: dict[str, int] = {
+    "vgg16": 5,
+    "vgg19": 5,
+    "vgg19-slim": 5,
+    "mini": 4,
+    "convnet": 3,
+    "squeezenet1.1": 1 + 3,
+    "resnet18": 1 + 2 + 2 + 2 + 2,
+    "resnet34": 1 + 3 + 4 + 6 + 3,
+    "resnet50": 1 + 3 + 4 + 6 + 3,
+    "resnet101": 1 + 3 + 4 + 23 + 3,
+    "resnet152": 1 + 3 + 8 + 36 + 3,
+}
+"""Blocks of each network, counted by hand from the papers' tables."""
+
+
+def value(image: Image, params: Params, backbone: Backbone, layers: tuple[str, ...]) -> tuple[Array, dict[str, Array]]:
+    """A number that depends on all features, and the features."""
+    features = backbone.apply(params, image, layers)
+    return sum(((layer**2).mean() for layer in features.values()), jnp.zeros(())), features
+
+
+def compare(backbone: Backbone, image: Image, layers: tuple[str, ...]) -> None:
+    """Features, value and gradient with and without."""
+    params = random_params(backbone)
+    evaluate = jax.jit(jax.value_and_grad(value, has_aux=True), static_argnums=(2, 3))
+    (plain, features), gradient = evaluate(image, params, backbone, layers)
+    (again, others), other = evaluate(image, params, backbone.with_options(remat=True), layers)
+    assert others.keys() == features.keys() == set(layers)
+    for layer in layers:
+        assert relative_difference(others[layer], np.asarray(features[layer])) < 1e-6, layer
+    np.testing.assert_allclose(again, plain, rtol=1e-6)
+    assert np.abs(gradient).max() > 0
+    assert relative_difference(other, np.asarray(gradient)) < 1e-5
+
+
+def primitives(jaxpr: Any) -> list[str]:
+    """The names of all primitives, also inside of calls."""
+    found = []
+    for equation in jaxpr.eqns:
+        found.append(equation.primitive.name)
+        for inner in jax.tree.leaves(list(equation.params.values()), is_leaf=lambda leaf: hasattr(leaf, "eqns")):
+            inner = getattr(inner, "jaxpr", inner)
+            found += primitives(inner) if hasattr(inner, "eqns") else []
+    return found
+
+
+def abstract(name: str, side: int) -> tuple[Any, Params]:
+    """A picture and parameters without their values."""
+    shapes = {key: jax.ShapeDtypeStruct(shape, jnp.float32) for key, shape in param_shapes(name).items()}
+    return jax.ShapeDtypeStruct((side, side, 3), jnp.float32), nested(shapes)
+
+
+def regions(backbone: Backbone, layers: tuple[str, ...]) -> int:
+    """How many regions the gradient computes again."""
+    gradient = jax.make_jaxpr(jax.grad(value, has_aux=True), static_argnums=(2, 3))
+    names = primitives(gradient(*abstract(backbone.name, 48), backbone, layers).jaxpr)
+    return sum(name in ("checkpoint", "remat", "remat2") for name in names)
+
+
+def residuals(backbone: Backbone, side: int, layers: tuple[str, ...]) -> set[tuple[int, ...]]:
+    """The shapes of the feature maps that the forward pass leaves for the backward pass."""
+    pull = jax.eval_shape(
+        lambda image, params: jax.vjp(lambda x: backbone.apply(params, x, layers), image)[1],
+        *abstract(backbone.name, side),
+    )
+    kernels = set(param_shapes(backbone.name).values())
+    return {leaf.shape for leaf in jax.tree.leaves(pull) if leaf.ndim == 4 and leaf.shape not in kernels}
+
+
+@pytest.mark.parametrize("name", BACKBONES)
+def test_values_and_gradients_are_the_same(name: str) -> None:
+    compare(make_backbone(name), random_picture(1, 33, 34), LAYERS[name])
+
+
+@pytest.mark.parametrize("layers", [("relu1_1",), ("conv3_1", "relu1_2"), ("relu3_1",)])
+def test_any_layers_in_any_order(layers: tuple[str, ...]) -> None:
+    compare(tiny_backbone(), random_picture(2, 12, 9), layers)
+
+
+@pytest.mark.parametrize("name", BACKBONES)
+def test_every_block_of_the_gradient_is_computed_again(name: str) -> None:
+    layers = make_backbone(name).layers
+    assert regions(make_backbone(name), layers) == 0
+    assert regions(make_backbone(name, remat=True), layers) == REGIONS[name]
+
+
+def test_no_block_behind_the_deepest_layer() -> None:
+    assert regions(make_backbone("vgg19", remat=True), ("conv3_2", "relu2_1")) == 3
+
+
+def test_only_what_goes_from_block_to_block_is_kept() -> None:
+    """The picture, and each block's pooled output; nothing that lies inside a block."""
+    layers = ("relu4_1",)
+    between = {(1, 32, 32, 3), (1, 16, 16, 64), (1, 8, 8, 128), (1, 4, 4, 256)}
+    assert residuals(make_backbone("vgg19", remat=True), 32, layers) == between
+    assert (1, 32, 32, 64) in residuals(make_backbone("vgg19"), 32, layers)
+
+
+@pytest.mark.parametrize("name", BACKBONES)
+def test_parameters_have_the_same_names_and_shapes(name: str) -> None:
+    backbone = make_backbone(name, remat=True)
+    again = flat_shapes(backbone.network, backbone.smallest_side(backbone.layers))
+    assert list(again.items()) == list(param_shapes(name).items())
+
+
+def test_parameters_have_the_same_values() -> None:
+    plain, again = (
+        flatten(jax.jit(tiny_backbone().with_options(remat=remat).init)(jax.random.key(1))) for remat in (False, True)
+    )
+    assert plain.keys() == again.keys()
+    for name, leaf in plain.items():
+        np.testing.assert_array_equal(again[name], leaf)
+
+
+def test_parameters_behind_the_deepest_layer_are_not_needed() -> None:
+    backbone = tiny_backbone().with_options(remat=True)
+    params, image = random_params(backbone), random_picture(1, 12, 9)
+    first = {"conv1_1": params["conv1_1"]}
+    expected = tiny_backbone().apply(params, image, ("relu1_1",))["relu1_1"]
+    np.testing.assert_array_equal(backbone.apply(first, image, ("relu1_1",))["relu1_1"], expected)
+
+
+def test_an_option_like_others() -> None:
+    loaded, params = jnst.load_backbone(remat=True)
+    usual, _ = jnst.load_backbone()
+    assert loaded.network.remat
+    assert usual.with_options(remat=True) == loaded != usual
+    assert loaded.with_options(remat=False) == usual
+    assert jnst.preset("gatys2016").network(loaded).network.remat
+    assert set(params) == {layer for layer in loaded.layers if layer.startswith("conv")}
+    with pytest.raises(JnstError, match=r"has no option 'remats': it has .*remat"):
+        make_backbone("vgg19", remats=True)
+
+
+@pytest.mark.parametrize("chunk", [1, 3])
+def test_a_run_gives_the_same_losses(chunk: int) -> None:
+    """Compiled step by step, and as a loop."""
+    content, style, backbone = random_picture(1, 24, 33), random_picture(2, 30, 30), tiny_backbone()
+    settings = jnst.preset(content_layers=("relu2_1",), style_layers=("relu1_1", "relu3_1"), pyramid=None)
+    plain, again = (
+        jnst.stylize(
+            *(content, style, random_params(backbone)),
+            backbone=network,
+            preset=settings,
+            num_steps=3,
+            chunk=chunk,
+        ).losses
+        for network in (backbone, backbone.with_options(remat=True))
+    )
+    np.testing.assert_allclose(again, plain, rtol=1e-5)
+    assert plain[2] < plain[0]
