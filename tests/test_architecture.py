@@ -21,12 +21,12 @@ FLOORS = (
     ("objective", "metrics", "lanes"),
     ("targets", "presets"),
     ("plan",),
-    ("coarse_to_fine", "jobs"),
-    ("target_store", "variations"),
+    ("fitting", "jobs"),
+    ("coarse_to_fine", "variations"),
     ("together",),
     ("batches",),
     ("stylize", "stylize_many"),
-    ("cli", "io", "demo", "training"),
+    ("cli", "io", "demo", "training", "hosts", "report", "catalogue"),
     ("jnst",),
 )
 """Files and folders of jnst from the ground up, "jnst" its `__init__.py`. Each imports floors below its own only,"""
@@ -37,6 +37,11 @@ NEIGHBOURS = {
     ("training", "io"),
     ("cli", "training"),
     ("cli", "demo"),
+    ("cli", "hosts"),
+    ("cli", "catalogue"),
+    ("catalogue", "io"),
+    ("catalogue", "report"),
+    ("report", "io"),
 }
 """but for these: (importer, imported) on one floor, and the version number for the command line."""
 KEPT_APART = {("objective", "optimize"), ("objective", "optimizers")} | {
@@ -44,7 +49,7 @@ KEPT_APART = {("objective", "optimize"), ("objective", "optimizers")} | {
 }
 """(importer, imported) that may not be although the floors would allow it: what minimises knows nothing of style."""
 
-EDGE = {"cli", "io", "demo", "training"}
+EDGE = {"cli", "io", "demo", "training", "report"}
 EVERYWHERE = {unit for floor in FLOORS for unit in floor}
 PACKAGES = {
     ("jax", "numpy", "optax", "jaxtyping"): EVERYWHERE,

@@ -38,5 +38,6 @@ def _auto(convert: Callable[[str], Any], metavar: str) -> PrimitiveConstructorSp
 Names = Annotated[tuple[str, ...] | None, _commas(str, "A,B,...")]
 Numbers = Annotated[tuple[float, ...] | None, _commas(float, "X,Y,...")]
 Counts = Annotated[tuple[int, ...], _commas(int, "N[,N...]")]
+Count = Annotated[int | None, _auto(int, "N")]
 Number = Annotated[float | None, _auto(float, "X")]
 Text = Annotated[str | None, _auto(str, "NAME")]

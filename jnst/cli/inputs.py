@@ -6,41 +6,54 @@ from pathlib import Path
 import jax
 
 from jnst.backbones import Backbone
+from jnst.errors import JnstError
 from jnst.image import resize_mask
 from jnst.io import load_image
+from jnst.io.readings import read, reading, result_size
+from jnst.objective import IMAGE
 from jnst.pictures import size_of
-from jnst.presets import MEASURES, Preset
+from jnst.presets import Preset, preset
 from jnst.types import Guide, Image
-
-DETAIL = 4
-"""Where every size of a pyramid is made from the picture itself, so many times the largest is kept of it at most."""
 
 
 def load_pictures(content: Path, styles: tuple[Path, ...], settings: Preset) -> tuple[Image, list[Image], int | None]:
-    """Content and styles, and the longer side that the result is to have; None: the content picture's.
-
-    With a pyramid each size is made from the original, as published programs do it, and not from the largest size.
-    """
-    if settings.pyramid is not None and settings.measure == "side":
-        most = [DETAIL * settings.size, *(round(DETAIL * settings.size * settings.style_scale) for _ in styles)]
-        loaded = [
-            load_image(path, size=side, resample=settings.resample, enlarge=False)
-            for path, side in zip((content, *styles), most, strict=True)
-        ]
-        return loaded[0], loaded[1:], settings.size
-    return _load(content, settings, 1.0), [_load(path, settings, settings.style_scale) for path in styles], None
-
-
-def _load(path: Path, settings: Preset, scale: float) -> Image:
-    side = settings.size * scale
-    if settings.measure != "side":
-        side *= MEASURES[settings.measure](*size_of(load_image(path)))
-    return load_image(path, size=round(side), resample=settings.resample, rounding=settings.rounding)
+    """Content and styles, and the longer side that the result is to have; None: the content picture's."""
+    scales = (1.0, *(settings.style_scale for _ in styles))
+    first, *others = (
+        read(path, reading(path, settings, scale)) for path, scale in zip((content, *styles), scales, strict=True)
+    )
+    return first, others, result_size(settings)
 
 
 def load_mask(path: Path, picture: Image) -> Guide:
     """A mask from a picture file, by its brightness, at the size of the picture that it belongs to."""
     return resize_mask(load_image(path).mean(-1), size_of(picture))
+
+
+def check_preset_layers(settings: Preset, name: str, backbone: Backbone, kinds: tuple[str, ...]) -> None:
+    """Refuse a network that does not have a preset's own layers: it is not these that were mistyped.
+
+    Args:
+        settings: The preset with the flags put in.
+        name: The preset.
+        backbone: The network.
+        kinds: Which of "content" and "style" are compared.
+
+    Raises:
+        JnstError: Layers that the preset states, and no flag replaces, are missing.
+    """
+    missing: dict[str, list[str]] = {}
+    for field in (f"{kind}_layers" for kind in kinds):
+        layers = getattr(settings, field)
+        if layers and layers == getattr(preset(name), field):
+            missing[field] = [layer for layer in layers if layer not in (*backbone.all_layers, IMAGE)]
+    if any(missing.values()):
+        lacking = ", ".join(dict.fromkeys(layer for layers in missing.values() for layer in layers))
+        flags = " and ".join(f"--{field.replace('_', '-')}" for field, layers in missing.items() if layers)
+        raise JnstError(
+            f"preset {name} needs {lacking}, which {backbone.name} does not have: choose a network that does, "
+            f"such as --backbone vgg19 --weights FILE, or other {flags} (see jnst backbones)"
+        )
 
 
 def remark(settings: Preset, name: str, backbone: Backbone) -> None:

@@ -14,11 +14,12 @@ import tyro
 import jnst
 from jnst.cli.arguments import AUTO
 from jnst.cli.demo import Demo
+from jnst.cli.grid import Grid
 from jnst.cli.listing import Backbones, Presets, Statistics
 from jnst.cli.stylize import Reconstruct, Stylize, Synthesize
 from jnst.cli.train import Train
 from jnst.cli.weights import Weights
-from jnst.errors import JnstError, ResourceError
+from jnst.errors import JnstError, ResourceError, hint
 
 INTERRUPTED = 130
 FRAME, RULE = "\u2502\u256d\u256e\u2570\u256f", "\u2500-"
@@ -87,6 +88,7 @@ def _parse(args: list[str]) -> Any:
         "stylize": Stylize.from_preset(*chosen),
         "synthesize": Synthesize.from_preset(*chosen),
         "reconstruct": Reconstruct.from_preset(*chosen),
+        "grid": Grid.from_preset(*chosen),
         "demo": Demo(),
         "presets": Presets(),
         "statistics": Statistics(),
@@ -94,6 +96,8 @@ def _parse(args: list[str]) -> Any:
         "weights": Weights(tyro.MISSING),
         "train": Train(tyro.MISSING),
     }
+    if args and not args[0].startswith("-") and args[0] not in defaults:
+        raise JnstError(f"unknown command {args[0]!r}: {hint(args[0], defaults)} (see jnst --help)")
     descriptions = {name: (type(default).__doc__ or "").partition("\n")[0] for name, default in defaults.items()}
     complaint = io.StringIO()
     try:
@@ -121,8 +125,11 @@ def _one_line(box: str) -> str:
     first, *others = filter(None, sections)
     said = [" ".join(first).rstrip(".")]
     for title, *rows in others:
-        if title.startswith(("Perhaps", "Available")):
-            said.append(" ".join([title, *(row for row in rows if row.startswith("-"))]))
+        if title.startswith("Available"):
+            said.append(" ".join([title, *rows]))
+        elif title.startswith("Perhaps"):
+            flags = (row.partition(" {")[0] for row in rows if row.startswith("-"))
+            said.append(" ".join([title, *flags]))
     return f"{'; '.join(said)}: see jnst --help or jnst COMMAND --help"
 
 

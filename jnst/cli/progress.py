@@ -7,7 +7,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Iterator
-from typing import IO
+from typing import IO, NamedTuple
 
 import rich.console
 import rich.progress
@@ -54,6 +54,53 @@ def _print_lines(begun: float) -> Listener:
             print(f"step {done}/{report.num_steps}  loss {report.total[-1]:.5g}  {seconds:.1f} s", file=sys.stderr)
 
     return show
+
+
+class Jobs(NamedTuple):
+    """Who is told of many jobs' progress.
+
+    Attributes:
+        ended: Called when a job ended, with a line about it.
+        under_way: Called with how many of the jobs under way are done: a fraction of their number.
+    """
+
+    ended: Callable[[str], None]
+    under_way: Callable[[float], None]
+
+
+@contextlib.contextmanager
+def jobs_progress(total: int) -> Iterator[Jobs]:
+    """Show one bar over all jobs on a terminal, a plain line for each elsewhere; on standard error.
+
+    Args:
+        total: How many jobs there are.
+    """
+    console, begun, done = rich.console.Console(stderr=True), time.perf_counter(), 0
+    columns = (
+        rich.progress.TextColumn("{task.fields[ended]}/{task.total:.0f}"),
+        rich.progress.BarColumn(),
+        rich.progress.TimeElapsedColumn(),
+        rich.progress.TextColumn("left"),
+        rich.progress.TimeRemainingColumn(elapsed_when_finished=False),
+    )
+    with rich.progress.Progress(*columns, console=console, disable=not console.is_terminal) as bar:
+        task = bar.add_task("", total=total, ended=0)
+
+        def ended(line: str) -> None:
+            nonlocal done
+            done += 1
+            bar.update(task, completed=done, ended=done)
+            if console.is_terminal:
+                bar.console.print(line, highlight=False, markup=False)
+                return
+            seconds = time.perf_counter() - begun
+            left = f", about {seconds / done * (total - done):.0f} s left" if done < total else ""
+            print(f"{done}/{total}  {line}{left}", file=sys.stderr, flush=True)
+
+        def under_way(jobs: float) -> None:
+            bar.update(task, completed=min(total, done + jobs))
+
+        yield Jobs(ended, under_way)
 
 
 @contextlib.contextmanager

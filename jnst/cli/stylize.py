@@ -3,7 +3,7 @@
 import dataclasses
 import re
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 import tyro
 
@@ -80,6 +80,8 @@ class Stylize(Run):
 class Synthesize(Run):
     """Make a texture: a picture with a style and no content."""
 
+    compared: ClassVar[tuple[str, ...]] = ("style",)
+
     style: Styles
     """The picture whose style is taken; of several, a mixture."""
     shape: Text = None
@@ -109,13 +111,15 @@ class Synthesize(Run):
 def _shape(text: str) -> tuple[int, int]:
     match = re.fullmatch(r"(\d{1,6})x(\d{1,6})", text)
     if not match or not (int(match[1]) and int(match[2])):
-        raise JnstError(f"--shape {text}: expected WIDTHxHEIGHT in pixels, for example 640x480")
+        raise JnstError(f"--shape {text}: expected WIDTHxHEIGHT in pixels, each at least 1, for example 640x480")
     return int(match[2]), int(match[1])
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Reconstruct(Run):
     """Show what layers keep of a picture: another one with the same features, from noise."""
+
+    compared: ClassVar[tuple[str, ...]] = ("content",)
 
     content: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="CONTENT")]
     """The picture whose features are kept."""

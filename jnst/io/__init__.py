@@ -3,8 +3,7 @@
 Inside jnst a picture is float32 sRGB in [0, 1], `(h, w, 3)`; what a file holds becomes that, or a `PictureError`.
 """
 
-from jnst.io.files import write_atomically
 from jnst.io.load import load_image
 from jnst.io.save import check_output, save_image
 
-__all__ = ["check_output", "load_image", "save_image", "write_atomically"]
+__all__ = ["check_output", "load_image", "save_image"]

@@ -20,14 +20,15 @@ from PIL import (
 from PIL.ExifTags import Base
 
 from jnst.errors import PictureError
-from jnst.io.files import PathLike, describe_content, shown
+from jnst.files import PathLike, shown
+from jnst.io.files import describe_content
 
 MAX_PIXELS = 175_000_000  # below the hard limits inside Pillow's own plugins
 DRAFT_PIXELS = 50_000_000
 
 # Pillow's plugins are opened directly, after a look at the signature: `Image.open` warns of pictures above its global
 # `MAX_IMAGE_PIXELS`, and neither that nor the warning filters (not thread-safe) are a library's to change.
-_PLUGINS: dict[str, tuple[bytes, Callable[..., ImageFile.ImageFile]]] = {
+PLUGINS: dict[str, tuple[bytes, Callable[..., ImageFile.ImageFile]]] = {
     "PNG": (rb"\x89PNG\r\n\x1a\n", PngImagePlugin.PngImageFile),
     "JPEG": (rb"\xff\xd8\xff", JpegImagePlugin.JpegImageFile),
     "WebP": (rb"(?s)RIFF....WEBP", WebPImagePlugin.WebPImageFile),
@@ -77,21 +78,31 @@ def decode(file: BinaryIO, path: PathLike, least: Callable[[int, int], tuple[int
         PictureError: not one of the accepted kinds, or more than `MAX_PIXELS`.
         Exception: whatever a decoder raises on damaged bytes; `load_image` translates it.
     """
-    head = file.read(1024)
-    file.seek(0)
-    kind = next((kind for kind, (signature, _) in _PLUGINS.items() if re.match(signature, head)), None)
-    if kind is None:
-        raise PictureError(
-            f"{shown(path)}: its content is {describe_content(head)}, not a picture of a kind that is read "
-            f"({', '.join(_PLUGINS)}): convert it to one of these"
-        )
+    kind, head = kind_of(file, path)
     if kind == "TIFF":
         return _decode_tiff(file, path)
-    image = _PLUGINS[kind][1](file)
+    image = PLUGINS[kind][1](file)
     check_area(path, *image.size)
     if kind == "PNG" and head[24] == 16 and (image.mode not in _MODES_16_BIT or "transparency" in image.info):
         return _decode_png16(file, image)
     return _decode_pillow(image, path, least if kind == "JPEG" else None)
+
+
+def kind_of(file: BinaryIO, path: PathLike) -> tuple[str, bytes]:
+    """Which of `PLUGINS` reads an open file, by its content, and the file's first bytes; it is at its beginning again.
+
+    Raises:
+        PictureError: none of them.
+    """
+    head = file.read(1024)
+    file.seek(0)
+    kind = next((kind for kind, (signature, _) in PLUGINS.items() if re.match(signature, head)), None)
+    if kind is None:
+        raise PictureError(
+            f"{shown(path)}: its content is {describe_content(head)}, not a picture of a kind that is read "
+            f"({', '.join(PLUGINS)}): convert it to one of these"
+        )
+    return kind, head
 
 
 def check_area(path: PathLike, width: int, height: int) -> None:

@@ -10,9 +10,10 @@ import numpy as np
 from PIL import Image
 
 from jnst.errors import JnstError, PictureError
+from jnst.files import PathLike, shown
 from jnst.io.colour import Background, flatten, srgb_transform
 from jnst.io.decode import MAX_PIXELS, Decoded, Samples, decode
-from jnst.io.files import PathLike, choose, open_regular, shown
+from jnst.io.files import choose, open_regular
 
 RESAMPLING = {
     "bilinear": Image.Resampling.BILINEAR,
@@ -75,16 +76,16 @@ def load_image(
     choose("rounding", rounding, ROUNDINGS)
 
     def least(width: int, height: int) -> tuple[int, int]:
-        wanted = _resized(width, height, size, rounding)
+        wanted = resized(width, height, size, rounding)
         return _DRAFT_FACTOR * wanted[0], _DRAFT_FACTOR * wanted[1]
 
-    with open_regular(path) as file, _translating(path):
+    with open_regular(path) as file, translating(path):
         decoded = decode(file, path, None if size is None else least)
         planes, notes = _to_planes(decoded, background)
         own = _upright_size(decoded)
         if size is not None and not enlarge and max(own) <= size:
             size = None
-        target = _resized(*own, size, rounding)
+        target = resized(*own, size, rounding)
         planes = [_upright(plane, decoded.orientation) for plane in planes]
         if size is not None:
             planes = [plane.resize(target, RESAMPLING[resample]) for plane in planes]
@@ -105,7 +106,8 @@ def _check_arguments(size: int | None, background: Background) -> None:
 
 
 @contextmanager
-def _translating(path: PathLike) -> Iterator[None]:
+def translating(path: PathLike) -> Iterator[None]:
+    """Turn whatever a decoder raises on damaged bytes into a `PictureError` that names the file."""
     try:
         yield
     except JnstError:
@@ -119,8 +121,8 @@ def _translating(path: PathLike) -> Iterator[None]:
         ) from error
 
 
-def _resized(width: int, height: int, size: int | None, rounding: str) -> tuple[int, int]:
-    """(width, height) for a longer side of `size`.
+def resized(width: int, height: int, size: int | None, rounding: str) -> tuple[int, int]:
+    """(width, height) of a picture that is read with a longer side of `size`, which `load_image` explains.
 
     Raises:
         JnstError: more pixels than any picture may have.

@@ -1,0 +1,92 @@
+"""What a header says without decoding: sizes, and which files of a folder are pictures."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tifffile
+from picture_files import DEEP, FLOATS, ORIENTATION, RGB, chunk, png, png16
+from PIL import Image
+
+from jnst.errors import PictureError
+from jnst.io import load_image
+from jnst.io.peek import SUFFIXES, find_pictures, picture_size
+
+HEIGHT, WIDTH = RGB.shape[:2]
+
+
+def exif_of(orientation: int) -> Image.Exif:
+    exif = Image.Exif()
+    exif[ORIENTATION] = orientation
+    return exif
+
+
+@pytest.mark.parametrize("orientation", [1, 3, 5, 6, 7, 8])
+@pytest.mark.parametrize("name", ["a.png", "late.png", "a.webp", "a.jpg", "a.tif", "deep.png", "deep.tif", "float.tif"])
+def test_sizes_are_those_of_the_loaded_picture(name: str, orientation: int, tmp_path: Path):
+    exif, path = exif_of(orientation), tmp_path / name
+    tag = [(ORIENTATION, "H", 1, orientation, True)]
+    if name == "late.png":
+        whole = png(WIDTH, HEIGHT, 8, 2, b"".join(b"\0" + row.tobytes() for row in RGB))
+        path.write_bytes(whole[:-12] + chunk(b"eXIf", exif.tobytes()[6:]) + whole[-12:])
+    elif name == "deep.png":
+        path.write_bytes(png16(DEEP[..., :3], 2, chunk(b"eXIf", exif.tobytes()[6:])))
+    elif name == "deep.tif":
+        tifffile.imwrite(path, DEEP[..., :3], photometric="rgb", extratags=tag)
+    elif name == "float.tif":
+        tifffile.imwrite(path, FLOATS[..., :3], photometric="rgb", extratags=tag)
+    else:
+        Image.fromarray(RGB).save(path, exif=exif)
+    assert picture_size(path) == ((HEIGHT, WIDTH) if orientation < 5 else (WIDTH, HEIGHT))
+    assert picture_size(path) == load_image(path).shape[:2]
+
+
+@pytest.mark.parametrize("name", ["a.gif", "a.bmp", "a.ppm", "a.webp"])
+def test_sizes_of_kinds_without_exif(name: str, tmp_path: Path):
+    Image.fromarray(RGB).save(tmp_path / name)
+    assert picture_size(tmp_path / name) == (HEIGHT, WIDTH)
+
+
+def test_pixels_are_not_needed(tmp_path: Path):
+    path = tmp_path / "half.png"
+    Image.fromarray(np.tile(RGB, (20, 20, 1))).save(path)
+    path.write_bytes(path.read_bytes()[:200])
+    assert picture_size(path) == (20 * HEIGHT, 20 * WIDTH)
+    with pytest.raises(PictureError):
+        load_image(path)
+
+
+def test_broken_exif_counts_as_none(tmp_path: Path):
+    Image.fromarray(RGB).save(tmp_path / "a.png", exif=b"Exif\0\0garbage that is no TIFF header")
+    assert picture_size(tmp_path / "a.png") == (HEIGHT, WIDTH)
+
+
+@pytest.mark.parametrize(
+    ("content", "words"), [(b"", "empty"), (b"words", "text"), (b"\x89PNG\r\n\x1a\nxx", "cannot be decoded")]
+)
+def test_what_is_no_picture(content: bytes, words: str, tmp_path: Path):
+    path = tmp_path / "a.png"
+    path.write_bytes(content)
+    with pytest.raises(PictureError, match=rf"a\.png.*{words}"):
+        picture_size(path)
+    with pytest.raises(PictureError, match="does not exist"):
+        picture_size(tmp_path / "none.png")
+
+
+def test_a_header_that_claims_too_much(tmp_path: Path):
+    path = tmp_path / "a.png"
+    path.write_bytes(png(60000, 60000, 8, 2, b""))
+    with pytest.raises(PictureError, match="60000x60000"):
+        picture_size(path)
+
+
+def test_a_folder_is_searched_by_suffix(tmp_path: Path):
+    for name in ("b.PNG", "a.jpg", "notes.txt", ".hidden.png", "c.webp"):
+        (tmp_path / name).touch()
+    (tmp_path / "folder.png").mkdir()
+    pictures, others = find_pictures(tmp_path)
+    assert [path.name for path in pictures] == ["a.jpg", "b.PNG", "c.webp"]
+    assert [path.name for path in others] == ["notes.txt"]
+    assert {path.suffix.lower() for path in pictures} < set(SUFFIXES)
+    with pytest.raises(PictureError, match="none"):
+        find_pictures(tmp_path / "none")
