@@ -46,7 +46,18 @@ def save_weights(path: str | os.PathLike[str], weights: Weights, *, dtype: str =
         "source": weights.source,
         "licence": weights.licence,
     }
-    _write(Path(path), save(arrays, metadata))
+    _write(Path(path), _in_order(save(arrays, metadata)))
+
+
+def _in_order(content: bytes) -> bytes:
+    """The same file with sorted metadata, which safetensors writes in another order every time."""
+    length = int.from_bytes(content[:8], "little")
+    header = json.loads(content[8 : 8 + length])
+    header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
+    ordered = json.dumps(header, separators=(",", ":")).encode()
+    # The format aligns tensors to 8 bytes by spaces behind the header.
+    ordered += b" " * (-len(ordered) % 8)
+    return len(ordered).to_bytes(8, "little") + ordered + content[8 + length :]
 
 
 def _checked(weights: Weights, dtype: str) -> dict[str, np.ndarray]:

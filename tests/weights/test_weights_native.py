@@ -53,6 +53,14 @@ def test_the_file_says_what_it_is(tmp_path: Path) -> None:
     assert json.loads(metadata["preprocessing"])["mean"] == [103.939, 116.779, 123.68]
 
 
+def test_the_same_weights_are_the_same_bytes_in_every_process(tmp_path: Path) -> None:
+    """Within one process a hash map may happen to keep its order."""
+    save_weights(tmp_path / "w", WEIGHTS)
+    metadata = header(tmp_path / "w")["__metadata__"]
+    assert list(metadata) == sorted(metadata)
+    assert int.from_bytes((tmp_path / "w").read_bytes()[:8], "little") % 8 == 0
+
+
 def test_float16_rounds_to_nearest(tmp_path: Path) -> None:
     save_weights(tmp_path / "w", WEIGHTS, dtype="float16")
     again = read_weights(tmp_path / "w").params
