@@ -119,12 +119,13 @@ def main() -> None:
     parser.add_argument("--steps", type=int, help=f"steps of a picture; without it {STEPS}")
     parser.add_argument("--shared", type=Path, help="folder with content/ and style/; the demo's pictures without it")
     parser.add_argument("--grid-size", type=int, default=192)
+    parser.add_argument("--grid", type=int, nargs=3, default=grid.SHAPE, help="contents, styles, style weights")
     parser.add_argument("-o", "--output", type=Path, default=RESULTS)
     args = parser.parse_args()
     args.output.mkdir(exist_ok=True)
     if args.only != "rates":
         # First, while this process has not taken the device's memory.
-        made = grid.make(args.shared, args.grid_size, args.steps or STEPS["grid"])
+        made = grid.make(args.shared, args.grid_size, args.steps or STEPS["grid"], tuple(args.grid))
         grid.plot(write(args.output, "grid", made), made)
     if args.only != "grid":
         rows = [

@@ -10,7 +10,7 @@ REPORT is a JSON file to write, FOLDER holds the `Catalogue`; the pictures are w
 import dataclasses
 import json
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import jax
@@ -45,9 +45,10 @@ def read(folder: Path) -> Catalogue:
     return Catalogue(**lists, **values)
 
 
-def grid(folder: Path) -> None:
+def grid(arguments: Sequence[str]) -> int:
     import jnst
 
+    folder = Path(*arguments)
     catalogue = read(folder)
     contents, styles = (
         [jnst.load_image(folder / name) for name in names] for names in (catalogue.contents, catalogue.styles)
@@ -62,25 +63,35 @@ def grid(folder: Path) -> None:
     images = solutions.image.reshape(-1, *solutions.image.shape[-3:])
     for image, (*_, name) in zip(images, catalogue.pictures(), strict=True):
         jnst.save_image(folder / f"grid-{name}", image)
+    return 0
 
 
-def singles(folder: Path) -> None:
+def singles(arguments: Sequence[str]) -> int:
     import jnst
 
+    folder = Path(*arguments)
     catalogue = read(folder)
     loaded = {name: jnst.load_image(folder / name) for name in (*catalogue.contents, *catalogue.styles)}
     for content, style, weight, name in catalogue.pictures():
         settings = jnst.preset("jnst", pyramid=None, style_weight=weight)
         solution = jnst.stylize(loaded[content], loaded[style], preset=settings, num_steps=catalogue.steps)
         jnst.save_image(folder / f"singles-{name}", solution.image)
+    return 0
 
 
-CALLS: dict[str, Callable[[Path], None]] = {"grid": grid, "singles": singles}
+def command(arguments: Sequence[str]) -> int:
+    from jnst.cli import main as jnst_command
+
+    return jnst_command(arguments)
 
 
-def main() -> None:
-    """Do what is asked for and write the report."""
-    report, what, *arguments = sys.argv[1:]
+CALLS: dict[str, Callable[[Sequence[str]], int]] = {"grid": grid, "singles": singles, "command": command}
+"""What each does; jnst is imported only there, as a program would."""
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Do what is asked for, write the report, and return the exit status."""
+    report, what, *others = arguments
     compiled: list[float] = []
 
     def listen(event: str, duration_secs: float, **_: object) -> None:
@@ -88,15 +99,13 @@ def main() -> None:
             compiled.append(duration_secs)
 
     jax.monitoring.register_event_duration_secs_listener(listen)
-    if what == "command":
-        from jnst.cli import main as command
-
-        status = command(arguments)
-    else:
-        status = CALLS[what](Path(*arguments))
+    try:
+        status = CALLS[what](others)
+    finally:
+        jax.monitoring.unregister_event_duration_listener(listen)
     Path(report).write_text(json.dumps({"compilations": len(compiled), "compile_seconds": sum(compiled)}))
-    sys.exit(status)
+    return status
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main(sys.argv[1:]))

@@ -22,7 +22,7 @@ from jnst.plan import TransferLoss
 
 MOST_DEVICES = 8
 KEPT: dict[str, str | bool] = {"xla_disable_hlo_passes": "cse_barrier_expander"}
-"""XLA for CPUs removes what keeps rematerialised operations apart from the first ones and merges both: not with this."""
+"""XLA for CPUs removes what keeps rematerialised operations apart from the first ones and merges both: not so here."""
 
 
 def compiled_step(backbone: Backbone, size: int, devices: int) -> Any:

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,16 +18,23 @@ from jnst.demo_pictures import content_picture, style_picture
 CONTENTS = ("kodim08_houses_street.png", "kodim23_parrots.png", "astronaut_portrait.png")
 STYLES = ("starry_night.jpg", "great_wave.jpg", "the_scream.jpg", "composition_vii.jpg")
 STYLE_WEIGHTS = (30.0, 100.0, 300.0)
+SHAPE = (len(CONTENTS), len(STYLES), len(STYLE_WEIGHTS))
 WAYS = {"grid": "one call of stylize_grid", "singles": "calls of stylize", "commands": "commands"}
 
+Run = Callable[..., tuple[str, float]]
 
-def make(images: Path | None, size: int, steps: int) -> dict[str, Any]:
+
+def make(
+    images: Path | None, size: int, steps: int, shape: tuple[int, ...] = SHAPE, run: Run = run_module
+) -> dict[str, Any]:
     """Make the catalogue in three ways, each in fresh processes.
 
     Args:
         images: Folder with ``content/`` and ``style/``; None: variations of the demo's pictures.
         size: The longer side of all pictures, in pixels.
         steps: For each picture, at one size.
+        shape: How many contents, styles and style weights, at most `SHAPE`.
+        run: See `run_module`.
 
     Returns:
         For each way its seconds from the first process' start to the last one's end, its compilations, and how far
@@ -34,8 +42,12 @@ def make(images: Path | None, size: int, steps: int) -> dict[str, Any]:
     """
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        catalogue = prepare(folder, images, size, steps)
-        rows = {way: (commands if way == "commands" else calls)(folder, way, catalogue, size) for way in WAYS}
+        catalogue = prepare(folder, images, size, steps, shape)
+        rows = {
+            "grid": one_process(run, folder, "grid"),
+            "singles": one_process(run, folder, "singles"),
+            "commands": commands(run, folder, catalogue, size),
+        }
         for way, row in rows.items():
             row["difference"] = max(difference(folder, way, name) for *_, name in catalogue.pictures())
     for way, row in rows.items():
@@ -49,15 +61,15 @@ def make(images: Path | None, size: int, steps: int) -> dict[str, Any]:
     return {"size": size, **dataclasses.asdict(catalogue), "ways": rows}
 
 
-def prepare(folder: Path, images: Path | None, size: int, steps: int) -> Catalogue:
-    """Write the pictures, all of one shape, and the catalogue."""
-    shape = (size, max(1, round(size * 3 / 4)))
-    pictures = demo_pictures(*shape) if images is None else read_pictures(images)
+def prepare(folder: Path, images: Path | None, size: int, steps: int, shape: tuple[int, ...]) -> Catalogue:
+    """Write the pictures, all of one size, and the catalogue."""
+    sides = (size, max(1, round(size * 3 / 4)))
+    pictures = demo_pictures(*sides) if images is None else read_pictures(images)
     for name, picture in pictures.items():
-        ImageOps.fit(picture.convert("RGB"), shape, Pillow.Resampling.LANCZOS).save(folder / name)
-    names = tuple(pictures)
-    count = len(CONTENTS)
-    catalogue = Catalogue(names[:count], names[count:], STYLE_WEIGHTS, steps)
+        ImageOps.fit(picture.convert("RGB"), sides, Pillow.Resampling.LANCZOS).save(folder / name)
+    names, (contents, styles, weights) = tuple(pictures), shape
+    first = len(CONTENTS)
+    catalogue = Catalogue(names[:contents], names[first : first + styles], STYLE_WEIGHTS[:weights], steps)
     catalogue.write(folder)
     return catalogue
 
@@ -81,21 +93,21 @@ def to_pillow(picture: np.ndarray) -> Pillow.Image:
     return Pillow.fromarray(np.asarray(picture * 255 + 0.5, np.uint8))
 
 
-def calls(folder: Path, way: str, catalogue: Catalogue, size: int) -> dict[str, Any]:
-    """One process."""
+def one_process(run: Run, folder: Path, way: str) -> dict[str, Any]:
+    """All pictures by one of `benchmarks.counted`'s calls."""
     report = folder / "report.json"
-    _, seconds = run_module("benchmarks.counted", str(report), way, str(folder))
+    _, seconds = run("benchmarks.counted", str(report), way, str(folder))
     return {"seconds": seconds, **json.loads(report.read_text())}
 
 
-def commands(folder: Path, way: str, catalogue: Catalogue, size: int) -> dict[str, Any]:
+def commands(run: Run, folder: Path, catalogue: Catalogue, size: int) -> dict[str, Any]:
     """A process for each picture, one after the other."""
     report = folder / "report.json"
     total = {"seconds": 0.0, "compilations": 0, "compile_seconds": 0.0}
     for content, style, weight, name in catalogue.pictures():
-        files = (str(folder / content), str(folder / style), "-o", str(folder / f"{way}-{name}"))
+        files = (str(folder / content), str(folder / style), "-o", str(folder / f"commands-{name}"))
         flags = ("--size", str(size), "--steps", str(catalogue.steps), "--style-weight", str(weight), "--no-pyramid")
-        _, seconds = run_module("benchmarks.counted", str(report), "command", "stylize", *files, *flags)
+        _, seconds = run("benchmarks.counted", str(report), "command", "stylize", *files, *flags)
         for key, value in {"seconds": seconds, **json.loads(report.read_text())}.items():
             total[key] += value
     return total

@@ -175,7 +175,7 @@ def _end(client: Any, hosts: Hosts) -> None:
 
 
 def _leave(status: int) -> None:
-    """End without JAX's own end: that waits for the others, and crashes where a connection is still being made."""
+    """End without JAX's own end: that waits for the others, also for those that never came."""
     for stream in (sys.stdout, sys.stderr):
         with contextlib.suppress(OSError, ValueError, AttributeError):
             stream.flush()

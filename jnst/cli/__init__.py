@@ -1,4 +1,4 @@
-"""The command line: `jnst demo`, `jnst stylize`, `jnst presets`, `jnst backbones`, `jnst weights`, `jnst train`."""
+"""The command line: `jnst demo`, `stylize`, `grid`, `presets`, `backbones`, `weights`, `train` and others."""
 
 from jnst.cli.main import main
 

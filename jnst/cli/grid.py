@@ -123,7 +123,7 @@ class Grid(SettingsFlags, GridInputs):
         if rank == 0 and not (count > 1 and interrupted):
             about = self._about(setup, settings, summary.programs)
             written = self._write(entries, part.records(self.output), about, sheet=self.sheet and not interrupted)
-        print(_last_line(self.output, summary, written, time.perf_counter() - begun))
+        print(_last_line(self.output, summary, written, time.perf_counter() - begun, interrupted))
         return 128 + interruption.signal_number if interrupted else summary.code
 
     def _check_flags(self) -> None:
@@ -256,9 +256,11 @@ def _line(record: Record) -> str:
     return f"{record.file}{losses}  {record.seconds:.1f} s"
 
 
-def _last_line(folder: Path, summary: Summary, written: list[str], seconds: float) -> str:
+def _last_line(folder: Path, summary: Summary, written: list[str], seconds: float, interrupted: bool) -> str:
     said = [f"{summary.done} done"]
     said += [f"{summary.skipped} skipped (done before)"] if summary.skipped else []
     said += [f"{summary.failed} failed"] if summary.failed else []
+    said += [f"{summary.programs} program{'' if summary.programs == 1 else 's'} compiled", f"{seconds:.1f} s"]
     also = f"; {', '.join(written)} written" if written else ""
-    return f"{folder}: {', '.join(said)}, {summary.programs} programs, {seconds:.1f} s{also}"
+    stopped = "; stopped before the end: the same command goes on from there" if interrupted else ""
+    return f"{folder}: {', '.join(said)}{also}{stopped}"

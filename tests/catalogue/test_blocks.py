@@ -68,6 +68,7 @@ def test_programs_are_shared_by_shape_and_optimiser():
 def test_contents_are_brought_to_the_shape_of_the_first(settings: Preset, content: str):
     framed = make_task(entry(content), settings, sizes, (60, 80))
     shape = framed.sources[0].shape
+    assert shape is not None
     assert shape == ((24, 32) if settings is FLAT else (60, 80))
     assert framed.program == make_task(entry("c"), settings, sizes, (60, 80)).program
     height, width = sizes(Path(content))

@@ -107,8 +107,8 @@ def test_nobody_there_or_the_port_taken(tmp_path: Path) -> None:
         with started(lines, [environment()] * 3) as processes:
             finished = [ends(process) for process in processes]
     for (status, _, err), own in zip(finished, (alone, unanswered, taken), strict=True):
-        assert (status, "Traceback" in err) == (6, False)
-        (line,) = (line for line in err.splitlines() if line.startswith("jnst: error: "))
+        assert status == 6
+        (line,) = err.splitlines()
         assert own["coordinator"] in line
         assert "choose another port" in line if own is taken else f"process {own['process_id']} of 2" in line
 

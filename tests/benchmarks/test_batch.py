@@ -1,0 +1,98 @@
+"""The benchmark of many pictures at once does what it says, at the smallest size; nothing here is about time."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image as Pillow
+
+from benchmarks import batch, counted, grid
+from benchmarks.processes import run_module
+from benchmarks.timing import in_turns
+
+pytestmark = pytest.mark.usefixtures("unoptimised")
+
+PNG = b"\x89PNG"
+
+
+def test_ways_take_turns() -> None:
+    called: list[str] = []
+    ways = {name: lambda name=name: called.append(name) for name in ("a", "b", "c")}
+    times = in_turns(ways, 3)
+    assert "".join(called) == "abccbaabc"
+    assert {name: len(values) for name, values in times.items()} == {"a": 3, "b": 3, "c": 3}
+
+
+def test_pictures_of_a_batch_differ() -> None:
+    contents, styles = batch.pictures(3, 30)
+    assert [picture.shape for picture in contents] == [(20, 30, 3)] * 3
+    assert [picture.shape for picture in styles] == [(24, 30, 3)] * 3
+    for pictures in (contents, styles):
+        assert len({np.asarray(picture).tobytes() for picture in pictures}) == 3
+
+
+def test_rates(tmp_path: Path) -> None:
+    row = batch.rate(2, 24, steps=1, rounds=2)
+    assert (row["size"], row["batch"], row["steps"]) == (24, 2, 1)
+    assert {name: len(rates) for name, rates in row["pictures_per_second"].items()} == {"batched": 2, "looped": 2}
+    assert min(map(min, row["pictures_per_second"].values())) > 0
+    drawn = batch.write(tmp_path, "rates", {"rates": [row]})
+    batch.plot(drawn, [row, row | {"batch": 4}])
+    assert drawn.read_bytes().startswith(PNG)
+    assert json.loads(drawn.with_suffix(".json").read_text())["rates"] == [row]
+
+
+@pytest.mark.parametrize("other", [[1.0, 2.1], [1.0, np.nan]])
+def test_a_batch_with_other_losses_is_no_measurement(other: list[float], monkeypatch: pytest.MonkeyPatch) -> None:
+    picture = np.zeros((2, 4, 4, 3))
+    monkeypatch.setattr(batch, "batched", lambda *_: (picture, np.array(other)))
+    monkeypatch.setattr(batch, "looped", lambda *_: (picture, np.array([1.0, 2.0])))
+    with pytest.raises(RuntimeError, match="2 pictures of 8: first losses"):
+        batch.rate(2, 8, steps=1, rounds=1)
+
+
+def in_this_process(module: str, *arguments: str, **_: Any) -> tuple[str, float]:
+    assert module == counted.__name__
+    assert counted.main(arguments) == 0
+    return "", 2.0
+
+
+def test_three_ways_make_the_same_pictures(tmp_path: Path) -> None:
+    made = grid.make(None, 24, steps=2, shape=(1, 2, 1), run=in_this_process)
+    assert (made["contents"], made["styles"], made["steps"]) == (("content0.png",), ("style0.png", "style1.png"), 2)
+    assert list(made["ways"]) == ["grid", "singles", "commands"]
+    assert {row["difference"] for row in made["ways"].values()} == {0.0}
+    assert made["ways"]["commands"]["seconds"] == 2 * made["ways"]["grid"]["seconds"]
+    assert made["ways"]["commands"]["seconds_over_grid"] == 2
+    assert made["ways"]["grid"]["compilations"] > 0
+    drawn = batch.write(tmp_path, "grid", made)
+    grid.plot(drawn, made)
+    assert drawn.read_bytes().startswith(PNG)
+
+
+def test_other_pictures_are_found(tmp_path: Path) -> None:
+    for way, level in (("grid", 10), ("singles", 14)):
+        Pillow.new("RGB", (4, 3), (level, level, 10)).save(tmp_path / f"{way}-0-0-0.png")
+    assert grid.difference(tmp_path, "singles", "0-0-0.png") == pytest.approx(8 / 3)
+
+
+def test_a_catalogue_of_given_pictures(tmp_path: Path, shared: Path) -> None:
+    catalogue = grid.prepare(tmp_path, shared / "images", 16, 5, grid.SHAPE)
+    assert counted.read(tmp_path) == catalogue
+    assert len({name for *_, name in catalogue.pictures()}) == len(list(catalogue.pictures())) == 36
+    for name in (*catalogue.contents, *catalogue.styles):
+        with Pillow.open(tmp_path / name) as picture:
+            assert picture.size == (16, 12)
+
+
+def test_a_process_of_its_own(tmp_path: Path) -> None:
+    """Nothing compiled, nothing wrong; then a command that fails."""
+    report = tmp_path / "report.json"
+    said, seconds = run_module("benchmarks.counted", str(report), "command", "--version")
+    assert said.startswith("jnst ")
+    assert seconds > 0
+    assert json.loads(report.read_text()) == {"compilations": 0, "compile_seconds": 0}
+    with pytest.raises(RuntimeError, match=r"(?s)benchmarks\.nothing a b ended with 1: .*No module named"):
+        run_module("benchmarks.nothing", "a", "b")
