@@ -1,6 +1,7 @@
 """What a step needs on each device when the picture's rows are divided among pretend CPU devices; nothing is run.
 
-A child of `benchmarks.memory`; prints JSON: a list of rows.
+A child of `benchmarks.memory`; prints JSON: a list of rows, with and without
+rematerialisation (then compiled with `KEPT`).
 
     XLA_FLAGS=--xla_force_host_platform_device_count=8 python -m benchmarks.divided --backbone vgg19 --sizes 512
 """

@@ -120,7 +120,7 @@ def divided_rows(names: list[str], sizes: list[int], devices: list[int]) -> list
     rows = json.loads(run_module("benchmarks.divided", "--backbone", *names, *numbers, environment=environment)[0])
     for row in rows:
         print(
-            f"{row['backbone']:10} {row['size']:5} {row['devices']} devices{' remat' if row['remat'] else '':18} "
+            f"{row['backbone']:10} {row['size']:5} {row['devices']} devices{' remat kept' if row['remat'] else '':18} "
             f"{row['temporary_bytes'] / MIB:8.0f} MiB temporary {row['total_bytes'] / MIB:8.0f} MiB in all, on each"
         )
     return rows
@@ -151,7 +151,7 @@ def plot(path: Path, rows: list[dict[str, Any]], parts: list[dict[str, Any]]) ->
                 [part["total_bytes"] / MIB for part in line],
                 marker="o",
                 linestyle="--" if remat else "-",
-                label=f"{size}{', remat' if remat else ''}",
+                label=f"{size}{', remat kept' if remat else ''}",
             )
         lines.set(title=f"{name}: rows divided", xlabel="devices", ylabel="memory of each, MiB", ylim=(0, None))
         lines.set_xticks(sorted({part["devices"] for part in parts}))
