@@ -22,6 +22,19 @@ def shared() -> Path:
     return folder
 
 
+MOST_MAPS = 20_000
+"""Memory maps of a process, of which Linux allows 65,530: every compiled program takes some, and beyond it crashes."""
+
+
+@pytest.fixture(scope="module", autouse=True)
+def few_programs() -> Iterator[None]:
+    """Let go of compiled programs between two files, before there are too many."""
+    yield
+    maps = Path("/proc/self/maps")
+    if maps.exists() and maps.read_bytes().count(b"\n") > MOST_MAPS:
+        jax.clear_caches()
+
+
 @pytest.fixture(scope="module")
 def unoptimised() -> Iterator[None]:
     """Compile quickly: for tests none of whose programs runs long enough for optimised code to pay for its making."""

@@ -15,6 +15,8 @@ from jnst.errors import JnstError, NumericsError, PictureError, WeightsError
 from jnst.pictures import INITS
 from jnst.stylize import Solution, stylize
 
+pytestmark = pytest.mark.usefixtures("unoptimised")
+
 BACKBONE = tiny_backbone()
 PARAMS = random_params(BACKBONE)
 CONTENT, STYLE = random_picture(1, 32, 40), random_picture(2, 28, 24)
