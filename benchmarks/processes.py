@@ -7,9 +7,9 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 
-import jnst
-
 ROOT = Path(__file__).parents[1]
+START = "import runpy, sys; sys.path.append(sys.argv.pop(1)); runpy.run_module(sys.argv.pop(1), None, '__main__', True)"
+"""This folder comes last on the module path: jnst is the one that is installed, if one is."""
 
 
 def run_module(module: str, *arguments: str, environment: Mapping[str, str] | None = None) -> tuple[str, float]:
@@ -20,16 +20,17 @@ def run_module(module: str, *arguments: str, environment: Mapping[str, str] | No
     Raises:
         RuntimeError: It failed; the message ends with what it said.
     """
-    paths = (str(Path(jnst.__file__).parents[1]), str(ROOT), os.environ.get("PYTHONPATH"))
     inherited = {name: value for name, value in os.environ.items() if name != "JAX_COMPILATION_CACHE_DIR"}
     variables = {
-        "PYTHONPATH": os.pathsep.join(filter(None, paths)),
         "XLA_PYTHON_CLIENT_PREALLOCATE": "false",
         **(environment or {}),
     }
     begun = time.perf_counter()
     finished = subprocess.run(
-        [sys.executable, "-m", module, *arguments], env=inherited | variables, capture_output=True, text=True
+        [sys.executable, "-P", "-c", START, str(ROOT), module, *arguments],
+        env=inherited | variables,
+        capture_output=True,
+        text=True,
     )
     seconds = time.perf_counter() - begun
     if finished.returncode:

@@ -25,6 +25,8 @@ from jnst.cli.weights import Convert, Show
 from jnst.presets import PRESETS
 from jnst.weights import read_weights
 
+pytestmark = pytest.mark.usefixtures("unoptimised")
+
 
 @pytest.fixture
 def stylize(capsys, shared, tmp_path):

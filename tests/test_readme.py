@@ -10,6 +10,8 @@ import pytest
 
 from jnst.cli import main
 
+pytestmark = pytest.mark.usefixtures("unoptimised")
+
 ROOT = Path(__file__).resolve().parents[1]
 SHELLS = ("bash", "sh", "console")
 QUICK = ("--size", "64", "--steps", "2")

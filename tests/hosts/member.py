@@ -92,6 +92,8 @@ SCENARIOS = {function.__name__: function for function in (meet, wait, compute, p
 
 
 def main() -> int:
+    # A process that a shell started in the background ignores interruptions, and so do its children.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     scenario, folder, arguments = sys.argv[1], Path(sys.argv[2]), json.loads(sys.argv[3])
     if "cases" in arguments:
         lack(arguments["cases"])

@@ -180,6 +180,7 @@ def sharded_differences() -> dict[str, list[float]]:
         "XLA_FLAGS": "--xla_force_host_platform_device_count=8",
         "JAX_PLATFORMS": "cpu",
         "PYTHONPATH": str(script.parents[1]),
+        "JAX_DISABLE_MOST_OPTIMIZATIONS": "1",
     }
     command, environment = [sys.executable, str(script)], os.environ | flags
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
