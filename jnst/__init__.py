@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING, Any
 
 from jnst import losses, presets
 from jnst.backbones import BACKBONES, Backbone, Preprocessing, make_backbone
+from jnst.compilation import keep_programs
 from jnst.errors import JnstError, NumericsError, PictureError, ResourceError, WeightsError
 from jnst.image import Pyramid, resize
 from jnst.losses import Gram, SquaredError, TotalVariation, content_loss, style_loss, total_variation
@@ -59,6 +60,7 @@ __all__ = [
     "content_loss",
     "fit_targets",
     "gram_matrix",
+    "keep_programs",
     "load_backbone",
     "load_image",
     "load_lpips",

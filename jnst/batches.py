@@ -77,6 +77,7 @@ def carry_out_many(
         raise JnstError(f"{width} pictures at once: expected at least 1")
     store = TargetStore() if store is None else store
     devices = 1 if mesh is None else parallel.check_mesh(mesh).size
+    params = jobs[0].plan.backbone.lay_out(params) if jobs else params
     shared = params if mesh is None else parallel.place(params, mesh, divided=False)
     for group in _groups(jobs, params):
         together = dict(zip(group, share_programs([jobs[number] for number in group]), strict=True))

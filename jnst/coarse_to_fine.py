@@ -72,7 +72,9 @@ def carry_out(
     """
     begun, plan = time.perf_counter(), job.plan if mesh is None else divided(job.plan, mesh)
     place = (lambda tree: tree) if mesh is None else partial(parallel.split_pictures, mesh=mesh)
-    params, store = place(params), store or TargetStore(limit=0, place=place)
+    # Rows divided among devices need XLA's own convolution, which knows how to exchange their borders.
+    params = plan.backbone.lay_out(params) if mesh is None else place(params)
+    store = store or TargetStore(limit=0, place=place)
     first, current = (0, None) if state is None else _position(state, plan)
     records: list[optimize.Result] = []
     index = first

@@ -6,13 +6,14 @@ from typing import Any
 
 import jax
 
+from jnst.compilation import DeviceJit
 from jnst.objective import Objective, Targets
 from jnst.pictures import Pictures, resize_pictures, size_of
 from jnst.plan import Job, Plan, Scale
 from jnst.targets import fit_targets
 from jnst.types import Image, Params
 
-_fit_targets = jax.jit(fit_targets, static_argnames=("backbone", "shape"))
+_fit_targets = DeviceJit(fit_targets, static_argnames=("backbone", "shape"))
 """One program a size."""
 
 

@@ -13,6 +13,7 @@ import numpy as np
 from jax.sharding import Mesh, PartitionSpec
 
 from jnst import optimize
+from jnst.compilation import DeviceJit
 from jnst.errors import JnstError, NumericsError
 from jnst.optimize import Method, Result, State
 from jnst.types import Array, Image
@@ -83,7 +84,7 @@ def start(images: Image, method: Method) -> State:
     return jax.vmap(partial(optimize.start, method=method))(images)
 
 
-@partial(jax.jit, static_argnames=("method", "length", "axes", "mesh"), donate_argnames="state")
+@partial(DeviceJit, static_argnames=("method", "length", "axes", "mesh"), donate_argnames="state")
 def advance(
     state: State, args: tuple[Any, ...], method: Method, length: int, axes: Axes, mesh: Mesh | None = None
 ) -> tuple[State, tuple[Array, dict[str, Array]]]:

@@ -17,6 +17,7 @@ import numpy as np
 import optax
 from jax import lax
 
+from jnst.compilation import DeviceJit
 from jnst.errors import JnstError, NumericsError
 from jnst.types import Array, Image
 
@@ -188,7 +189,7 @@ def steps(state: State, args: Any, method: Method, length: int) -> tuple[State, 
     return lax.scan(lambda state, _: step(state, args, method), state, length=length)
 
 
-advance = jax.jit(steps, static_argnames=("method", "length"), donate_argnames="state")
+advance = DeviceJit(steps, static_argnames=("method", "length"), donate_argnames="state")
 """`steps` as one compiled program, which takes the state's buffers."""
 
 

@@ -48,7 +48,9 @@ class Architecture:
     preprocessing: Preprocessing
     content_layers: tuple[str, ...] = ()
     style_layers: tuple[str, ...] = ()
-    options: tuple[str, ...] = ("pooling", "rescale_pooling", "padding", "input_padding", "ceil_mode", "remat")
+    options: tuple[str, ...] = (
+        *("pooling", "rescale_pooling", "padding", "input_padding", "ceil_mode", "precision", "remat"),
+    )
 
 
 _VGG_CONTENT = ("relu4_2", "relu4_1", "relu3_2", "relu2_2", "relu1_2", "relu1_1")
@@ -106,7 +108,8 @@ def make_backbone(
         training: Whose weights it will get.
         held: The flat names of the parameters at hand, if the weights reach only part of the network.
         **options: ``pooling`` ("max", "avg", "l2"), ``rescale_pooling`` (bool), ``remat`` (bool: less memory for the
-            gradient at the price of a second forward pass, see `FeatureExtractor`), for VGG networks also ``padding``
+            gradient at the price of a second forward pass, see `FeatureExtractor`), for all but ResNets ``precision``
+            ("auto", "float32", "bfloat16": how runs compute, see `Backbone.lay_out`), for VGG networks also ``padding``
             and ``input_padding`` ("zero", "reflect", "replicate"), for SqueezeNet ``ceil_mode`` (bool), for
             ``convnet`` ``widths`` (see `parse_widths`).
 

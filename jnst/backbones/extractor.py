@@ -56,6 +56,10 @@ class FeatureExtractor(nn.Module, kw_only=True):
         """Sort ``params`` into Flax's collections."""
         return {"params": params}
 
+    def lay_out(self, params: Params) -> Params:
+        """The parameters as the device computes with them fastest; these, unless a subclass knows better."""
+        return params
+
     @nn.compact
     def __call__(self, x: Array, layers: tuple[str, ...]) -> dict[str, Array]:
         """Compute the features of ``layers`` for a network input ``(n, h, w, 3)``."""

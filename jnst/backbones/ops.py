@@ -4,7 +4,7 @@ Arrays are ``(n, h, w, c)``, kernels ``(kh, kw, c_in, c_out)``.
 """
 
 from collections.abc import Callable, Iterator
-from functools import reduce
+from functools import partial, reduce
 
 import jax.numpy as jnp
 from jax import lax
@@ -21,19 +21,33 @@ def pad(x: Array, amount: int, padding: str) -> Array:
     return x if amount == 0 else jnp.pad(x, widths, mode=PADDINGS[padding])
 
 
+Correlation = Callable[[Array], Array]
+"""A map's cross-correlation over zeros with a 3x3 kernel of its own; the map keeps its size."""
+
+
 def convolve(
-    x: Array, kernel: Array, bias: Array | None = None, *, stride: int = 1, padding: str | None = "zero"
+    x: Array,
+    kernel: Array,
+    bias: Array | None = None,
+    *,
+    stride: int = 1,
+    padding: str | None = "zero",
+    faster: Correlation | None = None,
 ) -> Array:
     """Cross-correlate ``x`` with ``kernel`` and add ``bias``.
 
-    ``padding`` is a key of `PADDINGS` (the output keeps its size at stride 1) or None (only whole windows).
+    ``padding`` is a key of `PADDINGS` (the output keeps its size at stride 1) or None (only whole windows). ``faster``
+    is a better way to correlate with this kernel, used where stride and padding allow it.
     """
     x = x.astype(kernel.dtype)
     amount = 0 if padding is None else kernel.shape[0] // 2
+    same = kernel.shape[:2] == (3, 3) and stride == 1 and padding is not None
+    plain = partial(_correlate, kernel=kernel, rows=amount, columns=amount, stride=stride)
+    over_zeros = faster if faster and same else plain
     if padding in ("zero", None) or amount == 0:
-        y = _correlate(x, kernel, amount, amount, stride)
-    elif kernel.shape[:2] == (3, 3) and stride == 1:
-        y = _correlate_bordered(x, kernel, padding)
+        y = over_zeros(x)
+    elif same:
+        y = _correlate_bordered(x, kernel, padding, over_zeros)
     else:
         y = _correlate(pad(x, amount, padding), kernel, 0, 0, stride)
     return y if bias is None else y + bias
@@ -50,7 +64,7 @@ def _correlate(x: Array, kernel: Array, rows: int, columns: int, stride: int = 1
     )
 
 
-def _correlate_bordered(x: Array, kernel: Array, padding: str) -> Array:
+def _correlate_bordered(x: Array, kernel: Array, padding: str, over_zeros: Correlation) -> Array:
     """A 3x3 correlation over zeros, plus what the one row or column beyond each border adds.
 
     Padding first and correlating then costs three times as much on CPUs: the padded copy is written and read
@@ -61,7 +75,7 @@ def _correlate_bordered(x: Array, kernel: Array, padding: str) -> Array:
     # One gather for two rows: its gradient is one scatter, where that of two slices pads the whole map twice.
     rows, columns = x[:, jnp.array([ring, height - 1 - ring])], x[:, :, jnp.array([ring, width - 1 - ring])]
     rows = jnp.pad(rows, ((0, 0), (0, 0), (1, 1), (0, 0)), mode=PADDINGS[padding])
-    y = _correlate(x, kernel, 1, 1)
+    y = over_zeros(x)
     y = y.at[:, :1].add(_correlate(rows[:, :1], kernel[:1], 0, 0))
     y = y.at[:, -1:].add(_correlate(rows[:, 1:], kernel[2:], 0, 0))
     y = y.at[:, :, :1].add(_correlate(columns[:, :, :1], kernel[:, :1], 1, 0))

@@ -7,10 +7,10 @@ from functools import partial
 import flax.linen as nn
 import jax.numpy as jnp
 
-from jnst.backbones import ops
+from jnst.backbones import formulations, ops
 from jnst.backbones.extractor import Block, FeatureExtractor
 from jnst.backbones.vgg import Convolution
-from jnst.types import Array
+from jnst.types import Array, Params
 
 FIRES: dict[str, tuple[int, int]] = {
     "fire2": (16, 64),
@@ -50,6 +50,7 @@ class SqueezeNet(FeatureExtractor):
         pooling: A key of `ops.POOLINGS`.
         rescale_pooling: As in `VGG`.
         ceil_mode: Whether a last partial window is pooled (Caffe, torchvision) or left out (Keras).
+        precision: As in `VGG`.
 
     References:
         Iandola et al., SqueezeNet: AlexNet-level accuracy with 50x fewer parameters, 2016.
@@ -58,6 +59,7 @@ class SqueezeNet(FeatureExtractor):
     pooling: str = "max"
     rescale_pooling: bool = False
     ceil_mode: bool = True
+    precision: str = "auto"
 
     @property
     def layers(self) -> tuple[str, ...]:
@@ -86,6 +88,10 @@ class SqueezeNet(FeatureExtractor):
 
     def _pool(self, x: Array) -> Array:
         return ops.pool(x, self.pooling, rescale=self.rescale_pooling, window=3, ceil=self.ceil_mode)
+
+    def lay_out(self, params: Params) -> Params:
+        """See `formulations.lay_out`."""
+        return formulations.lay_out(params, self.precision)
 
     def smallest_side(self, layer: str) -> int:
         """Where every pooling before ``layer`` still has a window, followed back to the picture."""

@@ -6,9 +6,9 @@ from functools import partial
 
 import flax.linen as nn
 
-from jnst.backbones import ops
+from jnst.backbones import formulations, ops
 from jnst.backbones.extractor import Block, FeatureExtractor
-from jnst.types import Array
+from jnst.types import Array, Params
 
 Widths = tuple[tuple[int, ...], ...]
 
@@ -33,7 +33,8 @@ class Convolution(nn.Module):
         shape = (self.size, self.size, x.shape[-1], self.features)
         kernel = self.param("kernel", nn.initializers.he_normal(), shape)
         bias = self.param("bias", nn.initializers.zeros, (self.features,))
-        return ops.convolve(x, kernel, bias, stride=self.stride, padding=self.padding)
+        faster = formulations.laid_out(self.variables.get("params", {}))
+        return ops.convolve(x, kernel, bias, stride=self.stride, padding=self.padding, faster=faster)
 
 
 class VGG(FeatureExtractor):
@@ -50,6 +51,7 @@ class VGG(FeatureExtractor):
         input_padding: Another padding for the first 3x3 convolution alone.
         input_convolution: Begin with a 1x1 convolution ``conv0``, a learned or stored preprocessing.
         heads: The number of filters of every block's head; none if empty.
+        precision: A key of `formulations.PRECISIONS`, for parameters that are laid out.
 
     References:
         Simonyan & Zisserman, Very Deep Convolutional Networks for Large-Scale Image Recognition, ICLR 2015.
@@ -63,6 +65,7 @@ class VGG(FeatureExtractor):
     input_padding: str | None = None
     input_convolution: bool = False
     heads: tuple[int, ...] = ()
+    precision: str = "auto"
 
     @property
     def layers(self) -> tuple[str, ...]:
@@ -94,6 +97,10 @@ class VGG(FeatureExtractor):
     def _padding(self, block: int, index: int) -> str:
         first = block == index == 1 and self.input_padding is not None
         return self.input_padding if first and self.input_padding else self.padding
+
+    def lay_out(self, params: Params) -> Params:
+        """See `formulations.lay_out`."""
+        return formulations.lay_out(params, self.precision)
 
     def smallest_side(self, layer: str) -> int:
         """``2^(b-1)`` for a layer of block b; reflection needs two rows to reflect."""

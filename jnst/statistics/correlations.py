@@ -4,10 +4,9 @@ import math
 
 import jax.numpy as jnp
 import numpy as np
-from jax import lax
 
 from jnst.errors import JnstError
-from jnst.statistics.moments import GRAM_NORMALIZATIONS, as_columns, unit_mean
+from jnst.statistics.moments import GRAM_NORMALIZATIONS, as_columns, product, unit_mean
 from jnst.types import Array, Features, Guide
 
 
@@ -49,7 +48,7 @@ def cross_gram_matrix(
         summed = [_cell_sums(layer * root, rows, columns) for layer, root in zip(layers, roots, strict=True)]
         of_pairs = math.prod(_cell_sums(root, rows, columns) for root in roots)
         summed[0] = summed[0] / jnp.maximum(jnp.sum(of_pairs, (-3, -2), keepdims=True) / positions, 1e-12)
-    return _product(*summed) / _divisor(normalization, first.shape[-1], second.shape[-1], positions)
+    return product(*map(as_columns, summed)) / _divisor(normalization, first.shape[-1], second.shape[-1], positions)
 
 
 def shifted_gram_matrix(
@@ -83,23 +82,12 @@ def shifted_gram_matrix(
         return array[..., : height - down, : width - right, :], array[..., down:, right:, :]
 
     if guide is None:
-        gram = _product(*pairs(features))
+        gram = product(*map(as_columns, pairs(features)))
     else:
         root = jnp.sqrt(unit_mean(guide))[..., None]
         mean = jnp.mean(math.prod(pairs(root)), (-3, -2))
-        gram = _product(*pairs(features * root)) / jnp.maximum(mean, 1e-12)[..., None]
+        gram = product(*map(as_columns, pairs(features * root))) / jnp.maximum(mean, 1e-12)[..., None]
     return gram / _divisor(normalization, channels, channels, (height - down) * (width - right))
-
-
-def _product(first: Array, second: Array) -> Array:
-    # Half precision stays as it is: the product accumulates in float32 all the same.
-    return jnp.einsum(
-        "...nc,...nd->...cd",
-        as_columns(first),
-        as_columns(second),
-        precision=lax.Precision.HIGHEST,
-        preferred_element_type=jnp.float32,
-    )
 
 
 def _divisor(normalization: str, first: int, second: int, positions: int) -> float:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+import jax
 import jax.numpy as jnp
 from jax import lax
 
@@ -20,6 +21,28 @@ def as_columns(features: Array) -> Array:
     """Reshape ``(..., h, w, c)`` to ``(..., h * w, c)``: a row for each position."""
     *batch, height, width, channels = features.shape
     return features.reshape(*batch, height * width, channels)
+
+
+def product(left: Array, right: Array) -> Matrix:
+    """``Lᵀ R`` over the rows: ``(..., n, c)`` and ``(..., n, d)`` to ``(..., c, d)``, in float32."""
+    return jnp.einsum(
+        "...nc,...nd->...cd", left, right, precision=lax.Precision.HIGHEST, preferred_element_type=jnp.float32
+    )
+
+
+@jax.custom_jvp
+def squared(columns: Array) -> Matrix:
+    """``Fᵀ F`` over the rows: ``(..., n, c)`` to ``(..., c, c)``, in float32.
+
+    Its derivative is ``dFᵀ F`` and its transpose: one product in the gradient, where that of `product` takes two.
+    """
+    return product(columns, columns)
+
+
+@squared.defjvp
+def _squared_jvp(primals: tuple[Array], tangents: tuple[Array]) -> tuple[Matrix, Matrix]:
+    half = product(tangents[0], primals[0])
+    return squared(primals[0]), half + jnp.swapaxes(half, -1, -2)
 
 
 def unit_mean(guide: Guide) -> Guide:
@@ -52,14 +75,10 @@ def gram_matrix(features: Features, normalization: str = "chw", guide: Guide | N
     columns = as_columns(features)
     positions, channels = columns.shape[-2:]
     # Half precision stays as it is without a guide: the product accumulates in float32 all the same.
-    weighted = columns if guide is None else columns * unit_mean(guide).reshape(*guide.shape[:-2], positions, 1)
-    gram = jnp.einsum(
-        "...nc,...nd->...cd",
-        weighted,
-        columns,
-        precision=lax.Precision.HIGHEST,
-        preferred_element_type=jnp.float32,
-    )
+    if guide is None:
+        gram = squared(columns)
+    else:
+        gram = product(columns * unit_mean(guide).reshape(*guide.shape[:-2], positions, 1), columns)
     return gram / GRAM_NORMALIZATIONS[normalization](channels, positions)
 
 
@@ -95,7 +114,7 @@ def mean_covariance(features: Features, guide: Guide | None = None) -> tuple[Arr
         ``(..., c)`` in units of the features and ``(..., c, c)`` in their squares, both in float32.
     """
     mean, centred, weighted = _centred(features, guide)
-    products = jnp.einsum("...nc,...nd->...cd", weighted, centred, precision=lax.Precision.HIGHEST)
+    products = squared(centred) if guide is None else product(weighted, centred)
     return mean, products / centred.shape[-2]
 
 
