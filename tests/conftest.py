@@ -22,6 +22,12 @@ def shared() -> Path:
     return folder
 
 
+@pytest.fixture(scope="session", autouse=True)
+def no_downloads(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Let no test download weights, or find any that were downloaded."""
+    os.environ.update(JNST_OFFLINE="1", JNST_CACHE=str(tmp_path_factory.mktemp("cache")))
+
+
 MOST_MAPS = 20_000
 """Memory maps of a process, of which Linux allows 65,530: every compiled program takes some, and beyond it crashes."""
 

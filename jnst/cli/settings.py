@@ -8,12 +8,14 @@ import tyro
 from jnst.backbones import Backbone
 from jnst.cli.arguments import Counts, Names, Number, Numbers, Text
 from jnst.cli.inputs import check_preset_layers
+from jnst.compilation import keep_programs
 from jnst.errors import JnstError
 from jnst.image import Pyramid
 from jnst.losses import STYLE_LOSSES
 from jnst.presets import PRESETS, Preset, preset, with_style_statistic
 from jnst.presets.optimizer import name_of, with_optimizer
 from jnst.types import Params
+from jnst.weights.cache import root
 from jnst.weights.load import load_backbone
 
 SAME_NAMES = (
@@ -95,6 +97,12 @@ class SettingsFlags:
     """The network's pooling: max, avg or l2; auto: the preset's, else as trained."""
     padding: Text = None
     """How the network continues a picture past its border: zero, reflect or replicate; auto: as trained."""
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    """How exactly the network is computed; auto: as is fastest on this device."""
+    offline: bool = False
+    """Never download weights."""
+    keep_programs: bool = False
+    """Keep compiled programs in jnst's cache folder, so that the next run of these sizes starts sooner."""
 
     @classmethod
     def from_preset(cls, name: str, statistic: str | None = None) -> Self:
@@ -140,9 +148,12 @@ class SettingsFlags:
             JnstError: An unknown name, or one that lacks layers which the preset states.
             WeightsError: Weights that cannot be read.
         """
-        given = {"pooling": self.pooling, "padding": self.padding}
+        if self.keep_programs:
+            keep_programs(root() / "programs")
+        precision = None if self.precision == "auto" else self.precision
+        given = {"pooling": self.pooling, "padding": self.padding, "precision": precision}
         options = {name: value for name, value in given.items() if value is not None}
-        backbone, params = load_backbone(self.backbone, self.weights, **options)
+        backbone, params = load_backbone(self.backbone, self.weights, offline=self.offline or None, **options)
         check_preset_layers(settings, self.preset, backbone, self.compared)
         return backbone, params
 

@@ -4,6 +4,7 @@ import os
 
 from jnst.weights.convert import Weights, convert
 from jnst.weights.formats import read_tensors
+from jnst.weights.layouts import used_tensors
 from jnst.weights.native import save_weights
 
 __all__ = ["Weights", "convert", "read_weights", "save_weights"]
@@ -24,4 +25,4 @@ def read_weights(path: str | os.PathLike[str], architecture: str | None = None) 
         JnstError: ``architecture`` is unknown.
         WeightsError: The file cannot be read, or does not hold what it should; the message names file and tensor.
     """
-    return convert(read_tensors(path), architecture)
+    return convert(read_tensors(path, used_tensors), architecture)

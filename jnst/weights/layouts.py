@@ -173,6 +173,24 @@ def find_layout(tensors: Iterable[str], metadata: Mapping[str, str]) -> tuple[st
     )
 
 
+def used_tensors(tensors: Iterable[str], metadata: Mapping[str, str]) -> set[str]:
+    """All tensors of a checkpoint but those that its layout leaves out knowingly, such as a classifier's.
+
+    Args:
+        tensors: Their names.
+        metadata: The checkpoint's metadata.
+
+    Returns:
+        Names; all of them where the layout is unknown.
+    """
+    tensors = list(tensors)
+    try:
+        dropped = find_layout(tensors, metadata)[1].dropped
+    except WeightsError:
+        return set(tensors)
+    return {tensor for tensor in tensors if not re.fullmatch(dropped, tensor)}
+
+
 def _native_layout(metadata: Mapping[str, str]) -> Layout:
     """The layout of a file that `jnst.weights.save_weights` wrote."""
     version = metadata.get("version")

@@ -1,16 +1,18 @@
 """Where weights are published: addresses, hashes and licences, as their publishers document them."""
 
 import dataclasses
+from collections.abc import Mapping
 
-from jnst.backbones import IMAGENET, OXFORD, Preprocessing
+from jnst.backbones import IMAGENET, LPIPS, OXFORD, Preprocessing
+from jnst.errors import JnstError, hint
 
 
 @dataclasses.dataclass(frozen=True)
 class Source:
-    """A row of `SOURCES`.
+    """A row of `SOURCES` or of `HEADS`.
 
     Attributes:
-        architecture: A key of `jnst.backbones.BACKBONES`.
+        architecture: A key of `jnst.backbones.BACKBONES`; of heads, the network that they judge by.
         training: Who trained it, as in `jnst.weights.layouts.LAYOUTS`.
         address: The URL of the file; of a TensorFlow.js model that of its ``model.json``, with its shards beside it.
         megabytes: The size of the download in 10^6 bytes; None where it is not documented.
@@ -18,6 +20,9 @@ class Source:
         hash_value: Hexadecimal digits; empty where the kind is "none".
         licence: An SPDX licence expression.
         preprocessing: What the network was trained to be fed.
+        needed_megabytes: The size of the tensors that are used, where these alone are downloaded: the file has to be
+            safetensors, whose tensors can be asked for one by one. None: the whole file is downloaded.
+        shards: The sha256 of files that belong to the one at ``address``, by name, as far as documented.
     """
 
     architecture: str
@@ -28,12 +33,20 @@ class Source:
     hash_value: str
     licence: str
     preprocessing: Preprocessing
+    needed_megabytes: float | None = None
+    shards: Mapping[str, str] = dataclasses.field(default_factory=dict)
+
+    @property
+    def file_name(self) -> str:
+        """What the publisher calls the file."""
+        return self.address.partition("?")[0].rpartition("/")[2]
 
 
 _TIMM = "https://huggingface.co/timm"
 _KERAS = "https://github.com/fchollet/deep-learning-models/releases/download/v0.1"
 _TORCH = "https://download.pytorch.org/models"
 _TFJS = "https://raw.githubusercontent.com/DavidCai1993/vgg19-tensorflowjs-model/master/model"
+_LPIPS = "https://raw.githubusercontent.com/richzhang/PerceptualSimilarity/master/lpips/weights/v0.1"
 
 SOURCES: dict[str, Source] = {
     "vgg19/oxford": Source(
@@ -55,6 +68,16 @@ SOURCES: dict[str, Source] = {
         "0a55a4ea97c30cdcee63cc614e9f2d41f43ea4f0a9554bb151e742cbfd59c256",
         "MIT AND CC-BY-4.0",
         OXFORD,
+        shards={
+            "group1-shard1of1": "c68eefa00d6af917fc28b127b756e48597c25cc11144b38fdf8ea65753c197e1",
+            "group2-shard1of1": "a0e2bb4fbef5e0ce3d8e2fbc6f903c713c9893a0aa2e26c687b0b5758c6af079",
+            "group3-shard1of1": "71a6dbaa06d7e454db3e56d6d2eb5f2defd8b60cccd5af5fc8a6b773be1c5aa5",
+            "group4-shard1of1": "ab1d44f13a37e4af119cc56c7e9a4f8ab4ba281019cb057737d5e2f47dae2268",
+            "group5-shard1of1": "df21209f6d1a0bfd90a17eb705fbb9b520ece764914a067b0d94cefe99a43318",
+            "group6-shard1of1": "3b44315d503e5f24957aef369df5e89a1d54fdcbd78e93c93df560d1ff0ba11d",
+            "group7-shard1of1": "f94ad0c1d2fcb380fe57649a0764a25e7602a436efb8767ce65faf28964f10d0",
+            "group8-shard1of1": "f0dc43a70868cb7edce398eac3422b45fb93333c2e6c274f89adc969c37791ee",
+        },
     ),
     "vgg19/torchvision": Source(
         "vgg19",
@@ -65,12 +88,13 @@ SOURCES: dict[str, Source] = {
         "11aea017b543ff59233749d8f1cf544cda749378f5790d2fedab841fb86b7669",
         "BSD-3-Clause",
         IMAGENET,
+        needed_megabytes=80,
     ),
     "vgg19/torchvision-pth": Source(
         "vgg19",
         "torchvision",
         f"{_TORCH}/vgg19-dcbb9e9d.pth",
-        548,
+        575,
         "sha256-prefix",
         "dcbb9e9d",
         "BSD-3-Clause",
@@ -105,12 +129,13 @@ SOURCES: dict[str, Source] = {
         "57b026918159a6bf9faf8405c3a551903768e7138989d9c6224a14227203fad8",
         "BSD-3-Clause",
         IMAGENET,
+        needed_megabytes=59,
     ),
     "vgg16/torchvision-pth": Source(
         "vgg16",
         "torchvision",
         f"{_TORCH}/vgg16-397923af.pth",
-        528,
+        553,
         "sha256-prefix",
         "397923af",
         "BSD-3-Clause",
@@ -125,6 +150,7 @@ SOURCES: dict[str, Source] = {
         "5d061a3c593d795bfe682d9b152bafbcf550579873492def3515b46db1189888",
         "BSD-3-Clause",
         IMAGENET,
+        needed_megabytes=94,
     ),
     "squeezenet1.1/torchvision": Source(
         "squeezenet1.1",
@@ -138,6 +164,63 @@ SOURCES: dict[str, Source] = {
     ),
 }
 """Published weights; the first row of an architecture and a training is the one to recommend."""
+
+HEADS: dict[str, Source] = {
+    "lpips/squeeze": Source(
+        "squeezenet1.1",
+        "lpips",
+        f"{_LPIPS}/squeeze.pth",
+        0.011,
+        "sha256",
+        "4a5350f23600cb79923ce65bb07cbf57dca461329894153e05a1346bd531cf76",
+        "BSD-2-Clause",
+        LPIPS,
+    ),
+    "lpips/vgg": Source(
+        "vgg16",
+        "lpips",
+        f"{_LPIPS}/vgg.pth",
+        0.007,
+        "sha256",
+        "a78928a0af1e5f0fcb1f3b9e8f8c3a2a5a3de244d830ad5c1feddc79b8432868",
+        "BSD-2-Clause",
+        LPIPS,
+    ),
+    "lpips/alex": Source(
+        "alexnet",
+        "lpips",
+        f"{_LPIPS}/alex.pth",
+        0.006,
+        "sha256",
+        "df73285e35b22355a2df87cdb6b70b343713b667eddbda73e1977e0c860835c0",
+        "BSD-2-Clause",
+        LPIPS,
+    ),
+}
+"""The linear heads of LPIPS v0.1, for `jnst.load_lpips`: not networks, and kept as published."""
+
+
+def find_source(name: str) -> str:
+    """The row that is meant.
+
+    Args:
+        name: A key of `SOURCES` or `HEADS`, or an architecture, for its first row.
+
+    Raises:
+        JnstError: There is no such row; the message names those that may have been meant.
+    """
+    if name in SOURCES or name in HEADS:
+        return name
+    for row, source in SOURCES.items():
+        if source.architecture == name:
+            return row
+    names = dict.fromkeys((*(source.architecture for source in SOURCES.values()), *SOURCES, *HEADS))
+    raise JnstError(f"no published weights are called {name!r}: {hint(name, names)}")
+
+
+def get_source(row: str) -> Source:
+    """A row of `SOURCES` or `HEADS`."""
+    return SOURCES.get(row) or HEADS[row]
 
 
 def where_to_get(architecture: str, training: str | None = None) -> str:

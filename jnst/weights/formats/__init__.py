@@ -12,7 +12,7 @@ from jnst.weights.formats.hdf5 import read_hdf5
 from jnst.weights.formats.npz import read_npz
 from jnst.weights.formats.safetensors_file import read_safetensors
 from jnst.weights.formats.state_dict import LEGACY_MAGIC, is_state_dict_entry, read_torch_legacy, read_torch_zip
-from jnst.weights.formats.tensors import Tensors
+from jnst.weights.formats.tensors import Keep, Tensors, keep_all
 from jnst.weights.formats.tfjs import read_tfjs
 
 __all__ = ["FORMATS", "Format", "Tensors", "read_tensors"]
@@ -27,12 +27,12 @@ class Format:
     Attributes:
         title: What a message calls it.
         recognise: Whether a file is of this format, from its first `HEAD_BYTES` bytes and its path.
-        read: Its reader.
+        read: Its reader, which takes the path and what to keep.
     """
 
     title: str
     recognise: Callable[[bytes, Path], bool]
-    read: Callable[[Path], Tensors]
+    read: Callable[[Path, Keep], Tensors]
 
 
 def _zip_names(head: bytes, path: Path) -> list[str]:
@@ -64,11 +64,12 @@ FORMATS: dict[str, Format] = {
 """Every format that can be read."""
 
 
-def read_tensors(path: str | os.PathLike[str]) -> Tensors:
+def read_tensors(path: str | os.PathLike[str], keep: Keep = keep_all) -> Tensors:
     """Read a checkpoint in any of `FORMATS`.
 
     Args:
         path: The file; of a TensorFlow.js model its ``model.json``.
+        keep: Which tensors are read; of the others only what the file says of them.
 
     Returns:
         Its tensors, as published.
@@ -81,7 +82,7 @@ def read_tensors(path: str | os.PathLike[str]) -> Tensors:
     try:
         row = _recognise(head, path)
         title = row.title
-        return row.read(path)
+        return row.read(path, keep)
     except WeightsError:
         raise
     except Exception as error:

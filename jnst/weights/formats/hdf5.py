@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from jnst.errors import WeightsError
-from jnst.weights.formats.tensors import Tensors, check_size
+from jnst.weights.formats.tensors import Keep, Tensors, check_size, keep_all
 
 if TYPE_CHECKING:
     import h5py
@@ -15,7 +15,7 @@ FILTERS: dict[int, str] = {1: "deflate", 2: "shuffle", 3: "fletcher32", 4: "szip
 """The filters that come with h5py; any other would load a plug-in."""
 
 
-def read_hdf5(path: Path) -> Tensors:
+def read_hdf5(path: Path, keep: Keep = keep_all) -> Tensors:
     """Read the weights of an HDF5 file.
 
     In a Keras file the two weights of a layer, whatever they are called, become ``layer/kernel`` and ``layer/bias``,
@@ -24,6 +24,7 @@ def read_hdf5(path: Path) -> Tensors:
 
     Args:
         path: The file. It may hold hard links only: no soft or external links, virtual datasets or external storage.
+        keep: Which tensors are read.
 
     Returns:
         The tensors.
@@ -40,7 +41,9 @@ def read_hdf5(path: Path) -> Tensors:
     with h5py.File(path, "r", locking=False) as file:
         datasets = _datasets(path, file)
         check_size(path, sum(dataset.nbytes for dataset in datasets.values()))
-        arrays = {name: np.asarray(datasets[stored][()]) for name, stored in _names(file, datasets).items()}
+        names = _names(file, datasets)
+        kept = keep(names, {})
+        arrays = {name: np.asarray(datasets[stored][()]) for name, stored in names.items() if name in kept}
     return Tensors(arrays, {}, "hdf5", str(path))
 
 

@@ -8,17 +8,18 @@ from typing import IO
 import numpy as np
 
 from jnst.errors import WeightsError
-from jnst.weights.formats.tensors import Tensors, check_size
+from jnst.weights.formats.tensors import Keep, Tensors, check_size, keep_all
 
 HEADERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
 """The versions of ``.npy`` that can hold plain numbers."""
 
 
-def read_npz(path: Path) -> Tensors:
+def read_npz(path: Path, keep: Keep = keep_all) -> Tensors:
     """Read an ``.npz`` archive.
 
     Args:
         path: The archive, compressed or not.
+        keep: Which arrays are read.
 
     Returns:
         Its arrays, named without the ``.npy``.
@@ -33,11 +34,13 @@ def read_npz(path: Path) -> Tensors:
     with zipfile.ZipFile(path) as archive:
         entries = [info for info in archive.infolist() if not info.is_dir()]
         check_size(path, sum(info.file_size for info in entries))
+        names = [info.filename.removesuffix(".npy") for info in entries]
+        kept = keep(names, {})
         arrays = {}
-        for info in entries:
-            with archive.open(info) as entry:
-                name = info.filename.removesuffix(".npy")
-                arrays[name] = _read_array(path, name, entry, info.file_size)
+        for name, info in zip(names, entries, strict=True):
+            if name in kept:
+                with archive.open(info) as entry:
+                    arrays[name] = _read_array(path, name, entry, info.file_size)
     return Tensors(arrays, {}, "npz", str(path))
 
 

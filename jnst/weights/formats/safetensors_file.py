@@ -4,14 +4,15 @@ from pathlib import Path
 
 import numpy as np
 
-from jnst.weights.formats.tensors import Tensors, check_size
+from jnst.weights.formats.tensors import Keep, Tensors, check_size, keep_all
 
 
-def read_safetensors(path: Path) -> Tensors:
+def read_safetensors(path: Path, keep: Keep = keep_all) -> Tensors:
     """Read a safetensors file; bfloat16 becomes float32.
 
     Args:
         path: The file.
+        keep: Which tensors are read.
 
     Returns:
         The tensors, and the file's ``__metadata__``.
@@ -28,7 +29,9 @@ def read_safetensors(path: Path) -> Tensors:
     check_size(path, path.stat().st_size)
     with safe_open(path, framework="numpy") as file:
         metadata = dict(file.metadata() or {})
-        arrays = {name: _plain(file.get_tensor(name)) for name in file.keys()}  # noqa: SIM118 (not a mapping)
+        names = list(file.keys())
+        kept = keep(names, metadata)
+        arrays = {name: _plain(file.get_tensor(name)) for name in names if name in kept}
     return Tensors(arrays, metadata, "safetensors", str(path))
 
 

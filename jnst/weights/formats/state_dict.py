@@ -1,6 +1,7 @@
 """PyTorch's state dicts, as zip archives and in the older format, read without PyTorch; no pickle is executed."""
 
 import math
+import os
 import pickle
 import reprlib
 import struct
@@ -13,7 +14,7 @@ from typing import IO, Any, NamedTuple
 import numpy as np
 
 from jnst.errors import WeightsError
-from jnst.weights.formats.tensors import Tensors, check_size
+from jnst.weights.formats.tensors import Keep, Tensors, check_size, keep_all
 
 LEGACY_MAGIC = b"\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."
 """PyTorch's magic number 0x1950a86a20f9469cfc6c, pickled, behind two bytes that name the pickle protocol."""
@@ -141,11 +142,12 @@ class _StateDictUnpickler(pickle._Unpickler):
         return _Storage(np.dtype(dtype), key, numel)
 
 
-def read_torch_zip(path: Path) -> Tensors:
+def read_torch_zip(path: Path, keep: Keep = keep_all) -> Tensors:
     """Read a state dict that `torch.save` wrote as a zip archive (PyTorch 1.6 and later).
 
     Args:
         path: The file. The state dict may be nested under one of `NESTED`.
+        keep: Which tensors are read; the storages of the others are not touched.
 
     Returns:
         The tensors; bfloat16 becomes float32.
@@ -169,7 +171,7 @@ def read_torch_zip(path: Path) -> Tensors:
         if f"{prefix}byteorder" in entries and archive.read(f"{prefix}byteorder") != b"little":
             raise WeightsError(f"{path}: was written on a big-endian machine: save it again on another")
         with archive.open(pickled) as file:
-            found = _find_tensors(path, _StateDictUnpickler(file, path).load())
+            found = _kept(_find_tensors(path, _StateDictUnpickler(file, path).load()), keep)
         storages = {tensor.storage.key: tensor.storage for tensor in found.values()}
         data = {key: archive.read(f"{prefix}data/{key}") for key in storages}
     return Tensors(_resolve(path, found, data), {}, "torch-zip", str(path))
@@ -180,7 +182,7 @@ def is_state_dict_entry(name: str) -> bool:
     return name == "data.pkl" or (name.endswith("/data.pkl") and name.count("/") == 1)
 
 
-def read_torch_legacy(path: Path) -> Tensors:
+def read_torch_legacy(path: Path, keep: Keep = keep_all) -> Tensors:
     """Read a state dict in the format of PyTorch before 1.6.
 
     Five pickles (magic number, protocol version, system, object, storage keys), then for each key the
@@ -188,6 +190,7 @@ def read_torch_legacy(path: Path) -> Tensors:
 
     Args:
         path: The file. The state dict may be nested under one of `NESTED`.
+        keep: Which tensors are read; the storages of the others are skipped.
 
     Returns:
         The tensors; bfloat16 becomes float32.
@@ -205,6 +208,8 @@ def read_torch_legacy(path: Path) -> Tensors:
         found = _find_tensors(path, content)
         itemsizes = {tensor.storage.key: tensor.storage.dtype.itemsize for tensor in found.values()}
         numels = {tensor.storage.key: tensor.storage.numel for tensor in found.values()}
+        kept = _kept(found, keep)
+        wanted = {tensor.storage.key for tensor in kept.values()}
         data: dict[str, bytes] = {}
         for key in keys:
             if key not in itemsizes:
@@ -214,8 +219,13 @@ def read_torch_legacy(path: Path) -> Tensors:
             (numel,) = struct.unpack("<q", file.read(8))
             if numel != numels[key]:
                 raise WeightsError(f"{path}: storage {key} has {numel} elements, expected {numels[key]}: get it again")
-            data[key] = file.read(numel * itemsizes[key])
-    return Tensors(_resolve(path, found, data), {}, "torch-legacy", str(path))
+            if key in wanted:
+                data[key] = file.read(numel * itemsizes[key])
+            else:
+                file.seek(numel * itemsizes[key], os.SEEK_CUR)
+        if file.tell() > path.stat().st_size:
+            raise WeightsError(f"{path}: ends before its last storage does: it is cut short, get it again")
+    return Tensors(_resolve(path, kept, data), {}, "torch-legacy", str(path))
 
 
 def _find_tensors(path: Path, content: object) -> dict[str, _Tensor]:
@@ -229,6 +239,11 @@ def _find_tensors(path: Path, content: object) -> dict[str, _Tensor]:
         f"{path}: holds no state dict, at the top or under {' or '.join(NESTED)}: "
         "save `model.state_dict()` with torch.save"
     )
+
+
+def _kept(found: Mapping[str, _Tensor], keep: Keep) -> dict[str, _Tensor]:
+    kept = keep(found, {})
+    return {name: tensor for name, tensor in found.items() if name in kept}
 
 
 def _resolve(path: Path, found: Mapping[str, _Tensor], data: Mapping[str, bytes]) -> dict[str, np.ndarray]:

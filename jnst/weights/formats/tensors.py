@@ -1,7 +1,7 @@
 """What every reader of weights returns, and the bound that every reader keeps to."""
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +13,14 @@ MAX_BYTES = 2 << 30
 
 MAX_RATIO = 100
 """Trained weights hardly compress: a file that claims to hold more than this many times its size is a bomb."""
+
+Keep = Callable[[Iterable[str], Mapping[str, str]], Collection[str]]
+"""From the names of a file's tensors and its metadata to the tensors that are to be read."""
+
+
+def keep_all(names: Iterable[str], metadata: Mapping[str, str]) -> Collection[str]:
+    """Read every tensor."""
+    return frozenset(names)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

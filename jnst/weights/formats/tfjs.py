@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from jnst.errors import WeightsError
-from jnst.weights.formats.tensors import MAX_BYTES, Tensors
+from jnst.weights.formats.tensors import MAX_BYTES, Keep, Tensors, keep_all
 
 DTYPES: dict[str, str] = {"float32": "<f4", "float16": "<f2", "int32": "<i4", "uint8": "|u1", "uint16": "<u2"}
 """How each data type of the manifest is stored."""
@@ -34,11 +34,12 @@ class _Entry:
         return math.prod(self.shape) * self.stored.itemsize
 
 
-def read_tfjs(path: Path) -> Tensors:
+def read_tfjs(path: Path, keep: Keep = keep_all) -> Tensors:
     """Read a TensorFlow.js layers model, of which groups of weights may be absent.
 
     Args:
         path: ``model.json``; the shards lie beside it, under the relative paths that it names.
+        keep: Which tensors are wanted; a group that holds none of them is not read.
 
     Returns:
         The tensors of the groups that are there, under their names in the manifest.
@@ -54,7 +55,7 @@ def read_tfjs(path: Path) -> Tensors:
     arrays: dict[str, np.ndarray] = {}
     absent: list[str] = []
     total = 0
-    for group in _manifest(path):
+    for group in _kept_groups(path, keep):
         shards = [_shard(path, name) for name in group["paths"]]
         missing = [shard for shard in shards if not shard.is_file()]
         if len(missing) == len(shards):
@@ -75,6 +76,32 @@ def read_tfjs(path: Path) -> Tensors:
         beside = ", ".join(absent[:3]) or "none listed"
         raise WeightsError(f"{path}: none of its shards is there ({beside} …): put them into the same folder")
     return Tensors(arrays, {}, "tfjs", str(path))
+
+
+def wanted_shards(path: Path, keep: Keep) -> list[tuple[list[str], int]]:
+    """What has to lie beside a model for its wanted tensors to be read.
+
+    Args:
+        path: ``model.json``.
+        keep: Which tensors are wanted.
+
+    Returns:
+        For each group, the relative paths of its shards, and how many bytes these have together.
+
+    Raises:
+        WeightsError: As `read_tfjs` raises.
+    """
+    groups = _kept_groups(path, keep)
+    for group in groups:
+        for name in group["paths"]:
+            _shard(path, name)
+    return [(group["paths"], sum(_entry(path, weight).size for weight in group["weights"])) for group in groups]
+
+
+def _kept_groups(path: Path, keep: Keep) -> list[dict[str, Any]]:
+    groups = _manifest(path)
+    kept = keep([str(weight["name"]) for group in groups for weight in group["weights"]], {})
+    return [group for group in groups if any(str(weight["name"]) in kept for weight in group["weights"])]
 
 
 def _manifest(path: Path) -> list[dict[str, Any]]:

@@ -1,0 +1,76 @@
+"""Many processes at once, processes that are killed, and what opens no socket; the full count is `crowd.py`'s own."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from published import FOLDER, Publish, kernels
+
+from jnst.weights.registry import SOURCES
+
+# An audit hook sees sockets that are opened from C, and names that are looked up, as well.
+NO_SOCKETS = """
+import sys
+
+def refuse(event, arguments):
+    if event.startswith("socket."):
+        raise AssertionError(f"{event} {arguments}")
+
+sys.addaudithook(refuse)
+import jnst
+"""
+
+
+def python(*arguments: str, **environment: str) -> str:
+    finished = subprocess.run(
+        [sys.executable, *arguments],
+        capture_output=True,
+        text=True,
+        timeout=300,
+        env={**os.environ, "JNST_OFFLINE": "0", "JAX_DISABLE_MOST_OPTIMIZATIONS": "1", **environment},
+    )
+    assert finished.returncode == 0, finished.stderr
+    return finished.stdout
+
+
+def test_one_good_file_for_all_and_for_who_comes_after_a_killed_process() -> None:
+    script = Path(__file__).with_name("crowd.py")
+    # Where the current folder is kept off the module path, a script's folder is too.
+    result = json.loads(python(str(script), "--rounds", "2", "--processes", "8", PYTHONPATH=str(script.parent)))
+    rounds, kills = result["rounds"], result["kills"]
+    assert (rounds["files"], rounds["different"]) == (16, 1)
+    assert rounds["requests"] == rounds["expected requests"]
+    assert (kills["different"], kills["left"].get("corrupt", 0)) == (1, 0)
+
+
+SMALL_DEMO = """
+from jnst import demo
+from jnst.cli import main
+
+pictures = demo.content_picture()[::6, ::6], demo.style_picture()[::6, ::6]
+demo.content_picture, demo.style_picture = (lambda: pictures[0]), (lambda: pictures[1])
+demo.STEPS = (1, 1)
+sys.exit(main(["demo", "-o", sys.argv[1]]))
+"""
+
+
+@pytest.mark.usefixtures("publish")
+def test_the_demo_opens_no_socket(tmp_path: Path) -> None:
+    assert "side by side" in python("-c", NO_SOCKETS + SMALL_DEMO, str(tmp_path / "demo.png"))
+    assert (tmp_path / "demo.png").stat().st_size > 1000
+
+
+def test_cached_weights_open_no_socket(publish: Publish, tmp_path: Path) -> None:
+    # As `fetch` would have left them.
+    from jnst.weights import Weights, save_weights
+
+    source = SOURCES["vgg19/oxford"]
+    folder = (tmp_path / FOLDER).with_name("vgg19-oxford")
+    folder.mkdir(mode=0o700, parents=True)
+    weights = Weights("vgg19", kernels(), source.preprocessing, "oxford", "made here", source.licence)
+    save_weights(folder / "weights.safetensors", weights)
+    script = "backbone, params = jnst.load_backbone('vgg19')\nprint(sorted(params))"
+    assert python("-c", NO_SOCKETS + script) == "['conv1_1', 'conv1_2']\n"
