@@ -1,32 +1,26 @@
-"""Many pictures at once: pictures a second by batch, and a catalogue in one call, in many calls and in many commands.
+"""Many pictures at once: pictures a second by batch; a catalogue in one call, in many calls, by many commands.
 
 `rates`: `jnst.stylize_batch` with all pictures side by side, and a loop of `jnst.stylize` over the same pictures, with
 the embedded network at one size, in turns; the pictures' targets are computed anew each time, compilation is not
 counted. `grid`: 3 contents by 4 styles by 3 style weights in fresh processes, everything counted from start to end.
-
-    python -m benchmarks.batch --shared ../shared/images
+The pictures of `grid` are those of ``--shared``, the demo's without it.
 """
 
 import argparse
-import datetime
-import json
 from functools import partial
-from pathlib import Path
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 
 import jnst
 from benchmarks import grid
-from benchmarks.machine import machine
+from benchmarks.samples import ratios, shown, spread
 from benchmarks.timing import in_turns
 from jnst.demo_pictures import content_picture, style_picture
 from jnst.presets import Preset
 from jnst.types import Image
 
-RESULTS = Path(__file__).parent / "results"
 BATCHES = (1, 2, 4, 8, 16, 32, 64)
 STEPS = {"rates": 20, "grid": 50}
 
@@ -68,73 +62,65 @@ def rate(batch: int, size: int, steps: int, rounds: int) -> dict[str, Any]:
     if not (np.isfinite(expected).all() and np.allclose(ours, expected, rtol=1e-3)):
         raise RuntimeError(f"{batch} pictures of {size}: first losses {ours} in a batch, {expected} in a loop")
     seconds = in_turns(ways, rounds)
-    speedup = float(np.median(np.divide(seconds["looped"], seconds["batched"])))
-    rates = {name: [batch / time for time in times] for name, times in seconds.items()}
+    speedup = ratios(seconds["looped"], seconds["batched"])
+    rates = {name: spread([batch / time for time in times]) for name, times in seconds.items()}
     print(
-        f"{size:5} x{batch:3} {np.median(rates['batched']):8.3f} pictures/s in a batch "
-        f"{np.median(rates['looped']):8.3f} in a loop {speedup:6.2f} x",
+        f"{size:5} x{batch:3} {rates['batched']['median']:8.3f} pictures/s in a batch "
+        f"{rates['looped']['median']:8.3f} in a loop {shown(speedup)} x",
         flush=True,
     )
     return {"size": size, "batch": batch, "steps": steps, "pictures_per_second": rates, "speedup": speedup}
 
 
-def plot(path: Path, rows: list[dict[str, Any]]) -> None:
-    """Pictures a second over the batch, for every size."""
+def plot(results: dict[str, Any]) -> Any:
+    """Pictures a second over the batch, for every size; the catalogue's seconds and programs."""
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(6, 4), dpi=120, layout="constrained")
-    axis = figure.subplots()
+    rows, made = results.get("rates"), results.get("grid")
+    heights = [4.0] * bool(rows) + [2.6] * bool(made)
+    figure = Figure(figsize=(9, sum(heights)), dpi=120, layout="constrained")
+    parts = figure.subfigures(len(heights), squeeze=False, height_ratios=heights)
+    if rows:
+        draw_rates(parts[0, 0].subplots(), rows)
+    if made:
+        grid.draw(parts[-1, 0], made)
+    return figure
+
+
+def draw_rates(axis: Any, rows: list[dict[str, Any]]) -> None:
     for number, size in enumerate(dict.fromkeys(row["size"] for row in rows)):
         own = [row for row in rows if row["size"] == size]
+        batches = [row["batch"] for row in own]
         for way, style in (("batched", "-"), ("looped", "--")):
             rates = [row["pictures_per_second"][way] for row in own]
-            batches = [row["batch"] for row in own]
-            axis.plot(
-                *(batches, np.median(rates, 1)), style, color=f"C{number}", marker="o", label=f"{size} pixels, {way}"
-            )
-            axis.fill_between(batches, np.min(rates, 1), np.max(rates, 1), color=f"C{number}", alpha=0.15)
+            lower, upper = np.transpose([rate["quartiles"] for rate in rates])
+            medians = [rate["median"] for rate in rates]
+            axis.plot(batches, medians, style, color=f"C{number}", marker="o", label=f"{size} pixels, {way}")
+            axis.fill_between(batches, lower, upper, color=f"C{number}", alpha=0.15)
     axis.set_xscale("log", base=2)
     axis.set_xticks([row["batch"] for row in rows], [row["batch"] for row in rows])
     axis.set(xlabel="pictures", ylabel=f"pictures a second, {rows[0]['steps']} steps each", ylim=(0, None))
     axis.grid(alpha=0.3)
     axis.legend()
-    figure.savefig(path)
 
 
-def write(output: Path, part: str, results: dict[str, Any]) -> Path:
-    """Write a part's results with their head, and return the plot's name."""
-    stem = output / f"batch-{part}-{jax.default_backend()}"
-    summary = {"machine": machine(), "date": datetime.date.today().isoformat(), **results}
-    stem.with_suffix(".json").write_text(json.dumps(summary, indent=1) + "\n")
-    return stem.with_suffix(".png")
-
-
-def main() -> None:
-    """Measure, print the tables, write JSON and plots."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--only", choices=STEPS, help="leave the other part as it is")
+def add_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--only", choices=STEPS, help="leave the other part out")
     parser.add_argument("--batches", type=int, nargs="+", default=BATCHES)
-    parser.add_argument("--sizes", type=int, nargs="+", default=[256, 512])
-    parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--steps", type=int, help=f"steps of a picture; without it {STEPS}")
-    parser.add_argument("--shared", type=Path, help="folder with content/ and style/; the demo's pictures without it")
     parser.add_argument("--grid-size", type=int, default=192)
     parser.add_argument("--grid", type=int, nargs=3, default=grid.SHAPE, help="contents, styles, style weights")
-    parser.add_argument("-o", "--output", type=Path, default=RESULTS)
-    args = parser.parse_args()
-    args.output.mkdir(exist_ok=True)
-    if args.only != "rates":
+    parser.set_defaults(sizes=[256, 512])
+
+
+def measure(options: argparse.Namespace) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    if options.only != "rates":
         # First, while this process has not taken the device's memory.
-        made = grid.make(args.shared, args.grid_size, args.steps or STEPS["grid"], tuple(args.grid))
-        grid.plot(write(args.output, "grid", made), made)
-    if args.only != "grid":
-        rows = [
-            rate(batch, size, args.steps or STEPS["rates"], args.rounds)
-            for size in args.sizes
-            for batch in args.batches
-        ]
-        plot(write(args.output, "rates", {"rates": rows}), rows)
-
-
-if __name__ == "__main__":
-    main()
+        images = options.shared and options.shared / "images"
+        found["grid"] = grid.make(images, options.grid_size, options.steps or STEPS["grid"], tuple(options.grid))
+    if options.only != "grid":
+        steps = options.steps or STEPS["rates"]
+        cases = [(batch, size) for size in options.sizes for batch in options.batches]
+        found["rates"] = [rate(*case, steps, options.rounds) for case in cases]
+    return found

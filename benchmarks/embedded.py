@@ -5,21 +5,21 @@ real VGG19: the style loss of neural-style (the sum over relu1_1, relu2_1, relu3
 matrices over c h w) and the content loss on relu3_2. The embedded network's style weight is chosen so that its content
 loss lies within 20 % of VGG19's. `gap closed` is (start - mini) / (start - vgg) in that style loss.
 
-    python -m benchmarks.embedded --shared ../shared
+It needs ``--shared``; ``--weights`` takes another student than the embedded one. It writes a contact sheet as well.
 """
 
 import argparse
 import dataclasses
-import datetime
-import json
 import time
 from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
 
 import jnst
-from benchmarks.machine import machine
+from benchmarks.networks import OXFORD
+from benchmarks.samples import shown, spread
 from benchmarks.sheets import contact_sheet
 from jnst.backbones import Backbone
 from jnst.types import Image, Params
@@ -33,7 +33,6 @@ CONTENTS = (
 STYLES = ("starry_night.jpg", "great_wave.jpg", "the_scream.jpg", "composition_vii.jpg")
 LAYERS = ("relu1_1", "relu2_1", "relu3_1")
 CONTENT = "relu3_2"
-RESULTS = Path(__file__).parent / "results"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -104,7 +103,7 @@ def compare(
     )
 
 
-def step_ratio(judge: Judge, mini: tuple[Backbone, Params], size: tuple[int, int], samples: int = 25) -> list[float]:
+def step_ratio(judge: Judge, mini: tuple[Backbone, Params], size: tuple[int, int], samples: int) -> list[float]:
     """Seconds of a gradient to relu3_2 with the embedded network over VGG19's, alternating."""
     image = jax.random.uniform(jax.random.key(0), (*size, 3))
     steps = []
@@ -125,53 +124,65 @@ def _seconds(step) -> float:
     return time.perf_counter() - begun
 
 
-def main() -> None:
-    """Run all pairs, print the table, write JSON and contact sheet."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--shared", type=Path, required=True, help="folder with weights/ and images/")
-    parser.add_argument("--weights", type=Path, help="another student than the embedded one")
-    parser.add_argument("--size", type=int, default=384)
-    parser.add_argument("--steps", type=int, default=50)
-    parser.add_argument("-o", "--output", type=Path, default=RESULTS)
-    args = parser.parse_args()
-    judge = Judge(*jnst.load_backbone("vgg19", args.shared / "weights/vgg19-oxford-tfjs/model.json"))
-    mini = jnst.load_backbone(None, args.weights)
+def make_pairs(
+    images: Path, judge: Judge, mini: tuple[Backbone, Params], size: int, steps: int
+) -> tuple[list[Row], list[tuple[str, list[Image]]]]:
+    """Every pair's outcome, and the rows of the contact sheet."""
     table: list[Row] = []
     pictures: list[tuple[str, list[Image]]] = []
     for content_name in CONTENTS:
-        content = jnst.load_image(args.shared / "images/content" / content_name, size=args.size)
+        content = jnst.load_image(images / "content" / content_name, size=size)
         label = content_name.split("_")[0 if content_name.startswith("astro") else 1]
         both: tuple[list[Image], list[Image]] = ([], [])
         for style_name in STYLES:
-            style = jnst.load_image(args.shared / "images/style" / style_name, size=args.size)
-            outcome, theirs, ours = compare(judge, mini, content, style, args.steps)
+            style = jnst.load_image(images / "style" / style_name, size=size)
+            outcome, theirs, ours = compare(judge, mini, content, style, steps)
             table.append(Row(content_name, style_name, **outcome))
             both[0].append(theirs)
             both[1].append(ours)
-            print(
-                f"{content_name:30} {style_name:22} " + "  ".join(f"{k} {v:.3g}" for k, v in outcome.items()),
-                flush=True,
-            )
+            told = "  ".join(f"{key} {value:.3g}" for key, value in outcome.items())
+            print(f"{content_name:30} {style_name:22} {told}", flush=True)
         pictures += [(f"{label[:9]}\nVGG19", both[0]), (f"{label[:9]}\nmini", both[1])]
-    ratios = step_ratio(judge, mini, (args.size * 2 // 3, args.size))
-    print(
-        f"step time, mini / VGG19 to {CONTENT}: median {np.median(ratios):.3f} ({min(ratios):.3f} to {max(ratios):.3f})"
-    )
+    return table, pictures
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--steps", type=int, default=50)
+    parser.set_defaults(sizes=[384], rounds=25)
+
+
+def measure(options: argparse.Namespace) -> dict[str, Any]:
+    """All pairs at the first size, then times of a step."""
+    if options.shared is None:
+        raise SystemExit("embedded needs --shared: the folder with weights/ and images/")
+    size = options.sizes[0]
+    judge = Judge(*jnst.load_backbone("vgg19", options.shared / OXFORD))
+    mini = jnst.load_backbone(None, options.weights)
+    table, pictures = make_pairs(options.shared / "images", judge, mini, size, options.steps)
+    names = [name.rsplit(".", 1)[0] for name in STYLES]
+    contact_sheet(names, pictures).save(options.output / "embedded.jpg", quality=82)
+    ratios = spread(step_ratio(judge, mini, (size * 2 // 3, size), options.rounds))
     closed = [row.gap_closed for row in table]
+    print(f"step time, mini / VGG19 to {CONTENT}: {shown(ratios)}")
     print(f"gap closed: mean {np.mean(closed):.3f}, worst {min(closed):.3f}")
-    summary = {
-        "machine": machine(),
-        "date": datetime.date.today().isoformat(),
-        "size": args.size,
-        "steps": args.steps,
+    return {
+        "size": size,
         "step_ratio": ratios,
         "gap_closed": {"mean": float(np.mean(closed)), "worst": float(min(closed))},
         "pairs": [dataclasses.asdict(row) for row in table],
     }
-    args.output.mkdir(exist_ok=True)
-    (args.output / "embedded.json").write_text(json.dumps(summary, indent=1) + "\n")
-    contact_sheet([name.rsplit(".", 1)[0] for name in STYLES], pictures).save(args.output / "embedded.jpg", quality=82)
 
 
-if __name__ == "__main__":
-    main()
+def plot(results: dict[str, Any]) -> Any:
+    """The gap closed of every pair."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(6.5, 4.2), dpi=120, layout="constrained")
+    axis = figure.subplots()
+    labels = [f"{row['content'].split('.')[0]}, {row['style'].split('.')[0]}" for row in results["pairs"]]
+    axis.bar_label(axis.barh(labels, [row["gap_closed"] for row in results["pairs"]]), fmt=" {:.2f}", fontsize=8)
+    axis.invert_yaxis()
+    axis.margins(x=0.12)
+    axis.set(xlabel=f"gap closed, {results['size']} pixels")
+    axis.tick_params(labelsize=8)
+    return figure

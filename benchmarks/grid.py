@@ -119,19 +119,14 @@ def difference(folder: Path, way: str, name: str) -> float:
     return float(np.abs(ours - first).mean())
 
 
-def plot(path: Path, made: dict[str, Any]) -> None:
-    """Seconds and compilations as bars."""
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(9, 2.6), dpi=120, layout="constrained")
+def draw(figure: Any, made: dict[str, Any]) -> None:
+    """Seconds and compilations as bars, on a Matplotlib figure or a part of one."""
     count = len(made["contents"]) * len(made["styles"]) * len(made["style_weights"])
-    for axis, key, label in zip(
-        figure.subplots(1, 2, sharey=True), ("seconds", "compilations"), ("seconds", "programs compiled"), strict=True
-    ):
+    axes = figure.subplots(1, 2, sharey=True)
+    for axis, key, label in zip(axes, ("seconds", "compilations"), ("seconds", "programs compiled"), strict=True):
         values = [row[key] for row in made["ways"].values()]
         axis.bar_label(axis.barh([WAYS[way] for way in made["ways"]], values), fmt=" {:.0f}")
         axis.set_xlabel(label)
         axis.margins(x=0.15)
-    figure.axes[0].invert_yaxis()
+    axes[0].invert_yaxis()
     figure.suptitle(f"{count} pictures of {made['size']} pixels, {made['steps']} steps each")
-    figure.savefig(path)

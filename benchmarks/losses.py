@@ -1,29 +1,28 @@
-"""Every style statistic: a picture of each, its time for a step beside Gram's, and the memory of a step at 512 pixels.
+"""Every style statistic: a picture of each, its time for a step beside Gram's, and the memory of a large step.
 
-python -m benchmarks.losses --shared ../shared
+Its pictures are those of ``--shared``, the demo's without it. It writes the contact sheet ``losses.jpg`` as well.
 """
 
 import argparse
-import datetime
 import functools
-import json
 import time
 from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 import jnst
-from benchmarks.machine import machine
+from benchmarks.samples import shown, spread
 from benchmarks.sheets import captioned
 from jnst.backbones import Backbone
+from jnst.demo_pictures import content_picture, style_picture
 from jnst.presets import STATISTICS, Preset, with_style_statistic
 from jnst.types import Image, Params
 
-RESULTS = Path(__file__).parent / "results"
-CONTENT, STYLE = "kodim08_houses_street.png", "starry_night.jpg"
-SAMPLES = 9
+CONTENT, STYLE = Path("images/content/kodim08_houses_street.png"), Path("images/style/starry_night.jpg")
+PARTS = ("pictures", "figures")
 
 
 def settings(name: str) -> Preset:
@@ -46,16 +45,31 @@ def seconds(compiled: Any, arguments: Any) -> float:
     return time.perf_counter() - begun
 
 
-def ratios(content: Image, style: Image, backbone: Backbone, params: Params) -> dict[str, list[float]]:
+def check_finite(name: str, compiled: Any, arguments: Any) -> None:
+    """Run a step once.
+
+    Raises:
+        RuntimeError: Its gradient is not finite, or nothing but zeros: there is nothing to measure.
+    """
+    gradient, _ = compiled(*arguments, key=jax.random.key(1))
+    largest = float(jnp.abs(gradient).max())
+    if not 0 < largest < np.inf:
+        raise RuntimeError(f"{name}: the largest magnitude in its gradient is {largest}")
+
+
+def step_ratios(
+    content: Image, style: Image, backbone: Backbone, params: Params, rounds: int
+) -> dict[str, dict[str, Any]]:
     """Seconds of a step over those of a step with Gram matrices, the two alternating."""
     gram = step("gram", backbone, params, content, style)
-    table: dict[str, list[float]] = {}
+    check_finite("gram", *gram)
+    table: dict[str, dict[str, Any]] = {}
     for name in STATISTICS:
         other = step(name, backbone, params, content, style)
-        pairs = [(seconds(*other), seconds(*gram)) for _ in range(SAMPLES + 1)][1:]
-        table[name] = [ours / base for ours, base in pairs]
+        check_finite(name, *other)
+        table[name] = spread([seconds(*other) / seconds(*gram) for _ in range(rounds)])
         del other
-        print(f"{name:20} {np.median(table[name]):6.2f} x gram's step", flush=True)
+        print(f"{name:20} {shown(table[name], digits=2)} x gram's step", flush=True)
     return table
 
 
@@ -69,44 +83,68 @@ def memory(content: Image, style: Image, backbone: Backbone, params: Params) -> 
     return needs
 
 
-def load(folder: Path, size: int) -> tuple[Image, Image]:
-    return (
-        jnst.load_image(folder / "content" / CONTENT, size=size),
-        jnst.load_image(folder / "style" / STYLE, size=size),
-    )
+def load(shared: Path | None, size: int) -> tuple[Image, Image]:
+    if shared is None:
+        return jnp.asarray(content_picture(size * 2 // 3, size)), jnp.asarray(style_picture(size * 4 // 5, size))
+    return jnst.load_image(shared / CONTENT, size=size), jnst.load_image(shared / STYLE, size=size)
 
 
-def main() -> None:
-    """Run all, write JSON and contact sheet."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--shared", type=Path, required=True, help="folder with images/")
-    parser.add_argument("--size", type=int, default=256)
+def make_sheet(
+    path: Path, shared: Path | None, size: int, backbone: Backbone, params: Params
+) -> dict[str, list[float]]:
+    """A picture of each statistic, one beside the other; returns the first and the last loss of each."""
+    tiles, ends = [], {}
+    for name, row in STATISTICS.items():
+        solution = jnst.stylize(*load(shared, size), params, backbone=backbone, preset=settings(name))
+        tiles.append((name, row.good_for, np.asarray(solution.image)))
+        ends[name] = [float(solution.losses[0]), float(solution.losses[-1])]
+        print(f"{name:20} loss {ends[name][0]:.4g} to {ends[name][1]:.4g}", flush=True)
+        captioned(tiles).save(path, quality=85)
+        jax.clear_caches()
+    return ends
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--large", type=int, default=512, help="size at which memory is read")
-    parser.add_argument("--only", choices=("pictures", "figures"), help="leave the rest as it is")
-    parser.add_argument("-o", "--output", type=Path, default=RESULTS)
-    args = parser.parse_args()
-    folder = args.shared / "images"
-    backbone, params = jnst.load_backbone()
-    args.output.mkdir(exist_ok=True)
-    if args.only != "figures":
-        tiles = []
-        for name, row in STATISTICS.items():
-            solution = jnst.stylize(*load(folder, args.size), params, backbone=backbone, preset=settings(name))
-            tiles.append((name, row.good_for, np.asarray(solution.image)))
-            print(f"{name:20} loss {solution.losses[0]:.4g} to {solution.losses[-1]:.4g}", flush=True)
-            captioned(tiles).save(args.output / "losses.jpg", quality=85)
-            jax.clear_caches()
-    if args.only != "pictures":
-        summary = {
-            "machine": machine(),
-            "date": datetime.date.today().isoformat(),
-            "size": args.size,
-            "step_over_gram": ratios(*load(folder, args.size), backbone, params),
-            "memory_size": args.large,
-            "temporary_bytes": memory(*load(folder, args.large), backbone, params),
+    parser.add_argument("--only", choices=PARTS, help="leave the other part out")
+    parser.set_defaults(sizes=[256])
+
+
+def measure(options: argparse.Namespace) -> dict[str, Any]:
+    """Pictures are made at the first size; figures at all."""
+    network = jnst.load_backbone(None, options.weights)
+    found: dict[str, Any] = {}
+    if options.only != "figures":
+        found["losses"] = make_sheet(options.output / "losses.jpg", options.shared, options.sizes[0], *network)
+    if options.only != "pictures":
+        found["step_over_gram"] = {
+            str(size): step_ratios(*load(options.shared, size), *network, options.rounds) for size in options.sizes
         }
-        (args.output / "losses.json").write_text(json.dumps(summary, indent=1) + "\n")
+        found["temporary_bytes"] = memory(*load(options.shared, options.large), *network)
+    return found
 
 
-if __name__ == "__main__":
-    main()
+def plot(results: dict[str, Any]) -> Any:
+    """Steps over Gram's, and memory; of pictures alone, by how much their losses fell."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(9, 3.8), dpi=120, layout="constrained")
+    if "step_over_gram" not in results:
+        axis = figure.subplots()
+        draw_bars(axis, {name: last / first for name, (first, last) in results["losses"].items()}, " {:.3g}")
+        axis.set_xlabel("last loss over the first")
+        return figure
+    times, needs = figure.subplots(1, 2, sharey=True)
+    size, table = next(iter(results["step_over_gram"].items()))
+    draw_bars(times, {name: values["median"] for name, values in table.items()}, " {:.2f}")
+    times.set_xlabel(f"seconds of a step over gram's, {size} pixels")
+    draw_bars(needs, {name: each / 2**20 for name, each in results["temporary_bytes"].items()}, " {:.0f}")
+    needs.set_xlabel("temporary memory of a large step, MiB")
+    times.invert_yaxis()
+    return figure
+
+
+def draw_bars(axis: Any, values: dict[str, float], form: str) -> None:
+    axis.bar_label(axis.barh(list(values), list(values.values())), fmt=form, fontsize=8)
+    axis.margins(x=0.15)
+    axis.tick_params(labelsize=8)

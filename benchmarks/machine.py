@@ -13,7 +13,7 @@ import jnst
 
 ROOT = Path(__file__).parents[1]
 PACKAGES = ("jax", "jaxlib", "optax", "flax", "numpy", "torch")
-VARIABLES = ("GLIBC_TUNABLES", "XLA_FLAGS", "OMP_NUM_THREADS")
+VARIABLES = ("GLIBC_TUNABLES", "XLA_FLAGS", "OMP_NUM_THREADS", "OMP_WAIT_POLICY")
 """Environment variables that change how fast things are."""
 
 

@@ -1,191 +1,123 @@
-"""Memory and time of a step, with and without rematerialisation; memory on each of several devices.
+"""Memory of a step: resident in a fresh process beside torch-eager's, and as the compiled program asks for it.
 
-A step is the value and the gradient of what the preset "jnst" minimises, on VGG19 (random weights; to relu5_1) and on
-the embedded network. On CPUs it is also compiled with options of XLA that make a difference to memory (`LITTLE`, and
-`KEPT` of `benchmarks.divided`). Memory is what the compiled program asks for; times are taken in turns. The memory of a
-picture whose rows are divided is that of pretend CPU devices.
-
-    python -m benchmarks.memory --backbone vgg19 mini --sizes 512 1024
+`resident`: some steps of VGG19 to conv5_1 by each peer, each time in a process of its own, in turns; what counts is the
+most memory that was resident at once (on GPUs also the most that the device's allocator held, by pixel). `compiled`:
+see `benchmarks.compiled`.
 """
 
 import argparse
-import datetime
 import json
-import os
+import tempfile
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-import jax
 import numpy as np
 
-import jnst
-from benchmarks import divided
-from benchmarks.machine import machine
+from benchmarks import compiled, contest, divided, networks
+from benchmarks.peers import PEERS
 from benchmarks.processes import run_module
-from benchmarks.timing import in_turns
-from jnst.backbones import Backbone
-from jnst.parallel import needed_bytes
-from jnst.types import Params
+from benchmarks.samples import check_losses, ratios, shown, spread
 
-Options = dict[str, str | bool]
-RESULTS = Path(__file__).parent / "results"
-LITTLE: Options = {"xla_cpu_scheduler_type": "CPU_SCHEDULER_TYPE_MEMORY_OPTIMIZED"}
-"""The order of operations that needs little memory, not the one that allows most of them at once."""
-VARIANTS: dict[str, tuple[bool, Options]] = {
-    "plain": (False, {}),
-    "remat": (True, {}),
-    "remat kept": (True, divided.KEPT),
-    "ordered": (False, LITTLE),
-    "remat, ordered": (True, LITTLE),
-    "remat kept, ordered": (True, divided.KEPT | LITTLE),
-}
-"""Whether blocks are computed again, and options of the compiler; those with options are for CPUs."""
+PARTS = ("resident", "compiled")
+NAMES = ("jnst-float32", "jnst-auto", "torch-eager")
 MIB = 2**20
 
 
-def load(name: str) -> tuple[Backbone, Params]:
-    """The embedded network with its weights, any other with random ones."""
-    if name == "mini":
-        return jnst.load_backbone()
-    backbone = jnst.make_backbone(name)
-    return backbone, jax.jit(backbone.init)(jax.random.key(0))
+def add_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--only", choices=PARTS, help="leave the other part out")
+    parser.add_argument("--peers", nargs="+", choices=PEERS, default=NAMES, help="of `resident`")
+    parser.add_argument("--backbone", nargs="+", default=["vgg19", "mini"], help="of `compiled`")
+    parser.add_argument("--devices", type=int, nargs="+", default=[1, 2, 4, 8], help=f"at most {divided.MOST_DEVICES}")
+    parser.set_defaults(sizes=[512, 1024])
 
 
-def variants() -> dict[str, tuple[bool, Options]]:
-    on_cpu = jax.default_backend() == "cpu"
-    return {name: variant for name, variant in VARIANTS.items() if on_cpu or not variant[1]}
+def measure(options: argparse.Namespace) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    if options.only != "compiled":
+        # First, while this process holds nothing.
+        found["resident"] = [resident(size, options) for size in options.sizes]
+    if options.only != "resident":
+        cases = [(name, size) for name in options.backbone for size in options.sizes]
+        found["steps"] = [row for case in cases for row in compiled.measure(*case, options.rounds)]
+        found["divided"] = compiled.divided_rows(options.backbone, options.sizes, options.devices)
+    return found
 
 
-def compile_steps(backbone: Backbone, arguments: tuple[Any, ...]) -> dict[str, Any]:
-    """The step in every variant."""
-    steps = {}
-    for name, (remat, options) in variants().items():
-        loss = partial(jnst.total_loss, backbone=backbone.with_options(remat=remat))
-        lowered = jax.jit(jax.value_and_grad(loss, has_aux=True)).lower(*arguments)
-        steps[name] = lowered.compile(compiler_options=options or None)
-    return steps
-
-
-def measure(name: str, size: int, rounds: int) -> list[dict[str, Any]]:
-    """A row for every variant.
+def resident(size: int, options: argparse.Namespace) -> dict[str, Any]:
+    """Peaks of every peer at one size, and ours over the others'.
 
     Raises:
-        RuntimeError: They do not give the same value and gradient.
+        RuntimeError: A process failed, or their losses are not the same.
     """
-    backbone, params = load(name)
-    image, style = jax.random.uniform(jax.random.key(1), (2, size, size, 3))
-    objective = jnst.preset("jnst").objective(backbone)
-    fit = jax.jit(partial(jnst.fit_targets, backbone=backbone))
-    arguments = (0.5 * (image + style), objective, fit(objective, params, image, style), params)
-    steps = compile_steps(backbone, arguments)
-    check_equal({variant: step(*arguments) for variant, step in steps.items()})
-    seconds = in_turns({variant: partial(step, *arguments) for variant, step in steps.items()}, rounds)
-    rows = [
-        {
-            "backbone": name,
-            "size": size,
-            "variant": variant,
-            "temporary_bytes": step.memory_analysis().temp_size_in_bytes,
-            "total_bytes": needed_bytes(step),
-            "seconds": seconds[variant],
-        }
-        for variant, step in steps.items()
-    ]
-    plain = rows[0]
-    for row in rows:
-        ratio = np.median(np.divide(row["seconds"], plain["seconds"]))
-        print(
-            f"{name:10} {size:5} {row['variant']:20} {row['temporary_bytes'] / MIB:8.0f} MiB temporary "
-            f"{row['total_bytes'] / MIB:8.0f} MiB in all {np.median(row['seconds']):8.3f} s {ratio:6.2f} x plain",
-            flush=True,
-        )
-    return rows
+    reports: dict[str, list[dict[str, Any]]] = {name: [] for name in options.peers}
+    with tempfile.TemporaryDirectory() as folder:
+        inputs = Path(folder) / "inputs.npz"
+        params = networks.vgg19(options.shared, options.weights)
+        networks.write_inputs(inputs, params, *networks.square_pictures(options.shared, size))
+        for number in range(options.rounds):
+            for name in options.peers[:: (-1) ** number]:
+                said, _ = run_module("benchmarks.resident", name, str(inputs))
+                reports[name].append(json.loads(said.splitlines()[-1]))
+    return {"size": size, **summary(size, reports)}
 
 
-def check_equal(results: dict[str, Any]) -> None:
-    (expected, _), gradient = results["plain"]
-    for variant, ((value, _), other) in results.items():
-        scale = float(np.abs(gradient).max())
-        difference = float(np.abs(np.asarray(other) - np.asarray(gradient)).max()) / scale
-        if not (np.isclose(value, expected, rtol=1e-4) and 0 < scale < np.inf and difference < 1e-3):
-            raise RuntimeError(f"{variant} differs from plain: value {value} for {expected}, gradient by {difference}")
+def summary(size: int, reports: dict[str, list[dict[str, Any]]]) -> dict[str, Any]:
+    """What all processes reported, put together, and printed.
+
+    Raises:
+        RuntimeError: Their losses are not the same.
+    """
+    unavailable = {name: own[0]["unavailable"] for name, own in reports.items() if "unavailable" in own[0]}
+    working = {name: own for name, own in reports.items() if name not in unavailable}
+    check_losses(
+        {name: own[0]["losses"] for name, own in working.items()}, {name: PEERS[name].tolerance for name in working}
+    )
+    column = partial(_column, working)
+    peaks = column("peak_bytes")
+    found: dict[str, Any] = {
+        "peak_bytes": {name: spread(samples) for name, samples in peaks.items()},
+        "before_bytes": {name: spread(samples) for name, samples in column("before_bytes").items()},
+        "ratios": {f"{ours} / {other}": ratios(peaks[ours], peaks[other]) for ours, other in contest.pairs(peaks)},
+        "device_bytes_per_pixel": {
+            name: spread([each / size**2 for each in samples])
+            for name, samples in column("device_bytes").items()
+            if None not in samples
+        },
+        "unavailable": unavailable,
+    }
+    for name, samples in peaks.items():
+        print(f"{size:5} {name:30} {np.median(samples) / MIB:8.0f} MiB resident at most", flush=True)
+    for name, values in found["ratios"].items():
+        print(f"{size:5} {name:30} {shown(values)} x")
+    for name, values in found["device_bytes_per_pixel"].items():
+        print(f"{size:5} {name:30} {shown(values, digits=0)} bytes a pixel on the device")
+    return found
 
 
-def divided_rows(names: list[str], sizes: list[int], devices: list[int]) -> list[dict[str, Any]]:
-    """`benchmarks.divided` in a process that sees as many devices."""
-    flags = f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count={divided.MOST_DEVICES}"
-    environment = {"XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu"}
-    numbers = ("--sizes", *map(str, sizes), "--devices", *map(str, devices))
-    rows = json.loads(run_module("benchmarks.divided", "--backbone", *names, *numbers, environment=environment)[0])
-    for row in rows:
-        print(
-            f"{row['backbone']:10} {row['size']:5} {row['devices']} devices{' remat kept' if row['remat'] else '':18} "
-            f"{row['temporary_bytes'] / MIB:8.0f} MiB temporary {row['total_bytes'] / MIB:8.0f} MiB in all, on each"
-        )
-    return rows
+def _column(reports: dict[str, list[dict[str, Any]]], key: str) -> dict[str, list[Any]]:
+    return {name: [report[key] for report in own] for name, own in reports.items()}
 
 
-def plot(path: Path, rows: list[dict[str, Any]], parts: list[dict[str, Any]]) -> None:
-    """Above, memory and time of the variants; below, memory over the number of devices; a column for each network."""
+def plot(results: dict[str, Any]) -> Any:
+    """Peaks of the processes; with `compiled` alone, its own plot."""
     from matplotlib.figure import Figure
 
-    names = list(dict.fromkeys(row["backbone"] for row in rows))
-    figure = Figure(figsize=(5.5 * len(names), 7), dpi=120, layout="constrained")
-    for column, name in enumerate(names):
-        bars, lines = (
-            figure.add_subplot(2, len(names), column + 1),
-            figure.add_subplot(2, len(names), len(names) + column + 1),
-        )
-        own = [row for row in rows if row["backbone"] == name]
-        labels = [f"{row['size']}, {row['variant']}" for row in own]
-        drawn = bars.barh(labels, [row["total_bytes"] / MIB for row in own], color=[_color(row) for row in own])
-        bars.bar_label(drawn, [f" {np.median(row['seconds']):.3g} s" for row in own])
-        bars.invert_yaxis()
-        bars.margins(x=0.2)
-        bars.set(title=f"{name}: a step", xlabel="memory, MiB; time at the bar's end")
-        for size, remat in dict.fromkeys((row["size"], row["remat"]) for row in parts):
-            line = [part for part in parts if (part["backbone"], part["size"], part["remat"]) == (name, size, remat)]
-            lines.plot(
-                [part["devices"] for part in line],
-                [part["total_bytes"] / MIB for part in line],
-                marker="o",
-                linestyle="--" if remat else "-",
-                label=f"{size}{', remat kept' if remat else ''}",
-            )
-        lines.set(title=f"{name}: rows divided", xlabel="devices", ylabel="memory of each, MiB", ylim=(0, None))
-        lines.set_xticks(sorted({part["devices"] for part in parts}))
-        lines.grid(alpha=0.3)
-        lines.legend()
-    figure.savefig(path)
-
-
-def _color(row: dict[str, Any]) -> str:
-    return f"C{list(VARIANTS).index(row['variant'])}"
-
-
-def main() -> None:
-    """Measure all, print the table, write JSON and plot."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--backbone", nargs="+", default=["vgg19", "mini"])
-    parser.add_argument("--sizes", type=int, nargs="+", default=[512, 1024])
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--devices", type=int, nargs="+", default=[1, 2, 4, 8], help=f"at most {divided.MOST_DEVICES}")
-    parser.add_argument("-o", "--output", type=Path, default=RESULTS)
-    args = parser.parse_args()
-    rows = [row for name in args.backbone for size in args.sizes for row in measure(name, size, args.rounds)]
-    parts = divided_rows(args.backbone, args.sizes, args.devices)
-    summary = {
-        "machine": machine(),
-        "date": datetime.date.today().isoformat(),
-        "steps": rows,
-        "divided": parts,
-    }
-    args.output.mkdir(exist_ok=True)
-    stem = args.output / f"memory-{jax.default_backend()}"
-    stem.with_suffix(".json").write_text(json.dumps(summary, indent=1) + "\n")
-    plot(stem.with_suffix(".png"), rows, parts)
-
-
-if __name__ == "__main__":
-    main()
+    if "resident" not in results:
+        return compiled.plot(results["steps"], results["divided"])
+    rows: Sequence[dict[str, Any]] = results["resident"]
+    figure = Figure(figsize=(4.5 * len(rows), 2.8), dpi=120, layout="constrained")
+    for axis, row in zip(figure.subplots(1, len(rows), squeeze=False)[0], rows, strict=True):
+        medians = {name: values["median"] / MIB for name, values in row["peak_bytes"].items()}
+        before = [row["before_bytes"][name]["median"] / MIB for name in medians]
+        colors = ["C0" if name.startswith(contest.OURS) else "0.65" for name in medians]
+        drawn = axis.barh(list(medians), list(medians.values()), color=colors)
+        axis.barh(list(medians), before, color="white", alpha=0.45, hatch="//", label="before the peer was prepared")
+        axis.bar_label(drawn, fmt=" {:.0f}", fontsize=8)
+        axis.invert_yaxis()
+        axis.margins(x=0.18)
+        axis.set(title=f"a step at {row['size']} x {row['size']}", xlabel="resident memory at most, MiB")
+        axis.tick_params(labelsize=8)
+    figure.legend(*figure.axes[0].get_legend_handles_labels(), loc="outside lower center", fontsize=8)
+    return figure

@@ -29,8 +29,11 @@ class DeviceJit:
         self._function, self._settings, self._compiled = function, settings, {}
 
     def __call__(self, first: Any, *args: Any, **kwargs: Any) -> Any:
-        """Compile for these shapes, unless that was done before, and run."""
-        return self._on(platform_of(first))(first, *args, **kwargs)
+        """Compile for these shapes, unless that was done before, and run; within another program be a part of it."""
+        # XLA's options are those of a whole program: JAX refuses them for a part.
+        traced = any(isinstance(leaf, Tracer) for leaf in jax.tree.leaves((first, args, kwargs)))
+        function = self._function if traced else self._on(platform_of(first))
+        return function(first, *args, **kwargs)
 
     def lower(self, first: Any, *args: Any, **kwargs: Any) -> jax.stages.Lowered:
         """As of `jax.jit`."""

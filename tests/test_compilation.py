@@ -21,6 +21,13 @@ def test_it_computes_what_the_function_does_and_compiles_once() -> None:
     assert double.lower(jnp.float32(1), times=2).compile() is not None
 
 
+def test_within_another_program_it_is_a_part_of_that() -> None:
+    double = DeviceJit(lambda x, times: times * x, static_argnames="times")
+    assert float(jax.jit(lambda x: double(x, times=3) + 1)(1.0)) == 4
+    assert jax.eval_shape(lambda y: double(2.0, times=y), jnp.float32(1)).shape == ()
+    assert double._cache_size() == 0
+
+
 def test_the_platform_is_that_of_the_first_array() -> None:
     assert platform_of({"a": "static", "b": jnp.zeros(1)}) == "cpu"
     assert platform_of(()) == jax.default_backend()

@@ -79,7 +79,7 @@ def network(**options: Any) -> tuple[jnst.Backbone, Params]:
     return backbone, backbone.init(jax.random.key(0))
 
 
-PICTURE = np.random.default_rng(1).uniform(size=(18, 14, 3)).astype(np.float32)
+PICTURE: Any = np.random.default_rng(1).uniform(size=(18, 14, 3)).astype(np.float32)
 
 
 @pytest.mark.parametrize("padding", ["zero", "reflect", "replicate"])

@@ -3,4 +3,29 @@
 import sys
 from pathlib import Path
 
+import numpy as np
+import pytest
+
 sys.path.append(str(Path(__file__).resolve().parents[2]))
+
+from benchmarks import networks
+from benchmarks.networks import Network, Picture
+
+SIZE = 32
+
+
+@pytest.fixture(scope="session")
+def random_network() -> Network:
+    return networks.vgg19()
+
+
+@pytest.fixture(scope="session")
+def shallow_network() -> Network:
+    return networks.vgg19(last="conv3_2")
+
+
+@pytest.fixture(scope="session")
+def pair() -> tuple[Picture, Picture]:
+    content, style = networks.square_pictures(None, SIZE)
+    assert content.dtype == style.dtype == np.float32
+    return content, style

@@ -1,0 +1,95 @@
+"""Steps of several peers on the same pictures, in turns: their times, their losses, and our times over the others'."""
+
+from collections.abc import Iterable, Mapping
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from benchmarks import peers
+from benchmarks.networks import Picture
+from benchmarks.peers import PEERS, Settings, Step, Unavailable
+from benchmarks.samples import check_losses, ratios, shown, spread
+from benchmarks.timing import in_turns
+
+WARM_UP = 2
+OURS = "jnst-"
+
+
+def enter(
+    names: Iterable[str], content: Picture, style: Picture, settings: Settings
+) -> tuple[dict[str, Step], dict[str, str]]:
+    """The steps of all peers that know the statistic, and why some of them do not work here."""
+    steps: dict[str, Step] = {}
+    unavailable: dict[str, str] = {}
+    for name in names:
+        if settings.statistic not in PEERS[name].statistics:
+            continue
+        try:
+            steps[name] = peers.prepare(name, content, style, settings)
+        except Unavailable as reason:
+            unavailable[name] = str(reason)
+            print(f"{name:24} is left out: {reason}", flush=True)
+    return steps, unavailable
+
+
+def measure(steps: Mapping[str, Step], rounds: int) -> dict[str, Any]:
+    """Time the steps in turns.
+
+    Args:
+        steps: By names of `PEERS`.
+        rounds: Samples of each, behind `WARM_UP` calls that are not timed.
+
+    Returns:
+        ``seconds`` of a step for each peer (see `spread`), its ``losses``, and the ``ratios`` of `pairs`.
+
+    Raises:
+        RuntimeError: Their losses are not the same; see `check_losses`.
+    """
+    losses: dict[str, list[float]] = {name: [] for name in steps}
+    calls = {name: partial(_advance, step, losses[name]) for name, step in steps.items()}
+    for call in calls.values():
+        for _ in range(WARM_UP):
+            call()
+    times = in_turns(calls, rounds)
+    check_losses(losses, {name: PEERS[name].tolerance for name in steps})
+    seconds = {name: [time / step.length for time in times[name]] for name, step in steps.items()}
+    return {
+        "seconds": {name: spread(samples) for name, samples in seconds.items()},
+        "ratios": {f"{ours} / {theirs}": ratios(seconds[ours], seconds[theirs]) for ours, theirs in pairs(seconds)},
+        "losses": losses,
+    }
+
+
+def _advance(step: Step, losses: list[float]) -> None:
+    losses += step.advance()
+
+
+def pairs(names: Iterable[str]) -> list[tuple[str, str]]:
+    """Each of ours with each of the others."""
+    names = list(names)
+    others = [name for name in names if not name.startswith(OURS)]
+    return [(name, other) for name in names if name.startswith(OURS) for other in others]
+
+
+def show(title: str, found: Mapping[str, Any]) -> None:
+    """Print a table: seconds of a step, and ratios."""
+    print(f"\n{title}: seconds of a step, median (quartiles)")
+    for name, seconds in found["seconds"].items():
+        print(f"  {name:46} {shown(seconds, digits=4)}")
+    for name, values in found["ratios"].items():
+        print(f"  {name:46} {shown(values)} x")
+
+
+def bars(axis: Any, found: Mapping[str, Any], title: str) -> None:
+    """Seconds of a step of each peer, with quartiles."""
+    rows = found["seconds"]
+    medians = [row["median"] for row in rows.values()]
+    errors = np.transpose([np.abs(np.subtract(row["quartiles"], row["median"])) for row in rows.values()])
+    colors = ["C0" if name.startswith(OURS) else "0.65" for name in rows]
+    drawn = axis.barh(list(rows), medians, xerr=errors, color=colors, error_kw={"lw": 1, "capsize": 2})
+    axis.bar_label(drawn, [f" {median:.3g}" for median in medians], fontsize=8)
+    axis.invert_yaxis()
+    axis.margins(x=0.18)
+    axis.set(title=title, xlabel="seconds of a step")
+    axis.tick_params(labelsize=8)

@@ -1,0 +1,97 @@
+"""The network and the pictures that all systems are given alike.
+
+jnst, and JAX with it, is imported only where it is needed: processes whose memory is measured have nothing else in it.
+"""
+
+from pathlib import Path
+
+import numpy as np
+from PIL import Image as Pillow
+from PIL import ImageOps
+
+Network = dict[str, dict[str, np.ndarray]]
+"""``{"conv1_1": {"kernel": (3, 3, c_in, c_out), "bias": (c_out,)}, ...}``, float32, in order of depth."""
+
+Picture = np.ndarray
+"""``(h, w, 3)`` float32 sRGB in [0, 1]."""
+
+SEED = 19
+LAST = "conv5_1"
+OXFORD = Path("weights/vgg19-oxford-tfjs/model.json")
+CONTENT, STYLE = Path("images/content/kodim23_parrots.png"), Path("images/style/starry_night.jpg")
+
+
+def vgg19(shared: Path | None = None, weights: Path | None = None, last: str = LAST) -> Network:
+    """VGG19 from ``conv1_1`` to ``last``: real where there are weights, He-normal from a fixed seed where not.
+
+    Args:
+        shared: A folder with `OXFORD`, whose file may be partial.
+        weights: A weights file in its place.
+        last: The last convolution.
+    """
+    from jnst.backbones import param_shapes
+    from jnst.weights import read_weights
+
+    path = weights or (shared and shared / OXFORD)
+    known = read_weights(path, "vgg19").params if path else {}
+    network: Network = {}
+    for index, (name, shape) in enumerate(param_shapes("vgg19").items()):
+        layer, _, part = name.partition("/")
+        values = known[name] if name in known else _random(index, shape)
+        network.setdefault(layer, {})[part] = np.asarray(values, np.float32)
+    names = list(network)
+    return {name: network[name] for name in names[: names.index(last) + 1]}
+
+
+def _random(index: int, shape: tuple[int, ...]) -> np.ndarray:
+    """A He-normal kernel, or a bias of zeros."""
+    if len(shape) == 1:
+        return np.zeros(shape)
+    return np.random.default_rng([SEED, index]).normal(0.0, np.sqrt(2 / np.prod(shape[:-1])), shape)
+
+
+def square_pictures(shared: Path | None, size: int) -> tuple[Picture, Picture]:
+    """A content and a style picture, ``(size, size, 3)``: real ones out of ``shared``, or the demo's."""
+    if shared is None:
+        from jnst.demo_pictures import content_picture, style_picture
+
+        return content_picture(size, size).astype(np.float32), style_picture(size, size).astype(np.float32)
+    content, style = (
+        as_floats(ImageOps.fit(_opened(shared / path), (size, size), Pillow.Resampling.BICUBIC))
+        for path in (CONTENT, STYLE)
+    )
+    return content, style
+
+
+def write_inputs(path: Path, network: Network, content: Picture, style: Picture) -> None:
+    """Keep what a peer is given in a file, for another process."""
+    layers = {f"{layer}/{part}": array for layer, parts in network.items() for part, array in parts.items()}
+    np.savez(path, content=content, style=style, **layers)  # pyright: ignore[reportArgumentType]
+
+
+def read_inputs(path: Path) -> tuple[Network, Picture, Picture]:
+    """What `write_inputs` wrote."""
+    network: Network = {}
+    with np.load(path) as file:
+        for name in file.files:
+            layer, _, part = name.partition("/")
+            if part:
+                network.setdefault(layer, {})[part] = file[name]
+        return network, file["content"], file["style"]
+
+
+def sized_picture(path: Path, size: int) -> Picture:
+    """A picture with ``size`` as its longer side, as neural-style-pt loads it: bilinear, fractions cut off."""
+    picture = _opened(path)
+    factor = size / max(picture.size)
+    width, height = (int(factor * side) for side in picture.size)
+    return as_floats(picture.resize((width, height), Pillow.Resampling.BILINEAR))
+
+
+def _opened(path: Path) -> Pillow.Image:
+    with Pillow.open(path) as picture:
+        return picture.convert("RGB")
+
+
+def as_floats(picture: Pillow.Image) -> Picture:
+    return np.asarray(picture, np.float32) / 255

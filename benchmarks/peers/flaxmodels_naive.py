@@ -1,0 +1,109 @@
+"""The step as JAX notebooks write it, on flaxmodels' VGG19: jitted and dispatched from Python, or scanned.
+
+The parameters are handed to the compiled function, where many notebooks close over them: that would compile for minutes
+and change nothing else.
+"""
+
+from functools import partial
+from typing import Any
+
+import flaxmodels
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from benchmarks.networks import Network, Picture
+from benchmarks.peers.settings import HISTORY, MEAN, Settings, Step, Unavailable, make_run
+from jnst.backbones import param_shapes
+from jnst.types import Array
+
+
+def whole(params: Network) -> dict[str, dict[str, Array]]:
+    """With zeros for the layers that the network names but nothing here looks at."""
+    tree: dict[str, dict[str, Array]] = {}
+    for name, shape in param_shapes("vgg19").items():
+        layer, _, part = name.partition("/")
+        tree.setdefault(layer, {})[part] = jnp.asarray(params[layer][part]) if layer in params else jnp.zeros(shape)
+    return tree
+
+
+def activations(params: Any, x: Array) -> dict[str, Array]:
+    network = flaxmodels.VGG19(output="activations", pretrained=None, normalize=False, include_head=False)  # pyright: ignore[reportArgumentType]
+    return network.apply({"params": params}, x[None], train=False)  # pyright: ignore[reportReturnType]
+
+
+def gram(layer: Array) -> Array:
+    _, height, width, channels = layer.shape
+    rows = layer.reshape(height * width, channels)
+    return rows.T @ rows / (channels * height * width)
+
+
+def loss(x: Array, params: Any, content: Array, grams: list[Array], settings: Settings) -> Array:
+    taps = activations(params, x)
+    total = settings.content_weight * jnp.mean((taps[settings.content_layer] - content) ** 2)
+    for layer, factor, target in zip(settings.style_layers, settings.style_layer_weights, grams, strict=True):
+        total += settings.style_weight * factor * jnp.mean((gram(taps[layer]) - target) ** 2)
+    rows, columns = x[1:] - x[:-1], x[:, 1:] - x[:, :-1]
+    return total + settings.tv_weight * (jnp.sum(jnp.abs(rows)) + jnp.sum(jnp.abs(columns)))
+
+
+def make_optimizer(settings: Settings) -> optax.GradientTransformation:
+    if settings.optimizer == "adam":
+        return optax.adam(settings.learning_rate, b2=settings.b2)
+    return optax.lbfgs(1.0, memory_size=HISTORY, linesearch=None)
+
+
+def make_targets(params: Any, content: Array, style: Array, settings: Settings) -> tuple[Array, list[Array]]:
+    taps = activations(params, style)
+    return activations(params, content)[settings.content_layer], [gram(taps[layer]) for layer in settings.style_layers]
+
+
+def to_input(picture: Picture) -> Array:
+    """What the network is fed, and what the optimiser moves: BGR, 0-255, minus its mean."""
+    return jnp.asarray(picture[..., ::-1]) * 255.0 - jnp.asarray(MEAN)
+
+
+def prepare(content: Picture, style: Picture, settings: Settings, length: int = 1) -> Step:
+    """The step; with a ``length`` above 1, so many in one `jax.lax.scan`.
+
+    Raises:
+        Unavailable: A batch, or settings that its network or its losses do not have.
+    """
+    if settings.statistic != "gram" or settings.pooling != "max" or content.ndim != 3:
+        raise Unavailable("it takes one picture, Gram matrices and maximum pooling")
+    params, optimizer = whole(settings.params), make_optimizer(settings)
+    targets = jax.jit(partial(make_targets, settings=settings))(params, to_input(content), to_input(style))
+
+    def update(x: Array, state: Any, params: Any, targets: Any) -> tuple[Array, Any, Array]:
+        value, gradient = jax.value_and_grad(loss)(x, params, *targets, settings)
+        updates, state = optimizer.update(gradient, state, x)
+        return x + updates, state, value  # pyright: ignore[reportOperatorIssue]
+
+    @jax.jit
+    def steps(x: Array, state: Any, params: Any, targets: Any) -> tuple[Array, Any, Array]:
+        if length == 1:
+            x, state, value = update(x, state, params, targets)
+            return x, state, value[None]
+
+        def body(carry: tuple[Array, Any], _: None) -> tuple[tuple[Array, Any], Array]:
+            x, state, value = update(*carry, params, targets)
+            return (x, state), value
+
+        (x, state), values = jax.lax.scan(body, (x, state), length=length)
+        return x, state, values
+
+    start = to_input(content)
+    held: list[Any] = [start, optimizer.init(start)]
+
+    def advance() -> list[float]:
+        *held[:], values = jax.block_until_ready(steps(*held, params, targets))
+        return [float(value) for value in values]
+
+    def picture() -> np.ndarray:
+        return np.asarray((held[0] + jnp.asarray(MEAN)) / 255.0)[..., ::-1]
+
+    return Step(advance, picture, length)
+
+
+run = make_run(prepare)

@@ -1,0 +1,93 @@
+"""jnst: the programs that `jnst.stylize` runs, or with several pictures those of `jnst.stylize_batch`, step by step."""
+
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+import jnst
+from benchmarks.networks import Network, Picture
+from benchmarks.peers.settings import HISTORY, Settings, Step, make_run
+from jnst import lanes, optimize
+from jnst.backbones import Backbone
+from jnst.coarse_to_fine import initial
+from jnst.fitting import TargetStore
+from jnst.jobs import check_pictures, stylize_job
+from jnst.optimizers import LBFGS, Adam
+from jnst.plan import Job
+from jnst.presets import Preset
+from jnst.together import AXES
+from jnst.types import Params
+
+
+def network(params: Network, precision: str) -> tuple[Backbone, Params]:
+    """VGG19 as far as there are parameters, and these on the device."""
+    held = [f"{layer}/{part}" for layer, parts in params.items() for part in parts]
+    backbone = jnst.make_backbone("vgg19", training="oxford", held=held, precision=precision)
+    return backbone, jax.tree.map(jnp.asarray, params)
+
+
+def preset(settings: Settings) -> Preset:
+    """The published preset with the settings put in."""
+    adam = Adam(settings.learning_rate, b2=settings.b2)
+    return jnst.preset(
+        {"gram": "neural-style-pt", "wasserstein": "crowson"}[settings.statistic],
+        content_layers=(settings.content_layer,),
+        style_layers=settings.style_layers,
+        content_weight=settings.content_weight,
+        style_weight=settings.style_weight,
+        style_layer_weights=settings.style_layer_weights,
+        tv_weight=settings.tv_weight,
+        pooling=settings.pooling,
+        optimizer=adam if settings.optimizer == "adam" else LBFGS(memory_size=HISTORY),
+        num_steps=(settings.steps,),
+        average=settings.average,
+        init="content",
+        pyramid=None,
+    )
+
+
+def make_jobs(content: Picture, style: Picture, settings: Settings, backbone: Backbone) -> list[Job]:
+    """A job for every picture."""
+    contents, styles = (each.reshape(-1, *each.shape[-3:]) for each in (content, style))
+    return [
+        stylize_job(check_pictures(jnp.asarray(one), jnp.asarray(other)), preset(settings), backbone)
+        for one, other in zip(contents, styles, strict=True)
+    ]
+
+
+def prepare(content: Picture, style: Picture, settings: Settings, precision: str = "float32") -> Step:
+    """The step: on CPUs one, on accelerators as many as `jnst.stylize` compiles into one program there."""
+    backbone, params = network(settings.params, precision)
+    jobs, store = make_jobs(content, style, settings, backbone), TargetStore(limit=0)
+    params = jobs[0].plan.backbone.lay_out(params)
+    method = jobs[0].plan.scales[0].method
+    given, targets = zip(*(store.at(job, 0, params) for job in jobs), strict=True)
+    images = [initial(job, pictures) for job, pictures in zip(jobs, given, strict=True)]
+    objectives = [job.plan.scales[0].objective for job in jobs]
+    length = optimize.chunk_length(images[0])
+    if len(jobs) == 1:
+        state = optimize.start(images[0], method)
+        args = (objectives[0], targets[0], params, jobs[0].key)
+        advance = partial(optimize.advance, args=args, method=method, length=length)
+        shown = partial(optimize.picture, method=method)
+    else:
+        state = lanes.start(jnp.stack(images), method)
+        keys = jnp.stack([job.key for job in jobs])
+        args = (lanes.stack(objectives), lanes.stack(targets), params, keys)
+        advance = partial(lanes.advance, args=args, method=method, length=length, axes=AXES)
+        shown = jax.vmap(partial(optimize.picture, method=method))
+    held: list[Any] = [state]
+
+    def step() -> list[float]:
+        held[0], (total, parts) = advance(held[0])
+        total, _ = jax.device_get((total, parts))
+        jax.block_until_ready(held[0])
+        return np.atleast_2d(total).sum(0).tolist()
+
+    return Step(step, lambda: np.asarray(shown(held[0])).reshape(np.shape(content)), length)
+
+
+run = make_run(prepare)
