@@ -16,7 +16,7 @@ ALL_SOURCES = sorted(path for folder in ("jnst", "tests", "benchmarks") for path
 
 FLOORS = (
     ("types", "errors"),
-    ("statistics", "image", "colour", "demo_pictures", "files"),
+    ("statistics", "image", "colour", "demo_pictures", "files", "thinning", "compilation"),
     ("losses", "guidance", "backbones", "weights", "optimize", "optimizers", "pictures", "colour_control", "parallel"),
     ("objective", "metrics", "lanes"),
     ("targets", "presets"),
@@ -26,7 +26,7 @@ FLOORS = (
     ("together",),
     ("batches",),
     ("stylize", "stylize_many"),
-    ("cli", "io", "demo", "training", "hosts", "report", "catalogue"),
+    ("cli", "io", "demo", "training", "hosts", "report", "catalogue", "animate", "preview"),
     ("jnst",),
 )
 """Files and folders of jnst from the ground up, "jnst" its `__init__.py`. Each imports floors below its own only,"""
@@ -39,6 +39,10 @@ NEIGHBOURS = {
     ("cli", "demo"),
     ("cli", "hosts"),
     ("cli", "catalogue"),
+    ("cli", "report"),
+    ("cli", "animate"),
+    ("cli", "preview"),
+    ("animate", "io"),
     ("catalogue", "io"),
     ("catalogue", "report"),
     ("report", "io"),
@@ -49,12 +53,12 @@ KEPT_APART = {("objective", "optimize"), ("objective", "optimizers")} | {
 }
 """(importer, imported) that may not be although the floors would allow it: what minimises knows nothing of style."""
 
-EDGE = {"cli", "io", "demo", "training", "report"}
+EDGE = {"cli", "io", "demo", "training", "report", "animate", "preview"}
 EVERYWHERE = {unit for floor in FLOORS for unit in floor}
 PACKAGES = {
     ("jax", "numpy", "optax", "jaxtyping"): EVERYWHERE,
     ("flax", "flaxmodels"): {"backbones", "training"},
-    ("h5py", "safetensors", "ml_dtypes"): {"weights"} | EDGE,
+    ("h5py", "safetensors", "ml_dtypes", "filelock"): {"weights"} | EDGE,
     ("PIL", "matplotlib", "rich", "tyro", "png", "tifffile"): EDGE,
 }
 """Third-party packages, and where they may be imported, inside functions too."""

@@ -25,6 +25,7 @@ from jnst.catalogue.sheets import save_sheets
 from jnst.cli.arguments import Count, Text
 from jnst.cli.inputs import remark
 from jnst.cli.progress import Interruption, interruptible, jobs_progress
+from jnst.cli.reporting import ReportFlag
 from jnst.cli.settings import SettingsFlags
 from jnst.colour_control import KEEP_COLOUR
 from jnst.errors import JnstError
@@ -56,7 +57,7 @@ class GridInputs:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Grid(SettingsFlags, GridInputs):
+class Grid(ReportFlag, SettingsFlags, GridInputs):
     """Make every content in every style: a folder of pictures, an index and contact sheets.
 
     What is done already is not done again: an interrupted command goes on where it stopped. A preset sets all
@@ -108,6 +109,7 @@ class Grid(SettingsFlags, GridInputs):
         settled = self._settled(settings, backbone)
         entries = self._entries(settled, say=rank == 0)
         check_inputs(entries, self.output)
+        self.check_report(path for entry in entries for path in (entry.content, *entry.styles))
         make_folder(self.output)
         if rank == 0:
             remark(settings, self.preset, backbone)
@@ -123,6 +125,7 @@ class Grid(SettingsFlags, GridInputs):
         if rank == 0 and not (count > 1 and interrupted):
             about = self._about(setup, settings, summary.programs)
             written = self._write(entries, part.records(self.output), about, sheet=self.sheet and not interrupted)
+            self.save_catalogue_report(self.output)
         print(_last_line(self.output, summary, written, time.perf_counter() - begun, interrupted))
         return 128 + interruption.signal_number if interrupted else summary.code
 

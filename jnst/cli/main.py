@@ -16,8 +16,10 @@ from jnst.cli.arguments import AUTO
 from jnst.cli.demo import Demo
 from jnst.cli.grid import Grid
 from jnst.cli.listing import Backbones, Presets, Statistics
+from jnst.cli.reporting import command_line
 from jnst.cli.stylize import Reconstruct, Stylize, Synthesize
 from jnst.cli.train import Train
+from jnst.cli.watching import with_port
 from jnst.cli.weights import Weights
 from jnst.errors import JnstError, ResourceError, hint
 
@@ -36,7 +38,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = list(sys.argv[1:] if argv is None else argv)
     debug = "--debug" in args
     _bear_any_character()
-    args = [arg for arg in args if arg != "--debug"]
+    args = with_port([arg for arg in args if arg != "--debug"])
     try:
         try:
             return _run(args)
@@ -68,6 +70,7 @@ def _run(args: list[str]) -> int:
     if args == ["--version"]:
         print(f"jnst {jnst.__version__}")
         return 0
+    command_line.set(tuple(args))
     return _parse(args).run()
 
 

@@ -3,6 +3,7 @@
 import abc
 import contextlib
 import dataclasses
+import time
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -11,7 +12,9 @@ import tyro
 
 from jnst.cli.inputs import remark
 from jnst.cli.progress import interruptible, log, progress
+from jnst.cli.reporting import ReportFlag
 from jnst.cli.settings import SettingsFlags
+from jnst.cli.watching import Saved, WatchingFlags, described, finishing
 from jnst.errors import JnstError, NumericsError
 from jnst.io import check_output, save_image
 from jnst.optimize import Report
@@ -29,7 +32,7 @@ class OutputFlag:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Run(SettingsFlags, OutputFlag, abc.ABC):
+class Run(ReportFlag, WatchingFlags, SettingsFlags, OutputFlag, abc.ABC):
     """Flags and course of a command that makes a picture by optimisation."""
 
     init: str = "content"
@@ -70,16 +73,23 @@ class Run(SettingsFlags, OutputFlag, abc.ABC):
         if pictures.get("size") is None:
             settings = preset(settings, style_scale=1.0)
         remark(settings, self.preset, backbone)
-        with interruptible() as interruption, progress() as show, log(self.log) as write:
+        shown, finish = described(settings, self.preset, backbone, self.inputs()), finishing(settings, pictures)
+        begun = time.perf_counter()
+        with self.watching(Saved(self.output, self.bit_depth, self.quality), shown, finish) as watch:
+            with interruptible() as interruption, progress() as show, log(self.log) as write:
 
-            def listen(report: Report) -> bool:
-                show(report)
-                write(report)
-                return bool(interruption.signal_number)
+                def listen(report: Report) -> bool:
+                    show(report)
+                    write(report)
+                    watch.listen(report)
+                    return bool(interruption.signal_number)
 
-            common = {"params": params, "backbone": backbone, "preset": settings, "callback": listen}
-            solution = self._solve(common | pictures)
-        self._save(solution)
+                common = {"params": params, "backbone": backbone, "preset": settings, "callback": listen}
+                solution = self._solve(common | pictures | {"chunk": self.chunk(settings)})
+            about = {"seed": self.seed, "seconds": time.perf_counter() - begun}
+            self._save(solution)
+            watch.end(solution.image)
+        self.save_run_report(self.output, solution, pictures, settings, backbone, about)
         return 128 + interruption.signal_number if interruption.signal_number else 0
 
     def _check_files(self) -> None:
@@ -88,6 +98,9 @@ class Run(SettingsFlags, OutputFlag, abc.ABC):
         others = (*inputs, self.output, *filter(None, [self.weights]))
         if self.log and self.log.resolve() in {Path(path).resolve() for path in others}:
             raise JnstError(f"--log {self.log} is also a file that is read or written otherwise: name another")
+        read = (*inputs, *filter(None, [self.weights, self.log]))
+        self.check_watching(self.output, [Path(path) for path in read], self.force)
+        self.check_report((*others, *filter(None, [self.log])))
 
     def _solve(self, arguments: dict[str, Any]) -> Solution:
         try:

@@ -95,7 +95,7 @@ def geometry(
     columns: Sequence[Heading],
     *,
     shape: tuple[int, int],
-    captions: bool = False,
+    captions: bool | int = False,
     note: bool = False,
     max_side: int = 6000,
 ) -> Geometry:
@@ -105,7 +105,7 @@ def geometry(
         rows: The rows' headings.
         columns: The columns' headings.
         shape: Height and width of the pictures for which tiles are made; others are fitted into them.
-        captions: Whether tiles have captions.
+        captions: Whether tiles have captions, or how many lines there are of them: `MOST_LINES` and one, if not said.
         note: Whether there is a line at the bottom.
         max_side: Neither side of the sheet is longer, unless tiles of `LEAST_TILE` make it so.
     """
@@ -118,7 +118,7 @@ def geometry(
 
 
 def _geometry(
-    rows: Sequence[Heading], columns: Sequence[Heading], shape: tuple[int, int], captions: bool, note: bool, side: int
+    rows: Sequence[Heading], columns: Sequence[Heading], shape: tuple[int, int], captions: int, note: bool, side: int
 ) -> Geometry:
     scale = side / max(shape)
     width, height = max(LEAST_TILE // 3, round(shape[1] * scale)), max(LEAST_TILE // 3, round(shape[0] * scale))
@@ -137,7 +137,7 @@ def _geometry(
     top += height + 3 * gap if any(column.pictures for column in columns) else 0
     texts = [line * len(lines_of(row.text, row_text, type_size, MOST_LINES + 2)) for row in rows]
     heights = [max(text, _height(row, width, height)) for row, text in zip(rows, texts, strict=True)]
-    below = line * (MOST_LINES + 1) + gap if captions else 0
+    below = line * (MOST_LINES + 1 if captions is True else captions) + gap if captions else 0
     *tops, bottom = itertools.accumulate((tall + below + gap for tall in heights), initial=top)
     size = left + len(columns) * (width + gap) - gap + margin, bottom - gap + margin + (2 * line if note else 0)
     return Geometry(

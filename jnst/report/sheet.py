@@ -31,7 +31,7 @@ def contact_sheet(
     tile: Callable[[int, int], Tile],
     *,
     shape: tuple[int, int],
-    captions: bool = False,
+    captions: bool | int = False,
     note: str = "",
     max_side: int = 6000,
 ) -> Pillow.Image:
@@ -42,7 +42,7 @@ def contact_sheet(
         columns: The columns' headings: their first pictures stand on top, their texts above these.
         tile: What is in a row and a column.
         shape: As for `geometry`, like what follows.
-        captions: Whether tiles have captions.
+        captions: Whether tiles have captions, or how many lines of them: see `geometry`.
         note: A line at the bottom.
         max_side: See `geometry`.
     """

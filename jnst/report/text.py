@@ -41,7 +41,8 @@ def wrap(text: str, width: float, most: int, measure: Measure) -> list[str]:
 
 
 def _pieces(paragraph: str) -> list[str]:
-    return [piece for piece in re.findall(r"[^_\-+=,./ ]*[_\-+=,./ ]?", paragraph) if piece]
+    # A number stays whole: behind its point a line does not end.
+    return [piece for piece in re.findall(r"(?:[^_\-+=,./ ]|\.(?=\d))*[_\-+=,./ ]?", paragraph) if piece]
 
 
 def _even(pieces: list[str], width: float, measure: Measure) -> list[str]:

@@ -1,0 +1,219 @@
+"""A headless Chromium for tests of pages, driven by its DevTools protocol over a pipe: no driver, no open port.
+
+A folder's conftest.py offers the fixture with `from browser import browser` and `__all__ = ["browser"]`; a test says
+
+    page = browser.open(url, viewport=PHONE)      # file:// or http://127.0.0.1:port
+    page.wait_for("document.images.length > 0")
+    assert page.evaluate("document.title") == "jnst"
+    assert page.errors() == [] and page.foreign_requests() == []
+"""
+
+import base64
+import fcntl
+import json
+import os
+import select
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+
+NAMES = ("chromium", "chromium-browser", "google-chrome-stable", "google-chrome", "chrome")
+FLAGS = (
+    *("--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--disable-quic", "--no-first-run"),
+    *("--no-default-browser-check", "--disable-background-networking", "--disable-component-update", "--disable-sync"),
+    *("--disable-extensions", "--disable-default-apps", "--hide-scrollbars", "--mute-audio"),
+    "--remote-debugging-pipe",
+)
+PHONE, DESKTOP = (390, 844), (1280, 800)
+"""Width and height of a window in CSS pixels."""
+LAUNCH = (
+    "from os import *; from sys import argv; dup2(int(argv[1]), 3); dup2(int(argv[2]), 4); execv(argv[3], argv[3:])"
+)
+"""Chromium reads its orders from file descriptor 3 and writes to 4; what opens it must not fork this process."""
+
+
+class Browser:
+    """One Chromium with a folder of its own for what it remembers."""
+
+    def __init__(self, program: str, folder: Path):
+        orders, self._orders = os.pipe()
+        self._answers, answers = os.pipe()
+        # Above 4, so that putting one in its place does not close the other.
+        ends = [_high(orders), _high(answers)]
+        self._log = folder / "log"
+        with self._log.open("wb") as log:
+            self._process = subprocess.Popen(
+                [sys.executable, "-c", LAUNCH, *map(str, ends), program, *FLAGS, f"--user-data-dir={folder}/profile"],
+                pass_fds=ends,
+                stdout=log,
+                stderr=log,
+            )
+        for end in ends:
+            os.close(end)
+        self._number, self._unread, self._events = 0, b"", []
+
+    def open(self, url: str, *, viewport: tuple[int, int] = DESKTOP, dark: bool = False) -> "Page":
+        """A new tab with the page, loaded."""
+        target = self.order("Target.createTarget", url="about:blank")["targetId"]
+        page = Page(self, target, self.order("Target.attachToTarget", targetId=target, flatten=True)["sessionId"])
+        page.look(viewport, dark=dark)
+        page.load(url)
+        return page
+
+    def order(self, method: str, session: str | None = None, seconds: float = 30, **params: Any) -> dict[str, Any]:
+        """Send an order, and wait for its answer; events that come in between are kept."""
+        self._number += 1
+        message: dict[str, Any] = {"id": self._number, "method": method, "params": params}
+        if session is not None:
+            message["sessionId"] = session
+        os.write(self._orders, json.dumps(message).encode() + b"\0")
+        end = time.monotonic() + seconds
+        while (answer := self._receive(end)).get("id") != self._number:
+            self._events.append(answer)
+        if "error" in answer:
+            raise RuntimeError(f"{method}: {answer['error']['message']}")
+        return answer["result"]
+
+    def events(self, session: str) -> list[dict[str, Any]]:
+        """All of a tab's events until now."""
+        self.order("Target.getTargets")
+        return [event for event in self._events if event.get("sessionId") == session]
+
+    def _receive(self, end: float) -> dict[str, Any]:
+        while b"\0" not in self._unread:
+            readable, _, _ = select.select([self._answers], [], [], max(0.0, end - time.monotonic()))
+            data = os.read(self._answers, 1 << 20) if readable else b""
+            if not data:
+                problem = "ended" if readable else "does not answer"
+                raise RuntimeError(f"Chromium {problem}: {self._log.read_text(errors='replace')[-2000:]}")
+            self._unread += data
+        message, _, self._unread = self._unread.partition(b"\0")
+        return json.loads(message)
+
+    def close(self) -> None:
+        """End the process."""
+        for end in (self._orders, self._answers):
+            os.close(end)
+        self._process.terminate()
+        try:
+            self._process.wait(10)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+
+
+class Page:
+    """A tab."""
+
+    def __init__(self, browser: Browser, target: str, session: str):
+        self._browser, self._target, self._session = browser, target, session
+        for domain in ("Page", "Runtime", "Log", "Network"):
+            self._order(f"{domain}.enable")
+
+    def _order(self, method: str, **params: Any) -> dict[str, Any]:
+        return self._browser.order(method, self._session, **params)
+
+    def load(self, url: str) -> None:
+        """Go to a page, and wait until it and its pictures are loaded."""
+        fault = self._order("Page.navigate", url=url).get("errorText")
+        if fault:
+            raise RuntimeError(f"{url}: {fault}")
+        self.wait_for("document.readyState === 'complete' && location.href !== 'about:blank'")
+
+    def look(self, viewport: tuple[int, int] = DESKTOP, *, dark: bool = False) -> None:
+        """Set the window's width and height in CSS pixels, and whether the user prefers dark pages."""
+        width, height = viewport
+        self._order(
+            "Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=width < 600
+        )
+        scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
+        self._order("Emulation.setEmulatedMedia", features=[scheme])
+
+    def evaluate(self, expression: str) -> Any:
+        """What an expression (or its promise) gives, as JSON does."""
+        answer = self._order("Runtime.evaluate", expression=expression, returnByValue=True, awaitPromise=True)
+        if "exceptionDetails" in answer:
+            raise RuntimeError(f"{expression}: {_thrown(answer['exceptionDetails'])}")
+        return answer["result"].get("value")
+
+    def wait_for(self, expression: str, seconds: float = 20) -> None:
+        """Wait until an expression is true."""
+        end = time.monotonic() + seconds
+        while not self.evaluate(expression):
+            if time.monotonic() > end:
+                raise TimeoutError(f"not within {seconds} s: {expression}")
+            time.sleep(0.05)
+
+    def errors(self) -> list[str]:
+        """Exceptions, console errors, and what the browser itself found wrong (missing files, refused by a policy)."""
+        found = []
+        for event in self._browser.events(self._session):
+            method, params = event["method"], event["params"]
+            if method == "Runtime.exceptionThrown":
+                found.append(_thrown(params["exceptionDetails"]))
+            elif method == "Runtime.consoleAPICalled" and params["type"] in ("error", "assert"):
+                found.append(" ".join(str(part.get("value", part.get("description"))) for part in params["args"]))
+            elif method == "Log.entryAdded" and params["entry"]["level"] == "error":
+                found.append(f"{params['entry']['text']} {params['entry'].get('url', '')}".strip())
+        return found
+
+    def requests(self) -> list[str]:
+        """The addresses of all requests, in order, without pictures that stand in the page itself."""
+        events = self._browser.events(self._session)
+        sent = [event["params"]["request"]["url"] for event in events if event["method"] == "Network.requestWillBeSent"]
+        return [url for url in sent if urlsplit(url).scheme not in ("data", "blob", "about")]
+
+    def foreign_requests(self) -> list[str]:
+        """Requests to another place than the page's own: another host or port, or for a file:// page any but files."""
+        own = self.evaluate("location.protocol + '//' + location.host")
+        return [url for url in self.requests() if "{0.scheme}://{0.netloc}".format(urlsplit(url)) != own]
+
+    def screenshot(self, path: Path, *, whole: bool = True) -> None:
+        """Save what is seen as PNG, with all that is below the window if ``whole``."""
+        data = self._order("Page.captureScreenshot", format="png", captureBeyondViewport=whole, **self._clip(whole))
+        path.write_bytes(base64.b64decode(data["data"]))
+
+    def _clip(self, whole: bool) -> dict[str, Any]:
+        if not whole:
+            return {}
+        size = self._order("Page.getLayoutMetrics")["cssContentSize"]
+        return {"clip": {"x": 0, "y": 0, "width": size["width"], "height": size["height"], "scale": 1}}
+
+    def pdf(self, path: Path) -> None:
+        """Print to a file."""
+        path.write_bytes(base64.b64decode(self._order("Page.printToPDF", printBackground=False)["data"]))
+
+    def close(self) -> None:
+        """Close the tab."""
+        self._browser.order("Target.closeTarget", targetId=self._target)
+
+
+def _high(descriptor: int) -> int:
+    copy = fcntl.fcntl(descriptor, fcntl.F_DUPFD, 10)
+    os.close(descriptor)
+    return copy
+
+
+def _thrown(details: dict[str, Any]) -> str:
+    return details.get("exception", {}).get("description") or details["text"]
+
+
+@pytest.fixture(scope="session")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
+    """A Chromium; the test is skipped where none is installed, but fails when CI is set."""
+    program = next(filter(None, map(shutil.which, NAMES)), None)
+    if program is None:
+        reason = f"needs a browser: install Chromium (apt-get install chromium), one of {', '.join(NAMES)}"
+        if os.environ.get("CI"):
+            pytest.fail(reason)
+        pytest.skip(reason)
+    driven = Browser(program, tmp_path_factory.mktemp("chromium"))
+    yield driven
+    driven.close()

@@ -1,0 +1,193 @@
+"""The five experiments at the smallest size: their tables, sheets and reports are whole and say the same."""
+
+import json
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pytest
+from golden.random_weights import random_state_dict
+from html_pages import Parsed, embedded, read
+from PIL import Image as Pillow
+from safetensors.numpy import save_file
+
+import jnst
+from benchmarks.experiments import classes
+from benchmarks.experiments.__main__ import EXPERIMENTS, main
+from benchmarks.experiments.outcome import MOST_BYTES, small_jpeg
+from jnst.weights.load import EMBEDDED
+
+pytestmark = pytest.mark.usefixtures("unoptimised")
+
+SIZE, STEPS = 32, 3
+SCRIPTS = Path(classes.__file__).parent
+
+
+class Outcome(NamedTuple):
+    """What an experiment left behind: its results, its report, and what it printed."""
+
+    results: dict[str, Any]
+    page: Parsed
+    printed: str
+
+
+def run(
+    capsys: pytest.CaptureFixture[str], folder: Path, name: str, *flags: object, size: int = SIZE, steps: int = STEPS
+) -> Outcome:
+    assert main([name, "--size", str(size), "--steps", str(steps), "-o", str(folder), *map(str, flags)]) == 0
+    assert sorted(path.name for path in folder.iterdir()) == [
+        f"experiments-{name}.jpg",
+        f"experiments-{name}.json",
+        "report.html",
+    ]
+    sheet = folder / f"experiments-{name}.jpg"
+    assert sheet.stat().st_size < MOST_BYTES
+    with Pillow.open(sheet) as picture:
+        assert min(picture.size) > 150
+        assert len(picture.getcolors(1 << 24) or ()) > 1000
+    results = json.loads((folder / f"experiments-{name}.json").read_text())
+    assert (results["experiment"], results["size"], results["steps"]) == (name, size, steps)
+    assert results["machine"]["versions"]["jnst"] == jnst.__version__
+    page = read(folder / "report.html")
+    assert len(embedded(page)) == len(page.all("img")) >= 1
+    assert any(text.startswith(f"python -m benchmarks.experiments {name} ") for text in page.texts)
+    return Outcome(results, page, capsys.readouterr().out)
+
+
+def curves(page: Parsed) -> int:
+    return sum(attributes.get("class") == "curve" for attributes in page.all("path"))
+
+
+def test_classifier(capsys, tmp_path: Path):
+    made = run(capsys, tmp_path, "classifier", "--count", 4, "--epochs", 2, "--crop", 24)
+    losses = [epoch["train_loss"] for epoch in made.results["epochs"]]
+    assert len(losses) == 2
+    assert made.results["figures"]["train loss"] == losses[-1]
+    assert made.results["document"] == {"train_loss": 0.90, "test_loss": 0.89, "style": 44892.40, "content": 127.82}
+    assert "44892" in made.page.texts
+    captions = [text for text in made.page.texts if text in classes.CLASSES]
+    assert {text: captions.count(text) for text in captions} == dict.fromkeys(classes.CLASSES, 3)
+    assert curves(made.page) == 2 + 3
+
+
+def test_classifier_on_a_folder_and_with_a_network_at_hand(capsys, tmp_path: Path):
+    data = classes.save_classes(tmp_path / "data", 3)
+    (data / "art").rename(data / "<art>")
+    made = run(capsys, tmp_path / "out", "classifier", "--data", data, "--epochs", 1, "--crop", 16)
+    assert "<art>" in made.page.texts
+    given = run(capsys, tmp_path / "given", "classifier", "--weights", EMBEDDED)
+    assert "not trained" in given.printed
+    assert given.results["epochs"] == []
+    assert set(given.results["figures"]) == {"first style loss", "last style loss", "last content loss"}
+
+
+def test_backbones_with_the_published_layouts(capsys, tmp_path: Path):
+    files = []
+    for name in ("vgg16", "vgg19", "resnet50"):
+        files.append(tmp_path / f"{name}.safetensors")
+        save_file(random_state_dict(name, seed=1), files[-1])
+    flags = ("--weights", *files, "--pairs", 1, 1, "--low", 0, "--only", "vgg16", "vgg19", "resnet50")
+    made = run(capsys, tmp_path / "out", "backbones", *flags, steps=1)
+    assert "no row" not in made.printed
+    rows = made.results["rows"]
+    assert [row["network"] for row in rows] == ["vgg16", "vgg19", "resnet50"]
+    assert made.results["judge"] == "vgg16"
+    for row in rows:
+        assert np.isfinite([row["style_distance"], row["content_distance"], row["seconds"]]).all()
+        assert row["lpips"] is None
+
+
+def test_backbones_with_shared_weights(capsys, tmp_path: Path, shared: Path):
+    size, low = 40, 32
+    flags = ("--shared", shared, "--pairs", 1, 2, "--only", "mini", "--low", low)
+    made = run(capsys, tmp_path, "backbones", *flags, size=size)
+    rows = made.results["rows"]
+    assert [row["size"] for row in rows] == [size, size, low]
+    assert [row["style"] for row in rows] == ["starry_night", "great_wave", "starry_night"]
+    assert all(0 < row["lpips"] < 1 for row in rows)
+    for name in ("vgg16", "vgg19", "resnet50"):
+        (line,) = [line for line in made.printed.splitlines() if line.startswith(f"no row for the whole {name} (")]
+        assert "https://" in line
+    content = jnst.load_image(shared / "images/content/kodim08_houses_street.png", size=size)
+    style = jnst.load_image(shared / "images/style/starry_night.jpg", size=size)
+    backbone, params = jnst.load_backbone()
+    settings = jnst.preset("jnst", pyramid=None, num_steps=(STEPS,))
+    image = jnst.stylize(content, style, params, backbone=backbone, preset=settings).image
+    assert rows[0]["style_distance"] == pytest.approx(float(jnst.style_distance(backbone, params, image, style)))
+    assert rows[0]["content_distance"] == pytest.approx(float(jnst.content_distance(backbone, params, image, content)))
+
+
+def test_layer_weights(capsys, tmp_path: Path):
+    made = run(capsys, tmp_path, "layer-weights")
+    rows = made.results["rows"]
+    assert [row["beta"] for row in rows] == [1, 10, 100, 1000, 10000]
+    for row in rows:
+        assert sum(row["parts"].values()) == pytest.approx(row["last"], rel=1e-5)
+        assert row["parts"].keys() == {"content/relu4_1", *(f"style/conv{block}_1" for block in range(1, 5))}
+    assert rows[4]["first"] == pytest.approx(1e4 * rows[0]["first"], rel=1e-4)
+    table = made.printed.splitlines()[-1].split()
+    assert table == ["document,", "VGG19", "0.0001", "1.105e+07", "2.17e+06", "5.0922", "–", "–"]
+    assert curves(made.page) == 6
+
+
+def test_loss_table(capsys, tmp_path: Path):
+    made = run(capsys, tmp_path, "loss-table")
+    tables = made.results["tables"]
+    assert [table["tv_weight"] for table in tables] == [0, 0, 0, 30, 30, 30]
+    assert len({table["style"] for table in tables}) == 3
+    for table in tables:
+        steps, total, style, content, seconds = np.array(table["rows"]).T
+        assert steps.tolist() == [1, 1, 2, 3]
+        assert (np.diff(seconds) >= 0).all()
+        tv = total - style - content
+        assert (np.abs(tv) <= 1e-4 * total).all() if table["tv_weight"] == 0 else (tv > 0).all()
+    assert all(peak > 100 for *_, peak in made.results["peak_memory"])
+    assert made.printed.count("1.224e+06") == 6
+    assert curves(made.page) == 6 * 3
+
+
+def test_layers(capsys, tmp_path: Path):
+    made = run(capsys, tmp_path, "layers")
+    rows = made.results["rows"]
+    by_choice = {row["style_from"]: row["style"] for row in rows}
+    assert by_choice == {
+        "first block": ["relu1_1"],
+        "last block": ["relu4_1"],
+        "every other block": ["relu1_1", "relu3_1"],
+    }
+    assert len(rows) == 3 * 4
+    for row in rows:
+        expected = row["content_loss"] + row["style_loss"] / row["alpha_over_beta"]
+        assert row["last"] == pytest.approx(expected, rel=1e-5)
+    assert curves(made.page) == 3 * 4
+
+
+def test_wrong_use_is_one_line(capsys, tmp_path: Path):
+    assert main(["layrs"]) == 2
+    assert (
+        capsys.readouterr().err == "benchmarks.experiments: error: unknown experiment 'layrs': did you mean layers?\n"
+    )
+    assert main(["layers", "--only", "vgg", "-o", str(tmp_path)]) == 2
+    assert "--only vgg: there are mini" in capsys.readouterr().err
+    assert main(["layers", "--weights", str(tmp_path / "none.pth")]) == 4
+    assert "none.pth" in capsys.readouterr().err
+    assert main([]) == 0
+    printed = capsys.readouterr().out
+    assert all(name in printed for name in EXPERIMENTS)
+
+
+def test_the_built_in_pictures_differ_and_come_again():
+    seen = {(kind, seed): classes.picture(kind, seed) for kind in classes.CLASSES for seed in range(3)}
+    assert len({picture.tobytes() for picture in seen.values()}) == 12
+    assert all(picture.shape == (128, 160, 3) and picture.std() > 10 for picture in seen.values())
+    np.testing.assert_array_equal(classes.picture("food", 2), seen["food", 2])
+
+
+def test_a_sheet_of_noise_becomes_small_enough():
+    noise = np.random.default_rng(0).integers(0, 256, (1500, 1500, 3), np.uint8)
+    assert len(small_jpeg(Pillow.fromarray(noise))) < MOST_BYTES
+
+
+@pytest.mark.parametrize("name", EXPERIMENTS)
+def test_scripts_are_short(name: str):
+    assert len((SCRIPTS / f"{name.replace('-', '_')}.py").read_text().splitlines()) < 120
