@@ -3,7 +3,8 @@
 `reach`: the pictures and settings of published curves of neural-style-pt (L-BFGS, VGG19 to relu3_2). Ours and
 torch-eager take turns, some steps each, until a float32 evaluation that is not timed finds the loss that the program
 had printed at evaluation 100. Time counts from the pictures on, with the fitting of targets; compiling is given on its
-own and in the sum. `agreement`: runs in float32 and in "auto" on three pairs: final losses, how alike the pictures are.
+own and in the sum. `agreement`: runs in float32 and in another precision on three pairs: final losses, how alike the
+pictures are.
 
 Both need ``--shared``.
 """
@@ -26,6 +27,7 @@ from benchmarks.networks import Picture
 from benchmarks.peers import PEERS, Settings, Step
 from benchmarks.peers.jnst_peer import network, preset
 from benchmarks.samples import check_losses, ratios, shown, spread
+from jnst.backbones.formulations import PRECISIONS
 
 CURVES = ("trajectory_parrots_starry_lbfgs_max.json", "trajectory_houses_wave_lbfgs_avg.json")
 EVALUATION = 100
@@ -47,6 +49,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--evaluation", type=int, default=EVALUATION, help="whose loss is to be reached")
     parser.add_argument("--every", type=int, default=5, help="steps in a turn")
     parser.add_argument("--steps", type=int, default=200, help="of a run of `agreement`")
+    parser.add_argument("--precision", choices=PRECISIONS, default="auto", help="beside float32, in `agreement`")
     parser.add_argument("--peers", nargs="+", choices=PEERS, default=NAMES)
     parser.set_defaults(sizes=[256])
 
@@ -60,7 +63,7 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
     if options.only != "reach":
         settings = Settings(networks.vgg19(options.shared, options.weights), optimizer="lbfgs", steps=options.steps)
         cases = [(pair, size) for size in options.sizes for pair in PAIRS]
-        found["agreement"] = [agreement(options.shared, settings, *case) for case in cases]
+        found["agreement"] = [agreement(options.shared, settings, *case, options.precision) for case in cases]
     return found
 
 
@@ -160,7 +163,7 @@ def report(tries: list[dict[str, dict[str, Any]]], compiling: dict[str, float], 
     return found
 
 
-def agreement(shared: Path, settings: Settings, pair: tuple[str, str], size: int) -> dict[str, Any]:
+def agreement(shared: Path, settings: Settings, pair: tuple[str, str], size: int, precision: str) -> dict[str, Any]:
     """`jnst.stylize` in both precisions: final losses judged in float32, and the pictures' similarity."""
     content, style = (
         networks.sized_picture(shared / "images" / kind / name, size)
@@ -168,22 +171,26 @@ def agreement(shared: Path, settings: Settings, pair: tuple[str, str], size: int
     )
     judge = make_judge(content, style, settings)
     ends, images = [], []
-    for precision in ("float32", "auto"):
-        backbone, arrays = network(settings.params, precision)
+    for each in ("float32", precision):
+        backbone, arrays = network(settings.params, each)
         chosen = preset(settings)
         solution = jnst.stylize(jnp.asarray(content), jnp.asarray(style), arrays, backbone=backbone, preset=chosen)
         ends.append(judge(np.asarray(solution.state.run.image)))
         images.append(solution.image)
-    exact, auto = ends
+    exact, other = ends
     row = {
         "content": pair[0],
         "style": pair[1],
         "size": size,
-        "losses": {"float32": exact, "auto": auto},
-        "gap": auto / exact - 1,
+        "precision": precision,
+        "losses": {"float32": exact, precision: other},
+        "gap": other / exact - 1,
         "ssim": float(jnst.ssim(*images)),
     }
-    print(f"{pair[0]:28} {pair[1]:18} {size}: auto / float32 - 1 {row['gap']:+.4f}, SSIM {row['ssim']:.4f}", flush=True)
+    print(
+        f"{pair[0]:28} {pair[1]:18} {size}: {precision} / float32 - 1 {row['gap']:+.4f}, SSIM {row['ssim']:.4f}",
+        flush=True,
+    )
     jax.clear_caches()
     return row
 
@@ -206,6 +213,6 @@ def plot(results: dict[str, Any]) -> Any:
         axis.invert_yaxis()
         axis.margins(x=0.25)
         axis.axvline(0, color="0.3", lw=0.8)
-        axis.set(title="auto against float32", xlabel="final loss above float32's, %")
+        axis.set(title=f"{row[0]['precision']} against float32", xlabel="final loss above float32's, %")
         axis.tick_params(labelsize=8)
     return figure

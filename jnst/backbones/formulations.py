@@ -6,6 +6,7 @@ are convolved by XLA's own convolution, which is differentiable in every mode an
 """
 
 import functools
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -23,6 +24,11 @@ PRECISIONS: dict[str, str] = {
     "auto": "whichever of both is faster on the device",
 }
 """How exactly a network is computed."""
+
+
+LEAST_WORK = 1e9
+"""Floating-point operations of a convolution below which another way saves, in hundreds of steps, less time than it
+takes to compile."""
 
 
 class Formulation(NamedTuple):
@@ -108,9 +114,13 @@ def _rounded(leaf: Array) -> Array:
     return leaf.astype(jnp.bfloat16) if leaf.dtype == jnp.float32 else leaf
 
 
-def laid_out(params: Params) -> Callable[[Array], Array] | None:
-    """The faster way that stands beside a convolution's kernel, as a function of the map alone; None without one."""
-    for name, formulation in FORMULATIONS.items():
-        if name in params:
-            return lambda x, name=name, correlate=formulation.correlate: correlate(x, params[name])
-    return None
+def laid_out(params: Params, x: Array) -> Callable[[Array], Array] | None:
+    """The faster way that stands beside a convolution's kernel, for maps like ``x``; None where there is none.
+
+    None also below `LEAST_WORK`.
+    """
+    name = next((name for name in FORMULATIONS if name in params), None)
+    if name is None or 2 * math.prod(x.shape[:-1]) * math.prod(params["kernel"].shape) < LEAST_WORK:
+        return None
+    correlate, layout = FORMULATIONS[name].correlate, params[name]
+    return lambda x: correlate(x, layout)

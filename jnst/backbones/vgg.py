@@ -33,7 +33,7 @@ class Convolution(nn.Module):
         shape = (self.size, self.size, x.shape[-1], self.features)
         kernel = self.param("kernel", nn.initializers.he_normal(), shape)
         bias = self.param("bias", nn.initializers.zeros, (self.features,))
-        faster = formulations.laid_out(self.variables.get("params", {}))
+        faster = formulations.laid_out(self.variables.get("params", {}), x)
         return ops.convolve(x, kernel, bias, stride=self.stride, padding=self.padding, faster=faster)
 
 

@@ -1,5 +1,6 @@
 """The faster convolutions against their definition in float64, and parameters laid out against those as loaded."""
 
+import math
 from typing import Any
 
 import jax
@@ -8,6 +9,7 @@ import numpy as np
 import pytest
 
 import jnst
+from jnst.backbones import formulations
 from jnst.backbones.formulations import FORMULATIONS, fastest, lay_out
 from jnst.errors import JnstError
 from jnst.types import Params
@@ -74,6 +76,12 @@ def test_long_maps_are_computed_in_strips() -> None:
     assert_close(FORMULATIONS["shifted"].correlate(x, jnp.asarray(kernel)), correlate64(x, kernel), ERRORS["shifted"])
 
 
+@pytest.fixture
+def any_work(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Use the faster ways for small maps too."""
+    monkeypatch.setattr(formulations, "LEAST_WORK", 0)
+
+
 def network(**options: Any) -> tuple[jnst.Backbone, Params]:
     backbone = jnst.make_backbone("convnet", widths="8,64/128", **options)
     return backbone, backbone.init(jax.random.key(0))
@@ -82,6 +90,7 @@ def network(**options: Any) -> tuple[jnst.Backbone, Params]:
 PICTURE: Any = np.random.default_rng(1).uniform(size=(18, 14, 3)).astype(np.float32)
 
 
+@pytest.mark.usefixtures("any_work")
 @pytest.mark.parametrize("padding", ["zero", "reflect", "replicate"])
 @pytest.mark.parametrize(("precision", "error"), [("float32", 1e-5), ("bfloat16", 1e-2)])
 def test_features_and_gradients_of_parameters_laid_out(precision: str, error: float, padding: str) -> None:
@@ -100,6 +109,14 @@ def test_features_and_gradients_of_parameters_laid_out(precision: str, error: fl
     assert features.dtype == by_image.dtype == jnp.float32
     assert_close(features, np.asarray(plain), error)
     assert_close(by_image, np.asarray(expected), error)
+
+
+def test_small_maps_are_not_worth_it() -> None:
+    layouts = {"kernel": jnp.zeros((3, 3, 64, 128)), "winograd": jnp.zeros((36, 128, 64))}
+    pixels = math.ceil(formulations.LEAST_WORK / (2 * 9 * 64 * 128))
+    assert formulations.laid_out(layouts, jnp.zeros((1, 1, pixels - 1, 64))) is None
+    assert formulations.laid_out(layouts, jnp.zeros((1, 1, pixels, 64))) is not None
+    assert formulations.laid_out({"kernel": layouts["kernel"]}, jnp.zeros((1, 1, pixels, 64))) is None
 
 
 def test_laying_out_twice_changes_nothing() -> None:
@@ -139,6 +156,7 @@ def small() -> jnst.Preset:
     return jnst.preset("jnst", pyramid=None, content_layers=("relu2_1",), style_layers=("relu1_1", "relu2_1"))
 
 
+@pytest.mark.usefixtures("any_work")
 def test_runs_lay_their_parameters_out() -> None:
     """The first loss is that of the parameters as loaded, though it was computed otherwise."""
     backbone, params = network(precision="bfloat16")

@@ -99,11 +99,11 @@ def test_backbones_with_the_published_layouts(capsys, tmp_path: Path):
 
 def test_backbones_with_shared_weights(capsys, tmp_path: Path, shared: Path):
     size, low = 40, 32
-    flags = ("--shared", shared, "--pairs", 1, 2, "--only", "mini", "--low", low)
+    flags = ("--shared", shared, "--pairs", 1, 1, "--only", "mini", "--low", low)
     made = run(capsys, tmp_path, "backbones", *flags, size=size)
     rows = made.results["rows"]
-    assert [row["size"] for row in rows] == [size, size, low]
-    assert [row["style"] for row in rows] == ["starry_night", "great_wave", "starry_night"]
+    assert [row["size"] for row in rows] == [size, low]
+    assert [row["style"] for row in rows] == ["starry_night", "starry_night"]
     assert all(0 < row["lpips"] < 1 for row in rows)
     for name in ("vgg16", "vgg19", "resnet50"):
         (line,) = [line for line in made.printed.splitlines() if line.startswith(f"no row for the whole {name} (")]
