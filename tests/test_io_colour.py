@@ -126,3 +126,23 @@ def test_the_intent_is_perceptual(tmp_path: Path):
     linear = ((50 + 16) / 116) ** 3
     expected = np.array([0, 1, 1, 1]) * (1.055 * linear ** (1 / 2.4) - 0.055)
     np.testing.assert_allclose(load(tmp_path / "a.png")[0], grey(expected), atol=2 / 255)
+
+
+def ink_table() -> bytes:
+    """A lut16Type from CMYK to CIELAB: cyan is a middle grey, black is black, the other inks change nothing."""
+    sides = bytes((4, 3, 2, 0)) + struct.pack(">9i", *np.eye(3, dtype=int).ravel() * 65536) + struct.pack(">HH", 2, 2)
+    paper, grey, black = (struct.pack(">3H", round(level * 652.8), 0x8000, 0x8000) for level in (100, 50, 0))
+    inputs, outputs = (struct.pack(f">{2 * channels}H", *(0, 65535) * channels) for channels in (4, 3))
+    return b"mft2\0\0\0\0" + sides + inputs + (paper + black) * 4 + (grey + black) * 4 + outputs
+
+
+@pytest.mark.parametrize("name", ["a.tif", "a.jpg"])
+def test_a_profile_for_inks(name: str, tmp_path: Path):
+    profile = icc(b"CMYK", {b"wtpt": WHITE, b"A2B0": ink_table()}, b"Lab ")
+    image = Image.new("CMYK", (48, 16), (0, 30, 90, 0))
+    image.paste((255, 200, 10, 0), (16, 0, 32, 16))
+    image.paste((0, 90, 10, 255), (32, 0, 48, 16))
+    image.save(tmp_path / name, icc_profile=profile, quality=100)
+    linear = ((50 + 16) / 116) ** 3
+    expected = np.repeat([1, 1.055 * linear ** (1 / 2.4) - 0.055, 0], 16)
+    np.testing.assert_allclose(load(tmp_path / name), np.repeat(grey(expected)[None], 16, 0), rtol=0, atol=2 / 255)

@@ -236,6 +236,16 @@ def test_read_only_folder():
         os.chmod(folder, 0o755)
 
 
+def test_write_protected_file():
+    with tempfile.TemporaryDirectory() as folder:
+        os.chmod(folder, 0o777)
+        path = Path(folder) / "kept.png"
+        path.write_bytes(WHOLE["png"])
+        path.chmod(0o444)
+        with unprivileged(), pytest.raises(JnstError, match=r"kept\.png' is write-protected"):
+            check_output(path)
+
+
 def test_too_little_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     def fail(*_):
         raise MemoryError
@@ -245,14 +255,3 @@ def test_too_little_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(Image.Image, "resize", fail)
     with pytest.raises(PictureError, match=r"a\.png.*needs more memory"):
         load_image(tmp_path / "a.png", 10)
-
-
-def test_a_compression_that_only_pillow_knows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    def fail(*_, **__):
-        raise ValueError("<COMPRESSION.LZW: 5> requires the 'imagecodecs' package")
-
-    (tmp_path / "a.tif").write_bytes(WHOLE["deep tiff"])
-    monkeypatch.setattr(tifffile.TiffPage, "asarray", fail)
-    np.testing.assert_allclose(np.asarray(load_image(tmp_path / "a.tif")), SMOOTH / 255, atol=1e-6)
-    tifffile.imwrite(tmp_path / "white.tif", SMOOTH[..., 0].astype(np.uint16), photometric="miniswhite")
-    assert "imagecodecs" in refusal(tmp_path / "white.tif")

@@ -6,6 +6,8 @@ from typing import TypeAlias
 import numpy as np
 from PIL import Image, ImageCms
 
+from jnst.io.files import one_line
+
 Background: TypeAlias = tuple[float, float, float]
 
 _MODES = {"RGB": "RGB", "GRAY": "L", "CMYK": "CMYK"}  # ICC data colour space -> Pillow mode
@@ -29,7 +31,7 @@ def flatten(image: Image.Image, profile: bytes | None, background: Background) -
     transform, notes = srgb_transform(profile, colour.mode)
     if transform is not None:
         colour = ImageCms.applyTransform(colour.convert(transform.input_mode), transform) or colour
-    colour = colour.convert("RGB")
+    colour = colour if colour.mode == "RGB" else colour.convert("RGB")
     if alpha is None:
         return colour, notes
     canvas = Image.new("RGB", colour.size, tuple(int(255 * value + 0.5) for value in background))
@@ -67,13 +69,14 @@ def srgb_transform(profile: bytes | None, mode: str) -> tuple[ImageCms.ImageCmsT
         space = profile[16:20].decode("latin-1").strip()  # ICC.1, table 17: the header's data colour space
         accepted = _MODES.get(space)
         if accepted is None or (accepted != mode and (accepted, mode) != ("RGB", "L")):
-            return None, [f"its colour profile is for {space} data, the pixels are {mode}: they are taken as sRGB"]
+            return None, [
+                f"its colour profile is for {one_line(space)} data, the pixels are {mode}: they are taken as sRGB"
+            ]
         target = ImageCms.createProfile("sRGB")
         transform = ImageCms.buildTransform(source, target, accepted, "RGB", ImageCms.Intent.PERCEPTUAL)
         return (None if _keeps_values(transform, accepted) else transform), []
     except (ImageCms.PyCMSError, OSError, ValueError, TypeError) as error:
-        reason = " ".join(str(error).split())
-        return None, [f"its colour profile is broken ({reason}): the pixels are taken as sRGB"]
+        return None, [f"its colour profile is broken ({one_line(str(error))}): the pixels are taken as sRGB"]
 
 
 def _keeps_values(transform: ImageCms.ImageCmsTransform, mode: str) -> bool:

@@ -1,9 +1,11 @@
 """Picture files of every accepted kind, decoded: 8-bit ones by Pillow, deeper ones at their full depth."""
 
+import logging
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any, BinaryIO
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from typing import BinaryIO
 
 import numpy as np
 from PIL import (
@@ -21,33 +23,40 @@ from PIL.ExifTags import Base
 
 from jnst.errors import PictureError
 from jnst.files import PathLike, shown
-from jnst.io.files import describe_content
+from jnst.io.deep import TIFF_COLOURS, Samples, require_finite, tiff_samples, unit_range
+from jnst.io.exif import orientation
+from jnst.io.files import describe_content, one_line
+from jnst.io.gif import extent
+from jnst.io.png import deep_samples, require_pixels, without_a_broken_animation
+from jnst.io.tiff import BITS, COLOUR_PROFILE, PHOTOMETRIC, CopiedTiff, copied, read_directory
+
+logging.getLogger("PIL").addHandler(logging.NullHandler())  # what it logs of damage is in our errors
 
 MAX_PIXELS = 175_000_000  # below the hard limits inside Pillow's own plugins
+MAX_ANIMATED_PIXELS = 40_000_000  # of GIF, too: a few bytes may claim many, and Pillow itself warns of larger GIFs
 DRAFT_PIXELS = 50_000_000
+
+
+class _Jpeg(JpegImagePlugin.JpegImageFile):
+    """Without the plugin's own look at EXIF data for the resolution, in which it warns of damage."""
+
+    def getexif(self) -> Image.Exif:
+        return Image.Exif()
+
 
 # Pillow's plugins are opened directly, after a look at the signature: `Image.open` warns of pictures above its global
 # `MAX_IMAGE_PIXELS`, and neither that nor the warning filters (not thread-safe) are a library's to change.
 PLUGINS: dict[str, tuple[bytes, Callable[..., ImageFile.ImageFile]]] = {
     "PNG": (rb"\x89PNG\r\n\x1a\n", PngImagePlugin.PngImageFile),
-    "JPEG": (rb"\xff\xd8\xff", JpegImagePlugin.JpegImageFile),
+    "JPEG": (rb"\xff\xd8\xff", _Jpeg),
     "WebP": (rb"(?s)RIFF....WEBP", WebPImagePlugin.WebPImageFile),
     "TIFF": (rb"II[*+]\0|MM\0[*+]", TiffImagePlugin.TiffImageFile),
     "GIF": (rb"GIF8[79]a", GifImagePlugin.GifImageFile),
     "BMP": (rb"BM", BmpImagePlugin.BmpImageFile),
     "PPM": (rb"P[1-6f]\s", PpmImagePlugin.PpmImageFile),
 }
-_TIFF_COLOURS = {0: 1, 1: 1, 2: 3}  # PhotometricInterpretation: white is zero, black is zero, RGB -> channels
-_ALPHA_KINDS = {1: True, 2: False}  # TIFF ExtraSamples that are alpha -> whether colour is premultiplied by it
+_SEVERAL = "it has several frames or pages: the first is taken"
 _MODES_16_BIT = ("I;16", "I;16B", "I;16L", "I")
-
-
-@dataclass(frozen=True)
-class Samples:
-    """Pixels deeper than 8 bits: float32 `(h, w, 1..4)` in [0, 1]: grey or RGB, with alpha last if there are 2 or 4."""
-
-    values: np.ndarray
-    premultiplied: bool = False
 
 
 @dataclass(frozen=True)
@@ -60,7 +69,7 @@ class Decoded:
 
     pixels: Image.Image | Samples
     full_size: tuple[int, int]
-    orientation: object
+    orientation: int
     profile: bytes | None
     notes: list[str]
 
@@ -81,11 +90,30 @@ def decode(file: BinaryIO, path: PathLike, least: Callable[[int, int], tuple[int
     kind, head = kind_of(file, path)
     if kind == "TIFF":
         return _decode_tiff(file, path)
+    image = opened(kind, file, path)
+    if kind == "PNG":
+        require_pixels(file, head)
+    decoded = _decode_pillow(image, path, least if kind == "JPEG" else None)
+    if isinstance(image, PngImagePlugin.PngImageFile) and head[24] == 16:
+        return replace(decoded, pixels=deep_samples(file, image, head[25]))
+    return decoded
+
+
+def opened(kind: str, file: BinaryIO, path: PathLike) -> ImageFile.ImageFile:
+    """A picture's header, read by Pillow; no TIFF's.
+
+    Raises:
+        PictureError: more pixels than may be.
+        Exception: whatever a plugin raises on damaged bytes.
+    """
+    if kind == "PNG":
+        file = without_a_broken_animation(file)
+    if kind == "GIF":
+        check_area(path, *extent(file), MAX_ANIMATED_PIXELS)
+        file.seek(0)
     image = PLUGINS[kind][1](file)
-    check_area(path, *image.size)
-    if kind == "PNG" and head[24] == 16 and (image.mode not in _MODES_16_BIT or "transparency" in image.info):
-        return _decode_png16(file, image)
-    return _decode_pillow(image, path, least if kind == "JPEG" else None)
+    check_area(path, *image.size, MAX_ANIMATED_PIXELS if getattr(image, "is_animated", False) else MAX_PIXELS)
+    return image
 
 
 def kind_of(file: BinaryIO, path: PathLike) -> tuple[str, bytes]:
@@ -105,126 +133,51 @@ def kind_of(file: BinaryIO, path: PathLike) -> tuple[str, bytes]:
     return kind, head
 
 
-def check_area(path: PathLike, width: int, height: int) -> None:
+def check_area(path: PathLike, width: int, height: int, most: int = MAX_PIXELS) -> None:
     """Refuse a header's size before anything is decoded.
 
     Raises:
-        PictureError: no pixels, or more than `MAX_PIXELS`.
+        PictureError: no pixels, or more than `most`.
     """
     if width < 1 or height < 1:
         raise PictureError(f"{shown(path)} claims {width}x{height} pixels: expected at least 1x1; save it again")
-    if width * height > MAX_PIXELS:
-        limit = f"{MAX_PIXELS // 1_000_000} megapixels"
+    if width * height > most:
+        limit = f"{most // 1_000_000} megapixels"
         raise PictureError(f"{shown(path)} claims {width}x{height} pixels: expected at most {limit}; make it smaller")
 
 
 def _decode_pillow(
     image: ImageFile.ImageFile, path: PathLike, least: Callable[[int, int], tuple[int, int]] | None = None
 ) -> Decoded:
-    notes = ["it has several frames or pages: the first is taken"] if getattr(image, "is_animated", False) else []
+    notes = [_SEVERAL] if getattr(image, "is_animated", False) else []
     profile = image.info.get("icc_profile")
     full_size = image.size
     if least is not None and full_size[0] * full_size[1] > DRAFT_PIXELS:
         image.draft(None, least(*full_size))
-    drafted = image.size != full_size
-    image.load()  # a TIFF turns itself upright here, so its size and orientation count only from now on
+    image.load()
     pixels: Image.Image | Samples = image
     if image.mode in _MODES_16_BIT:
         pixels = Samples(np.asarray(image, np.float32)[..., None] / 65535)
     elif image.mode == "F":
         floats = np.asarray(image)[..., None]
-        _require_finite(floats, path)
-        pixels = Samples(_unit_range(floats))
-    orientation = _orientation(image, notes)
-    return Decoded(pixels, full_size if drafted else image.size, orientation, profile, notes)
-
-
-def _orientation(image: Image.Image, notes: list[str]) -> object:
+        require_finite(floats, path)
+        pixels = Samples(unit_range(floats))
     try:
-        return image.getexif().get(Base.Orientation, 1)
-    except Exception as error:  # the EXIF reader meets damaged bytes like the plugins do; the pixels are still good
-        notes.append(f"its EXIF data is broken ({type(error).__name__}): taken as upright")
-        return 1
-
-
-def _decode_png16(file: BinaryIO, image: ImageFile.ImageFile) -> Decoded:
-    """16-bit colour or alpha, which Pillow would cut to 8 bits. pypng is pure Python: some seconds a megapixel."""
-    import png
-
-    profile, notes = image.info.get("icc_profile"), []
-    orientation = _orientation(image, notes)
-    file.seek(0)
-    width, height, rows, info = png.Reader(file=file).asDirect()
-    values = np.stack([np.asarray(row, np.uint16) for row in rows]).reshape(height, width, info["planes"])
-    samples = Samples(values.astype(np.float32) / (2 ** info["bitdepth"] - 1))
-    return Decoded(samples, (width, height), orientation, profile, notes)
+        upright = orientation(image.info)
+    except ValueError as error:  # the pixels are still good
+        notes.append(f"its EXIF data is broken ({one_line(str(error))}): taken as upright")
+        upright = 1
+    return Decoded(pixels, full_size, upright, profile, notes)
 
 
 def _decode_tiff(file: BinaryIO, path: PathLike) -> Decoded:
-    try:
-        image = TiffImagePlugin.TiffImageFile(file)
-    except SyntaxError:  # so Pillow calls a layout of samples that it does not know
-        image = None
-    if image is not None:
-        check_area(path, *image.size)
-        shallow = max(image.tag_v2.get(258, (1,))) <= 8  # BitsPerSample
-        if shallow or image.tag_v2.get(262) not in _TIFF_COLOURS:  # PhotometricInterpretation
-            return _decode_pillow(image, path)
-    return _decode_deep_tiff(file, path, image)
-
-
-def _decode_deep_tiff(file: BinaryIO, path: PathLike, image: ImageFile.ImageFile | None) -> Decoded:
-    import tifffile
-
-    file.seek(0)
-    with tifffile.TiffFile(file) as tiff:
-        page = tiff.pages.first
-        check_area(path, page.imagewidth, page.imagelength)
-        check_area(path, max(page.tilewidth, 1), max(page.tilelength, 1))
-        try:
-            samples = _tiff_samples(page, path)
-        except ValueError as error:
-            # Without imagecodecs tifffile lacks some compressions, LZW among them. Pillow has them, colour at 8 bits.
-            known = page.bitspersample == 16 and page.photometric != 0
-            if image is None or not known or "imagecodecs" not in str(error):
-                raise
-            return _decode_pillow(image, path)
-        notes = ["it has several frames or pages: the first is taken"] if len(tiff.pages) > 1 else []
-        tags = {code: page.tags.valueof(code) for code in (Base.Orientation, 34675)}
-    full_size = (page.imagewidth, page.imagelength)
-    return Decoded(samples, full_size, tags[Base.Orientation], tags[34675], notes)
-
-
-def _tiff_samples(page: Any, path: PathLike) -> Samples:
-    colours = _TIFF_COLOURS.get(page.photometric)
-    if colours is None or page.axes not in ("YX", "YXS", "SYX") or page.dtype is None or page.dtype.kind not in "uf":
-        raise PictureError(
-            f"{shown(path)} is a TIFF of {page.dtype} samples, axes {page.axes}, photometric {page.photometric}: "
-            "expected grey or RGB of unsigned integers or floats; save it as 8- or 16-bit RGB"
-        )
-    values = page.asarray()
-    values = values[..., None] if page.axes == "YX" else np.moveaxis(values, 0, -1) if page.axes == "SYX" else values
-    extra = page.extrasamples[0] if page.extrasamples else None
-    values = values[..., : colours + (extra in _ALPHA_KINDS)]
-    if page.dtype.kind == "f":
-        _require_finite(values, path)
-        colour, alpha = _unit_range(values[..., :colours]), np.clip(values[..., colours:], 0, 1)
-        values = np.concatenate([colour, alpha], axis=-1, dtype=np.float32, casting="same_kind")
-    else:
-        values = (values / np.float64(2**page.bitspersample - 1)).astype(np.float32)
-    if page.photometric == 0:
-        values[..., 0] = 1 - values[..., 0]
-    return Samples(values, premultiplied=extra in _ALPHA_KINDS and _ALPHA_KINDS[extra])
-
-
-def _require_finite(values: np.ndarray, path: PathLike) -> None:
-    if not np.isfinite(values).all():
-        raise PictureError(f"{shown(path)} holds NaN or infinite samples: expected finite floats; mend them first")
-
-
-def _unit_range(values: np.ndarray) -> np.ndarray:
-    """Float samples within [0, 1] as they are; others scaled by their range, so that it becomes [0, 1]."""
-    low, high = float(values.min()), float(values.max())
-    if low >= 0 and high <= 1:
-        return values.astype(np.float32)
-    return ((values.astype(np.float64) - low) / max(high - low, np.finfo(np.float64).tiny)).astype(np.float32)
+    page = read_directory(file)
+    check_area(path, *page.size)
+    check_area(path, *page.segment_size)
+    bits, notes = page.numbers(BITS), [_SEVERAL] if page.has_next else []
+    decoded = None
+    if max(bits, default=1) <= 8 or page.number(PHOTOMETRIC, 0) not in TIFF_COLOURS:
+        with suppress(SyntaxError):  # so Pillow calls a layout of samples that it does not know
+            decoded = _decode_pillow(CopiedTiff(copied(page)), path)
+    pixels = tiff_samples(page, path) if decoded is None else decoded.pixels
+    return Decoded(pixels, page.size, page.number(Base.Orientation, 1), page.raw(COLOUR_PROFILE) or None, notes)

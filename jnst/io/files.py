@@ -20,6 +20,15 @@ _FOREIGN = {
 }
 
 
+_LONGEST = 120
+
+
+def one_line(words: str) -> str:
+    """Foreign words for a message of ours: printable, on one line, and not too many."""
+    words = " ".join("".join(letter if letter.isprintable() else " " for letter in words).split())
+    return words if len(words) <= _LONGEST else words[:_LONGEST] + "..."
+
+
 def choose(name: str, value: object, choices: Iterable[str]) -> str:
     """Return `value` if it is one of `choices`.
 
@@ -60,7 +69,8 @@ def open_regular(path: PathLike) -> BinaryIO:
             raise PictureError(f"{shown(path)} is a directory: name a picture file in it")
         if not stat.S_ISREG(mode):
             raise PictureError(f"{shown(path)} is a pipe, socket or device: name a regular picture file")
-        return open(path, "rb")
+        # Without waiting, should there be a pipe by now; where it matters not, reading is the same.
+        return open(path, "rb", opener=lambda name, flags: os.open(name, flags | getattr(os, "O_NONBLOCK", 0)))
     except FileNotFoundError as error:
         raise PictureError(f"{shown(path)} does not exist: check the name and the folder") from error
     except OSError as error:

@@ -12,8 +12,10 @@ from PIL import Image
 from jnst.errors import JnstError, PictureError
 from jnst.files import PathLike, shown
 from jnst.io.colour import Background, flatten, srgb_transform
-from jnst.io.decode import MAX_PIXELS, Decoded, Samples, decode
-from jnst.io.files import choose, open_regular
+from jnst.io.decode import MAX_PIXELS, Decoded, decode
+from jnst.io.deep import ROWS, Samples
+from jnst.io.exif import ON_ITS_SIDE
+from jnst.io.files import choose, one_line, open_regular
 
 RESAMPLING = {
     "bilinear": Image.Resampling.BILINEAR,
@@ -49,7 +51,7 @@ def load_image(
     profiles other than sRGB are converted to it (perceptual intent, through 8 bits), transparency is composited over
     `background` in sRGB values, and of several frames or pages the first is taken. 16-bit samples are scaled by their
     range; float samples are taken as they are if they lie in [0, 1], and scaled so that their own range becomes [0, 1]
-    if not. TIFFs of 16-bit colour under LZW are read at 8 bits unless the package imagecodecs is installed.
+    if not.
 
     Pictures of 8 bits are resized by Pillow in 8 bits, as published programs do; deeper ones in float. A JPEG of more
     than 50 megapixels is first decoded at a half, a quarter or an eighth, at least twice the wanted size, which is
@@ -65,7 +67,8 @@ def load_image(
         background: sRGB in [0, 1] behind transparent pixels.
 
     Raises:
-        PictureError: the file is missing, unreadable, not a picture, damaged, or above 175 megapixels.
+        PictureError: the file is missing, unreadable, not a picture, damaged, or above 175 megapixels (40 for GIF and
+            what is animated).
         JnstError: another argument is wrong.
 
     Warns:
@@ -115,7 +118,7 @@ def translating(path: PathLike) -> Iterator[None]:
     except MemoryError as error:
         raise PictureError(f"{shown(path)} needs more memory than there is: make the picture smaller") from error
     except Exception as error:  # on damaged bytes decoders raise struct.error, KeyError, SyntaxError and what not
-        reason = " ".join(f"{type(error).__name__}: {error}".split())
+        reason = one_line(f"{type(error).__name__}: {error}")
         raise PictureError(
             f"{shown(path)} cannot be decoded ({reason}): expected a whole picture file; save or download it again"
         ) from error
@@ -145,11 +148,11 @@ def resized(width: int, height: int, size: int | None, rounding: str) -> tuple[i
 
 def _upright_size(decoded: Decoded) -> tuple[int, int]:
     width, height = decoded.full_size
-    return (height, width) if decoded.orientation in (5, 6, 7, 8) else (width, height)
+    return (height, width) if decoded.orientation in ON_ITS_SIDE else (width, height)
 
 
-def _upright(plane: Image.Image, orientation: object) -> Image.Image:
-    method = _UPRIGHT.get(orientation) if isinstance(orientation, int) else None
+def _upright(plane: Image.Image, orientation: int) -> Image.Image:
+    method = _UPRIGHT.get(orientation)
     return plane if method is None else plane.transpose(method)
 
 
@@ -167,12 +170,15 @@ def _to_planes(decoded: Decoded, background: Background) -> tuple[list[Image.Ima
 
 
 def _to_8_bits(samples: Samples) -> Image.Image:
-    values = samples.values
-    if samples.premultiplied:
-        alpha = values[..., -1:]
-        colour = np.divide(values[..., :-1], alpha, out=np.zeros_like(values[..., :-1]), where=alpha > 0)
-        values = np.concatenate([colour, alpha], axis=-1)
-    levels = np.floor(np.clip(values, 0, 1) * 255 + 0.5).astype(np.uint8)
+    levels = np.empty_like(samples.values, np.uint8)
+    for row in range(0, len(levels), ROWS):
+        values = samples.values[row : row + ROWS]
+        if samples.premultiplied:
+            channels = values.shape[-1] - 1
+            colour, alpha = values[..., :channels], values[..., channels:]
+            colour = np.divide(colour, alpha, out=np.zeros_like(colour), where=alpha > 0)
+            values = np.concatenate([colour, alpha], axis=-1)
+        levels[row : row + ROWS] = np.floor(np.clip(values, 0, 1) * 255 + 0.5)
     return Image.fromarray(levels[..., 0] if levels.shape[-1] == 1 else levels)
 
 
@@ -190,5 +196,7 @@ def _composite(samples: Samples, background: Background) -> list[np.ndarray]:
 
 def _to_unit(planes: list[Image.Image]) -> np.ndarray:
     if len(planes) == 1:
-        return np.asarray(planes[0], np.float32) / np.float32(255)
-    return np.clip(np.stack([np.asarray(plane) for plane in planes], axis=-1), 0, 1)
+        pixels = np.array(planes[0], np.float32)
+        return np.divide(pixels, np.float32(255), out=pixels)
+    pixels = np.stack([np.asarray(plane) for plane in planes], axis=-1)
+    return np.clip(pixels, 0, 1, out=pixels)

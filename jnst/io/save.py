@@ -50,6 +50,8 @@ def check_output(
 ) -> None:
     """Fail before computing if a picture could not be saved under this name.
 
+    Of a symbolic link the target is written and replaced, and the link stays.
+
     Args:
         path: where `save_image` is to write.
         inputs: files that are read; the output may be one of them only with `force`.
@@ -59,21 +61,21 @@ def check_output(
 
     Raises:
         JnstError: unknown suffix, a depth or quality that it does not have, folder missing or not writable, `path` not
-            a regular file, or one of the inputs.
+            a regular file, write-protected, or one of the inputs.
     """
     _check_encoding(path, bit_depth, quality)
-    if os.path.exists(path) and not os.path.isfile(path):
-        kind = "a directory" if os.path.isdir(path) else "not a regular file"
-        raise JnstError(f"the output {shown(path)} is {kind}: expected the name of a file; name another")
     try:
-        folder = os.path.dirname(os.path.realpath(os.fsdecode(path)))
-        with tempfile.TemporaryFile(dir=folder):  # surer than permission bits: file systems may be read-only
+        target = os.path.realpath(os.fsdecode(path))
+        fault = _fault_of(target)
+        with tempfile.TemporaryFile(dir=os.path.dirname(target)):  # surer than permissions: disks may be read-only
             pass
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
         raise JnstError(
             f"the folder of the output {shown(path)} cannot be written to ({reason}): make it or name another"
         ) from error
+    if fault:
+        raise JnstError(f"the output {shown(path)} is {fault}: expected a file that may be written; name another")
     same = [other for other in inputs if not force and _is_same(path, other)]
     if same:
         raise JnstError(f"the output {shown(path)} is also the input {shown(same[0])}: name another file, or force it")
@@ -86,6 +88,18 @@ def _check_encoding(path: PathLike, bit_depth: int, quality: int) -> None:
     if isinstance(quality, bool) or not isinstance(quality, int) or not 1 <= quality <= 100:
         raise JnstError(f"`quality` is {quality!r}: expected a whole number from 1 to 100")
     _format_of(path)
+
+
+def _fault_of(target: str) -> str:
+    """Why nothing can take the place of what is there, links followed; nothing if something can."""
+    if os.path.islink(target):
+        return "a link that leads back to itself"
+    if not os.path.exists(target):
+        return ""
+    if not os.path.isfile(target):
+        return "a directory" if os.path.isdir(target) else "not a regular file"
+    may_write = os.access(target, os.W_OK, effective_ids=os.access in os.supports_effective_ids)
+    return "" if may_write else "write-protected"
 
 
 def _is_same(path: PathLike, other: PathLike) -> bool:
