@@ -47,7 +47,7 @@ from jnst.errors import JnstError, ResourceError
 CLUSTERS = ("Open MPI before 5", "Slurm", "Cloud TPU", "Kubernetes")
 """The environments that JAX reads, in the order in which it looks for them."""
 
-_NEVER = 7 * 24 * 3600
+HEARTBEAT_SECONDS, _NEVER = 100, 7 * 24 * 3600
 _PLACES, _ENDED = "jnst/places", "jnst/ended"
 _FIRST_PAUSE, _LONGEST_PAUSE, _PATIENCE = 0.02, 1.0, 10.0
 _MOST_NAMED = 8
@@ -71,7 +71,7 @@ def connect(
     num_processes: int | None = None,
     process_id: int | None = None,
     *,
-    heartbeat_seconds: int = 100,
+    heartbeat_seconds: int = HEARTBEAT_SECONDS,
     connect_seconds: int = 300,
 ) -> Hosts:
     """Connect this process with the others, and wait until all have come.

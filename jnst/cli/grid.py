@@ -24,7 +24,8 @@ from jnst.catalogue.run import Watch, carry_out_blocks
 from jnst.catalogue.sheets import save_sheets
 from jnst.cli.arguments import Count, Text
 from jnst.cli.inputs import remark
-from jnst.cli.progress import Interruption, interruptible, jobs_progress
+from jnst.cli.interruption import Interruption, interruptible
+from jnst.cli.progress import jobs_progress
 from jnst.cli.reporting import ReportFlag
 from jnst.cli.settings import SettingsFlags
 from jnst.colour_control import KEEP_COLOUR
@@ -89,6 +90,8 @@ class Grid(ReportFlag, SettingsFlags, GridInputs):
     """How many processes there are; auto: as the cluster says."""
     process_id: Count = None
     """The number of this one, from 0; auto: as the cluster says."""
+    heartbeat: Count = None
+    """Seconds of silence after which a process counts as lost, and all others end; auto: 100."""
 
     @classmethod
     def own_defaults(cls, settings: Preset) -> dict[str, Any]:
@@ -138,9 +141,11 @@ class Grid(ReportFlag, SettingsFlags, GridInputs):
             raise JnstError(f"--lanes {self.lanes}: expected at least 1")
         if not 1 <= self.quality <= 100:
             raise JnstError(f"--quality {self.quality}: expected a whole number from 1 to 100")
-        apart = (self.coordinator, self.num_processes, self.process_id)
+        apart = (self.coordinator, self.num_processes, self.process_id, self.heartbeat)
         if not self.distributed and any(value is not None for value in apart):
-            raise JnstError("--coordinator, --num-processes and --process-id belong to --distributed: add it")
+            raise JnstError("--coordinator, --num-processes, --process-id, --heartbeat belong to --distributed: add it")
+        if self.heartbeat is not None and self.heartbeat < 1:
+            raise JnstError(f"--heartbeat {self.heartbeat}: expected at least 1 second")
         folder = self.output.resolve()
         for flag, paths in (("--contents", self.contents), ("--styles", self.styles)):
             if any(path.is_dir() and path.resolve() == folder for path in paths):
@@ -149,9 +154,10 @@ class Grid(ReportFlag, SettingsFlags, GridInputs):
     def _connect(self) -> tuple[int, int]:
         if not self.distributed:
             return 0, 1
-        from jnst.hosts import connect
+        from jnst.hosts import HEARTBEAT_SECONDS, connect
 
-        hosts = connect(self.coordinator, self.num_processes, self.process_id)
+        heartbeat = HEARTBEAT_SECONDS if self.heartbeat is None else self.heartbeat
+        hosts = connect(self.coordinator, self.num_processes, self.process_id, heartbeat_seconds=heartbeat)
         return hosts.rank, hosts.count
 
     def _settled(self, settings: Preset, backbone: Backbone) -> Settled:

@@ -11,8 +11,10 @@ import numpy as np
 
 from jnst.backbones import Preprocessing, param_shapes
 from jnst.errors import WeightsError
+from jnst.weights.checksum import KEY, checksum
 from jnst.weights.formats import Tensors
-from jnst.weights.layouts import KERNEL_AXES, NATIVE_FORMAT, VGGS, Layout, find_layout
+from jnst.weights.formats.tensors import one_line
+from jnst.weights.layouts import KERNEL_AXES, NATIVE_FORMAT, NATIVE_VERSION, VGGS, Layout, find_layout
 from jnst.weights.registry import where_to_get
 
 PARTIAL = VGGS
@@ -83,11 +85,12 @@ def convert(tensors: Tensors, architecture: str | None = None) -> Weights:
     if architecture is not None:
         param_shapes(architecture)
     try:
+        _check_sum(tensors)
         name, layout = find_layout(tensors.arrays, tensors.metadata)
         fit = _find_fit(tensors, name, layout, architecture)
         params = _params(tensors, layout, fit)
     except WeightsError as error:
-        raise WeightsError(f"{tensors.source}: {error}") from error
+        raise WeightsError(one_line(f"{tensors.source}: {error}")) from error
     native = name == NATIVE_FORMAT
     return Weights(
         architecture=fit.architecture,
@@ -100,6 +103,15 @@ def convert(tensors: Tensors, architecture: str | None = None) -> Weights:
         licence=layout.licence,
         options=dict(layout.options),
     )
+
+
+def _check_sum(tensors: Tensors) -> None:
+    """Check jnst's own files whole: no later check would notice a changed number."""
+    said = tensors.metadata.get("format"), tensors.metadata.get("version")
+    if said != (NATIVE_FORMAT, NATIVE_VERSION):
+        return
+    if checksum(tensors.arrays, tensors.metadata) != tensors.metadata.get(KEY):
+        raise WeightsError("its tensors and metadata have another sha256 than it says: it is damaged, get it again")
 
 
 def missing_params(

@@ -12,8 +12,8 @@ from jnst.weights import names
 KERNEL_AXES: dict[str, tuple[int, int, int, int]] = {"HWIO": (0, 1, 2, 3), "OIHW": (2, 3, 1, 0)}
 """The permutation that brings a kernel of each order into HWIO."""
 
-NATIVE_FORMAT, NATIVE_VERSION = "jnst-weights", "1"
-"""What the metadata of jnst's own files say under ``format`` and ``version``."""
+NATIVE_FORMAT, NATIVE_VERSION, UNCHECKED_VERSION = "jnst-weights", "2", "1"
+"""What the metadata of jnst's own files say under ``format`` and ``version``; the earlier version has no checksum."""
 
 VGGS = ("vgg16", "vgg19")
 RESNETS = ("resnet18", "resnet34", "resnet50", "resnet101", "resnet152")
@@ -194,7 +194,7 @@ def used_tensors(tensors: Iterable[str], metadata: Mapping[str, str]) -> set[str
 def _native_layout(metadata: Mapping[str, str]) -> Layout:
     """The layout of a file that `jnst.weights.save_weights` wrote."""
     version = metadata.get("version")
-    if version != NATIVE_VERSION:
+    if version not in (NATIVE_VERSION, UNCHECKED_VERSION):
         raise WeightsError(
             f"{NATIVE_FORMAT} version {version}, expected {NATIVE_VERSION}: update jnst, or convert the weights again"
         )

@@ -9,6 +9,7 @@ import numpy as np
 from jnst.backbones import param_shapes
 from jnst.errors import JnstError, WeightsError
 from jnst.files import replace_content
+from jnst.weights.checksum import KEY, checksum
 from jnst.weights.convert import Weights, check_finite, missing_params
 from jnst.weights.layouts import NATIVE_FORMAT, NATIVE_VERSION
 
@@ -19,7 +20,8 @@ def save_weights(path: str | os.PathLike[str], weights: Weights, *, dtype: str =
     """Write weights as a safetensors file that `jnst.weights.read_weights` reads back.
 
     Tensors carry their flat names, kernels HWIO. The metadata are format, version, architecture, training,
-    preprocessing (JSON), options (JSON), source and licence. The file appears whole or not at all.
+    preprocessing (JSON), options (JSON), source, licence and the sha256 of all of it (`jnst.weights.checksum`). The
+    file appears whole or not at all.
 
     Args:
         path: The file to write; one that is there is replaced.
@@ -46,6 +48,7 @@ def save_weights(path: str | os.PathLike[str], weights: Weights, *, dtype: str =
         "source": weights.source,
         "licence": weights.licence,
     }
+    metadata[KEY] = checksum(arrays, metadata)
     _write(Path(path), _in_order(save(arrays, metadata)))
 
 

@@ -1,4 +1,4 @@
-"""`jnst` as one of the processes that the tests start, with a short heartbeat.
+"""`jnst` as one of the processes that the tests start.
 
 Where ``HELD_AFTER`` is set, the process stands still after so many lines of its journal, to be killed there.
 """
@@ -6,13 +6,9 @@ Where ``HELD_AFTER`` is set, the process stands still after so many lines of its
 import os
 import sys
 import time
-from functools import partial
 
-import jnst.hosts
 from jnst.catalogue.journal import Journal, Record
 from jnst.cli import main
-
-HEARTBEAT = 3
 
 
 def hold_after(lines: int) -> None:
@@ -29,7 +25,6 @@ def hold_after(lines: int) -> None:
 
 
 if __name__ == "__main__":
-    jnst.hosts.connect = partial(jnst.hosts.connect, heartbeat_seconds=HEARTBEAT)
     if "HELD_AFTER" in os.environ:
         hold_after(int(os.environ["HELD_AFTER"]))
     sys.exit(main())

@@ -43,6 +43,7 @@ def commands(catalogue: Path, output: Path, count: int) -> list[list[str]]:
     if count == 1:
         return [line]
     hosts = ["--distributed", "--coordinator", f"127.0.0.1:{free_port()}", "--num-processes", str(count)]
+    hosts += ["--heartbeat", "3"]
     return [[*line, *hosts, "--process-id", str(rank)] for rank in range(count)]
 
 

@@ -1,6 +1,7 @@
 """jnst's own files: the same bits back, every remark kept, nothing half written."""
 
 import dataclasses
+import hashlib
 import json
 import struct
 from pathlib import Path
@@ -14,6 +15,7 @@ from hypothesis import strategies as st
 from jnst.backbones import IMAGENET, OXFORD, Preprocessing, param_shapes
 from jnst.errors import JnstError, WeightsError
 from jnst.weights import Weights, read_weights, save_weights
+from jnst.weights.checksum import checksum
 
 RNG = np.random.default_rng(5)
 FIRST = ("conv1_1/kernel", "conv1_1/bias", "conv1_2/kernel", "conv1_2/bias")
@@ -47,7 +49,7 @@ def test_the_file_says_what_it_is(tmp_path: Path) -> None:
     save_weights(tmp_path / "w", WEIGHTS)
     metadata = header(tmp_path / "w")["__metadata__"]
     assert metadata["format"] == "jnst-weights"
-    assert metadata["version"] == "1"
+    assert metadata["version"] == "2"
     assert metadata["architecture"] == "vgg19"
     assert json.loads(metadata["options"]) == {"padding": "reflect"}
     assert json.loads(metadata["preprocessing"])["mean"] == [103.939, 116.779, 123.68]
@@ -59,6 +61,27 @@ def test_the_same_weights_are_the_same_bytes_in_every_process(tmp_path: Path) ->
     metadata = header(tmp_path / "w")["__metadata__"]
     assert list(metadata) == sorted(metadata)
     assert int.from_bytes((tmp_path / "w").read_bytes()[:8], "little") % 8 == 0
+
+
+def test_the_checksum_is_the_documented_one(tmp_path: Path) -> None:
+    save_weights(tmp_path / "w", WEIGHTS, dtype="float16")
+    metadata = dict(header(tmp_path / "w")["__metadata__"])
+    said = metadata.pop("sha256")
+    names = sorted(WEIGHTS.params)
+    tensors = ",".join(f'["{name}","float16",[{",".join(map(str, WEIGHTS.params[name].shape))}]]' for name in names)
+    remarks = json.dumps(sorted(metadata.items()), separators=(",", ":"))
+    digest = hashlib.sha256(f"[{remarks},[{tensors}]]".encode())
+    for name in names:
+        digest.update(WEIGHTS.params[name].astype("<f2").tobytes())
+    assert said == digest.hexdigest()
+
+
+def test_files_of_the_version_without_a_checksum_are_read(tmp_path: Path) -> None:
+    save_weights(tmp_path / "w", WEIGHTS)
+    metadata = dict(header(tmp_path / "w")["__metadata__"]) | {"version": "1"}
+    del metadata["sha256"]
+    again = read_weights(writers.write_safetensors(tmp_path / "x", WEIGHTS.params, metadata))
+    assert all(again.params[name].tobytes() == param.tobytes() for name, param in WEIGHTS.params.items())
 
 
 def test_float16_rounds_to_nearest(tmp_path: Path) -> None:
@@ -112,7 +135,7 @@ def test_any_remarks_survive(
 @pytest.mark.parametrize(
     ("key", "value", "match"),
     [
-        ("version", "2", "version 2, expected 1"),
+        ("version", "3", "version 3, expected 2"),
         ("version", None, "version None"),
         ("architecture", "vgg91", "vgg91.*vgg19"),
         ("architecture", "resnet18", "`conv1_1/kernel`"),
@@ -128,6 +151,7 @@ def test_metadata_that_make_no_sense(key: str, value: str | None, match: str, tm
     save_weights(tmp_path / "w", WEIGHTS)
     metadata = dict(header(tmp_path / "w")["__metadata__"])
     metadata = {name: text for name, text in (metadata | {key: value}).items() if text is not None}
+    metadata["sha256"] = checksum(WEIGHTS.params, metadata)
     path = writers.write_safetensors(tmp_path / "x.safetensors", WEIGHTS.params, metadata)
     with pytest.raises(WeightsError, match=match) as caught:
         read_weights(path)

@@ -12,7 +12,7 @@ from jnst.weights.formats.hdf5 import read_hdf5
 from jnst.weights.formats.npz import read_npz
 from jnst.weights.formats.safetensors_file import read_safetensors
 from jnst.weights.formats.state_dict import LEGACY_MAGIC, is_state_dict_entry, read_torch_legacy, read_torch_zip
-from jnst.weights.formats.tensors import Keep, Tensors, keep_all
+from jnst.weights.formats.tensors import Keep, Tensors, keep_all, one_line
 from jnst.weights.formats.tfjs import read_tfjs
 
 __all__ = ["FORMATS", "Format", "Tensors", "read_tensors"]
@@ -83,14 +83,13 @@ def read_tensors(path: str | os.PathLike[str], keep: Keep = keep_all) -> Tensors
         row = _recognise(head, path)
         title = row.title
         return row.read(path, keep)
-    except WeightsError:
-        raise
+    except WeightsError as error:
+        raise WeightsError(one_line(str(error))) from error.__cause__
     except Exception as error:
         # The libraries below raise nearly anything over damaged bytes: the boundary is here.
         reason = " ".join(f"{type(error).__name__}: {error}".split())[:160]
-        raise WeightsError(
-            f"{path}: not readable as {title} ({reason}): it is damaged or cut short, get it again"
-        ) from error
+        message = f"{path}: not readable as {title} ({reason}): it is damaged or cut short, get it again"
+        raise WeightsError(one_line(message)) from error
 
 
 def _read_head(path: Path) -> bytes:

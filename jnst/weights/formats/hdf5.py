@@ -1,5 +1,6 @@
 """HDF5: Keras weights (``layer_names``, ``weight_names``) and plain trees of datasets (flaxmodels)."""
 
+import mmap
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -31,7 +32,7 @@ def read_hdf5(path: Path, keep: Keep = keep_all) -> Tensors:
 
     Raises:
         WeightsError: Such links or storage, a filter that needs a plug-in, values that are not numbers, more
-            bytes declared than `check_size` allows.
+            bytes declared than `check_size` allows, a damaged heap.
 
     References:
         The layer groups of Keras 1 and 2: ``keras/legacy/saving/legacy_h5_format.py``.
@@ -41,7 +42,7 @@ def read_hdf5(path: Path, keep: Keep = keep_all) -> Tensors:
     with h5py.File(path, "r", locking=False) as file:
         datasets = _datasets(path, file)
         check_size(path, sum(dataset.nbytes for dataset in datasets.values()))
-        names = _names(file, datasets)
+        names = _names(path, file, datasets)
         kept = keep(names, {})
         arrays = {name: np.asarray(datasets[stored][()]) for name, stored in names.items() if name in kept}
     return Tensors(arrays, {}, "hdf5", str(path))
@@ -92,12 +93,13 @@ def _refusal(path: Path, name: str, what: str) -> WeightsError:
     )
 
 
-def _names(file: "h5py.File", datasets: dict[str, "h5py.Dataset"]) -> dict[str, str]:
+def _names(path: Path, file: "h5py.File", datasets: dict[str, "h5py.Dataset"]) -> dict[str, str]:
     """From each tensor's name to the path of its dataset."""
     prefix = "model_weights/" if "model_weights" in file else ""
     root: Any = file[prefix or "/"]
     if "layer_names" not in root.attrs:
         return {name: name for name in datasets}
+    _check_heaps(path)
     names: dict[str, str] = {}
     for layer in map(_text, root.attrs["layer_names"]):
         weights = [_text(weight) for weight in root[layer].attrs["weight_names"]]
@@ -106,6 +108,30 @@ def _names(file: "h5py.File", datasets: dict[str, "h5py.Dataset"]) -> dict[str, 
             weights = ["kernel", "bias"]
         names |= {f"{layer}/{weight}": name for weight, name in zip(weights, stored, strict=True)}
     return names
+
+
+def _check_heaps(path: Path) -> None:
+    """Check the heaps in which texts of any length are kept: HDF5 2.0 reads one with an empty free part for ever.
+
+    References:
+        III.E of https://support.hdfgroup.org/documentation/hdf5/latest/_f_m_t3.html
+    """
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+        sizes = data[13:15] if data[8] < 2 else data[9:11]
+        sound = sizes == b"\x08\x08"
+        begin = data.find(b"GCOL")
+        while sound and begin >= 0:
+            place, end = begin + 16, min(len(data), begin + int.from_bytes(data[begin + 8 : begin + 16], "little"))
+            while sound and place + 16 <= end:
+                index, size = (
+                    int.from_bytes(data[place + at : place + at + n], "little") for at, n in ((0, 2), (8, 8))
+                )
+                step = 16 + size + -size % 8 if index else size
+                sound = 0 < step <= end - place
+                place += step
+            begin = data.find(b"GCOL", begin + 4)
+    if not sound:
+        raise WeightsError(f"{path}: has a heap of texts that makes no sense: it is damaged, get it again")
 
 
 def _text(value: str | bytes) -> str:

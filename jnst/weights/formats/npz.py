@@ -8,6 +8,7 @@ from typing import IO
 import numpy as np
 
 from jnst.errors import WeightsError
+from jnst.weights.formats.archive import entries_of
 from jnst.weights.formats.tensors import Keep, Tensors, check_size, keep_all
 
 HEADERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
@@ -25,19 +26,20 @@ def read_npz(path: Path, keep: Keep = keep_all) -> Tensors:
         Its arrays, named without the ``.npy``.
 
     Raises:
-        WeightsError: An array of objects, a header that disagrees with the length of its entry, more bytes declared
-            than `check_size` allows.
+        WeightsError: An array of objects, another compression than NumPy's, a name that is there twice, a header that
+            disagrees with the length of its entry, more bytes declared than `check_size` allows.
 
     References:
         https://numpy.org/doc/stable/reference/generated/numpy.lib.format.html
     """
     with zipfile.ZipFile(path) as archive:
-        entries = [info for info in archive.infolist() if not info.is_dir()]
-        check_size(path, sum(info.file_size for info in entries))
-        names = [info.filename.removesuffix(".npy") for info in entries]
-        kept = keep(names, {})
+        entries = {name.removesuffix(".npy"): info for name, info in entries_of(path, archive).items()}
+        if not {info.compress_type for info in entries.values()} <= {zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED}:
+            raise WeightsError(f"{path}: has entries compressed otherwise than NumPy does: save it again with NumPy")
+        check_size(path, sum(info.file_size for info in entries.values()))
+        kept = keep(entries, {})
         arrays = {}
-        for name, info in zip(names, entries, strict=True):
+        for name, info in entries.items():
             if name in kept:
                 with archive.open(info) as entry:
                     arrays[name] = _read_array(path, name, entry, info.file_size)

@@ -40,6 +40,16 @@ class Tensors:
     source: str = "arrays"
 
 
+LONGEST_MESSAGE = 600
+
+
+def one_line(message: str) -> str:
+    """A message that may quote anything from a file: in printable characters, and no longer than can be read."""
+    printable = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in message)
+    half = LONGEST_MESSAGE // 2
+    return printable if len(printable) <= LONGEST_MESSAGE else f"{printable[:half]} … {printable[-half:]}"
+
+
 def check_size(path: Path, declared: int) -> None:
     """Check, before anything is allocated, that a file may hold as much as it declares.
 
