@@ -1,10 +1,10 @@
 """Whole runs: wall time to the loss that neural-style-pt reached, and whether less precision changes the end.
 
-`reach`: the pictures and settings of published curves of neural-style-pt (L-BFGS, VGG19 to relu3_2). Ours and
-torch-eager take turns, some steps each, until a float32 evaluation that is not timed finds the loss that the program
-had printed at evaluation 100. Time counts from the pictures on, with the fitting of targets; compiling is given on its
-own and in the sum. `agreement`: runs in float32 and in another precision on three pairs: final losses, how alike the
-pictures are.
+`reach`: the pictures and settings of published curves of neural-style-pt (L-BFGS, VGG19 to relu3_2); jnst-waves
+minimises the same loss with jnst's own L-BFGS, which moves waves instead of pixels. All take turns, some steps each,
+until a float32 evaluation that is not timed finds the loss that the program had printed at evaluation 100. Time counts
+from the pictures on, with the fitting of targets; compiling is given on its own and in the sum. `agreement`: runs in
+float32 and in another precision on three pairs: final losses, how alike the pictures are.
 
 Both need ``--shared``.
 """
@@ -32,7 +32,7 @@ from jnst.backbones.formulations import PRECISIONS
 CURVES = ("trajectory_parrots_starry_lbfgs_max.json", "trajectory_houses_wave_lbfgs_avg.json")
 EVALUATION = 100
 STYLE_LAYERS = ("relu1_1", "relu2_1", "relu3_1")
-NAMES = ("jnst-float32", "jnst-auto", "torch-eager")
+NAMES = ("jnst-float32", "jnst-auto", "jnst-waves", "torch-eager")
 PAIRS = (
     ("kodim23_parrots.png", "starry_night.jpg"),
     ("kodim08_houses_street.png", "great_wave.jpg"),

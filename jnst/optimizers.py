@@ -1,4 +1,4 @@
-"""Optimisers by name, and what is put around Optax's transformations to use published settings as they stand."""
+"""Optimisers by name, with the settings that style transfer uses."""
 
 import dataclasses
 import functools
@@ -10,80 +10,9 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from jnst.bases import in_laplacian_pyramid, in_units, in_waves, scaled
 from jnst.errors import JnstError
 from jnst.types import Array
-
-
-def in_units(optimizer: optax.GradientTransformation, unit: float) -> optax.GradientTransformationExtraArgs:
-    """Let ``optimizer`` see the picture multiplied by ``unit``, so that its step lengths are in those units.
-
-    Programs that optimise 0-255 pictures state learning rates in units of 1/255 of ours: with ``unit=255.0``
-    they can be used as published.
-    """
-    inner = optax.with_extra_args_support(optimizer)
-
-    def init(params: Any) -> Any:
-        return inner.init(_scaled(params, unit))
-
-    def update(updates: Any, state: Any, params: Any = None, **extra: Any) -> tuple[Any, Any]:
-        if "grad" in extra:
-            extra["grad"] = _scaled(extra["grad"], 1 / unit)
-        if "value_fn" in extra:
-            value_fn = extra["value_fn"]
-            extra["value_fn"] = lambda scaled: value_fn(_scaled(scaled, 1 / unit))
-        updates, state = inner.update(_scaled(updates, 1 / unit), state, _scaled(params, unit), **extra)
-        return _scaled(updates, 1 / unit), state
-
-    return optax.GradientTransformationExtraArgs(init, update)
-
-
-def _scaled(tree: Any, factor: float | Array) -> Any:
-    return jax.tree.map(lambda leaf: leaf * factor, tree)
-
-
-def in_laplacian_pyramid(optimizer: optax.GradientTransformation, levels: int) -> optax.GradientTransformationExtraArgs:
-    """Let ``optimizer`` move the levels of a Laplacian pyramid instead of the pixels.
-
-    The picture is the finest level plus the next one, enlarged, which is itself a sum of that kind, and so on; so the
-    gradient by a level is the picture's gradient carried back through the enlargements between, and an update of the
-    levels is one of the picture.
-
-    Args:
-        optimizer: Sees a tuple of ``levels + 1`` arrays, each half as high and wide as the one before; no picture.
-        levels: How often the picture is halved; fewer where that would leave a side of 1.
-
-    References:
-        Kolkin, Salavon & Shakhnarovich, Style Transfer by Relaxed Optimal Transport and Self-Similarity, CVPR 2019.
-    """
-    inner = optax.with_extra_args_support(optimizer)
-
-    def init(params: Any) -> Any:
-        return inner.init(tuple(jnp.zeros(shape, params.dtype) for shape in _level_shapes(params.shape, levels)))
-
-    def update(updates: Any, state: Any, params: Any = None, **extra: Any) -> tuple[Any, Any]:
-        shapes = _level_shapes(updates.shape, levels)
-        back = jax.linear_transpose(_summed, tuple(jax.ShapeDtypeStruct(shape, updates.dtype) for shape in shapes))
-        (gradients,) = back(updates)
-        updates_of_levels, state = inner.update(gradients, state, None, **extra)
-        return _summed(updates_of_levels), state
-
-    return optax.GradientTransformationExtraArgs(init, update)
-
-
-def _level_shapes(shape: tuple[int, ...], levels: int) -> list[tuple[int, ...]]:
-    shapes = [tuple(shape)]
-    while len(shapes) <= levels and min(shapes[-1][:2]) > 3:
-        height, width, channels = shapes[-1]
-        shapes.append((height // 2, width // 2, channels))
-    return shapes
-
-
-def _summed(levels: Any) -> Array:
-    """The picture of a pyramid, finest level first: from the coarsest on, enlarged bilinearly and added."""
-    *finer, picture = levels
-    for level in reversed(finer):
-        picture = level + jax.image.resize(picture, level.shape, "linear", antialias=False)
-    return picture
 
 
 class UnitState(NamedTuple):
@@ -114,7 +43,7 @@ def from_unit_gradient() -> optax.GradientTransformation:
 def _norm(tree: Any) -> Array:
     """The Euclidean norm, also where squares would leave float32's range."""
     largest = functools.reduce(jnp.maximum, (jnp.max(jnp.abs(leaf)) for leaf in jax.tree.leaves(tree)))
-    return largest * optax.tree.norm(_scaled(tree, 1.0 / jnp.where(largest > 0, largest, 1.0)))
+    return largest * optax.tree.norm(scaled(tree, 1.0 / jnp.where(largest > 0, largest, 1.0)))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -135,19 +64,26 @@ class Adam:
 class LBFGS:
     """L-BFGS (Liu & Nocedal 1989), as style transfer programs use it: fixed step length, one evaluation a step.
 
-    ``zoom`` adds a zoom line search, which chooses the step length itself: several evaluations a step, and a loss that
-    does not rise (unless the picture is clipped after the step).
+    ``memory_size`` is the number of earlier steps that are kept, two pictures each. ``zoom`` adds a zoom line search,
+    which chooses the step length itself: several evaluations a step, and a loss that does not rise (unless the picture
+    is clipped after the step). ``decay_power`` moves waves instead of pixels, see `jnst.bases.in_waves`.
     """
 
     learning_rate: float = 1.0
     memory_size: int = 100
     zoom: bool = False
+    decay_power: float = 0.0
 
     def transformation(self, unit: float = 1.0) -> optax.GradientTransformation:
         """The Optax transformation, for pictures whose range is ``unit``."""
-        if not self.zoom:
-            fixed = optax.lbfgs(self.learning_rate, memory_size=self.memory_size, linesearch=None)
-            return optax.chain(from_unit_gradient(), fixed)
+        method = self._with_line_search() if self.zoom else self._with_fixed_steps()
+        return in_waves(method, self.decay_power) if self.decay_power else method
+
+    def _with_fixed_steps(self) -> optax.GradientTransformation:
+        fixed = optax.lbfgs(self.learning_rate, memory_size=self.memory_size, linesearch=None)
+        return optax.chain(from_unit_gradient(), fixed)
+
+    def _with_line_search(self) -> optax.GradientTransformation:
         search = optax.scale_by_zoom_linesearch(max_linesearch_steps=20, initial_guess_strategy="one")
         return optax.lbfgs(memory_size=self.memory_size, linesearch=search)
 
@@ -187,6 +123,7 @@ OPTIMIZERS: dict[str, Callable[..., Settings]] = {
     "adam": Adam,
     "lbfgs": LBFGS,
     "lbfgs-zoom": partial(LBFGS, zoom=True),
+    "lbfgs-waves": partial(LBFGS, memory_size=20, decay_power=0.25),
     "rmsprop": RMSprop,
     "sgd": SGD,
 }
@@ -233,7 +170,7 @@ def build_with_rate(optimizer: Settings, unit: float) -> optax.GradientTransform
 
     def update(updates: Any, state: Any, params: Any = None, **extra: Any) -> tuple[Any, RateState]:
         updates, after = inner.update(updates, state.inner, params, **extra)
-        return _scaled(updates, state.rate), RateState(state.rate, after)
+        return scaled(updates, state.rate), RateState(state.rate, after)
 
     return in_units(optax.GradientTransformationExtraArgs(init, update), unit)
 

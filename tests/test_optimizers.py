@@ -9,8 +9,11 @@ import optax
 import pytest
 from contracts import random_features, same_trees
 
+from jnst.bases import in_units
 from jnst.errors import JnstError
-from jnst.optimizers import LBFGS, OPTIMIZERS, Adam, build, from_unit_gradient, in_units
+from jnst.optimizers import LBFGS, OPTIMIZERS, Adam, build, from_unit_gradient
+
+pytestmark = pytest.mark.usefixtures("unoptimised")
 
 TARGET = random_features(1, 4, 5, 3)
 CURVATURE = np.linspace(1.0, 20.0, TARGET.size, dtype=np.float32).reshape(TARGET.shape)

@@ -11,8 +11,9 @@ import pytest
 from contracts import random_features
 from resampling import linear_weights
 
+from jnst.bases import in_laplacian_pyramid
 from jnst.errors import JnstError
-from jnst.optimizers import SGD, RMSprop, build, in_laplacian_pyramid
+from jnst.optimizers import SGD, RMSprop, build
 
 pytestmark = pytest.mark.usefixtures("unoptimised")
 SHAPE = (8, 12, 2)

@@ -39,6 +39,7 @@ PEERS: dict[str, Peer] = {
     "jnst-float32": Peer("jnst_peer", BOTH, options={"precision": "float32"}),
     "jnst-auto": Peer("jnst_peer", BOTH, BFLOAT16, {"precision": "auto"}),
     "jnst-bfloat16": Peer("jnst_peer", BOTH, BFLOAT16, {"precision": "bfloat16"}),
+    "jnst-waves": Peer("jnst_peer", tolerance=BFLOAT16, options={"precision": "auto", "optimizer": "lbfgs-waves"}),
     "torch-eager": Peer("torch_eager"),
     "torch-channels-last": Peer("torch_channels_last"),
     "torch-bfloat16": Peer("torch_bfloat16", tolerance=BFLOAT16),

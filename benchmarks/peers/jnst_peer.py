@@ -1,5 +1,6 @@
 """jnst: the programs that `jnst.stylize` runs, or with several pictures those of `jnst.stylize_batch`, step by step."""
 
+import dataclasses
 from functools import partial
 from typing import Any
 
@@ -15,7 +16,8 @@ from jnst.backbones import Backbone
 from jnst.coarse_to_fine import initial
 from jnst.fitting import TargetStore
 from jnst.jobs import check_pictures, stylize_job
-from jnst.optimizers import LBFGS, Adam
+from jnst.optimizers import LBFGS, OPTIMIZERS, Adam
+from jnst.pace import chunk_length
 from jnst.plan import Job
 from jnst.presets import Preset
 from jnst.together import AXES
@@ -31,7 +33,11 @@ def network(params: Network, precision: str) -> tuple[Backbone, Params]:
 
 def preset(settings: Settings) -> Preset:
     """The published preset with the settings put in."""
-    adam = Adam(settings.learning_rate, b2=settings.b2)
+    optimizers = {
+        "adam": Adam(settings.learning_rate, b2=settings.b2),
+        "lbfgs": LBFGS(memory_size=HISTORY),
+        "lbfgs-waves": OPTIMIZERS["lbfgs-waves"](),
+    }
     return jnst.preset(
         {"gram": "neural-style-pt", "wasserstein": "crowson"}[settings.statistic],
         content_layers=(settings.content_layer,),
@@ -41,7 +47,7 @@ def preset(settings: Settings) -> Preset:
         style_layer_weights=settings.style_layer_weights,
         tv_weight=settings.tv_weight,
         pooling=settings.pooling,
-        optimizer=adam if settings.optimizer == "adam" else LBFGS(memory_size=HISTORY),
+        optimizer=optimizers[settings.optimizer],
         num_steps=(settings.steps,),
         average=settings.average,
         init="content",
@@ -58,8 +64,14 @@ def make_jobs(content: Picture, style: Picture, settings: Settings, backbone: Ba
     ]
 
 
-def prepare(content: Picture, style: Picture, settings: Settings, precision: str = "float32") -> Step:
-    """The step: on CPUs one, on accelerators as many as `jnst.stylize` compiles into one program there."""
+def prepare(
+    content: Picture, style: Picture, settings: Settings, precision: str = "float32", optimizer: str | None = None
+) -> Step:
+    """The step: on CPUs one, on accelerators as many as `jnst.stylize` compiles into one program there.
+
+    ``optimizer`` is another than the settings'.
+    """
+    settings = dataclasses.replace(settings, optimizer=optimizer or settings.optimizer)
     backbone, params = network(settings.params, precision)
     jobs, store = make_jobs(content, style, settings, backbone), TargetStore(limit=0)
     params = jobs[0].plan.backbone.lay_out(params)
@@ -67,7 +79,7 @@ def prepare(content: Picture, style: Picture, settings: Settings, precision: str
     given, targets = zip(*(store.at(job, 0, params) for job in jobs), strict=True)
     images = [initial(job, pictures) for job, pictures in zip(jobs, given, strict=True)]
     objectives = [job.plan.scales[0].objective for job in jobs]
-    length = optimize.chunk_length(images[0])
+    length = chunk_length(images[0])
     if len(jobs) == 1:
         state = optimize.start(images[0], method)
         args = (objectives[0], targets[0], params, jobs[0].key)

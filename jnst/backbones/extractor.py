@@ -24,10 +24,9 @@ class FeatureExtractor(nn.Module, kw_only=True):
 
     Attributes:
         remat: Keep only what goes from block to block and what is asked for until the gradient is computed; the rest is
-            computed again then, block by block (rematerialisation). Values stay the same. It costs a second forward
-            pass, up to half a step's time. What it saves depends on the compiler: XLA for CPUs merges both passes
-            again, which saves next to nothing, unless ``XLA_FLAGS=--xla_disable_hlo_passes=cse_barrier_expander``
-            keeps them apart; then a step of VGG19 needs half the memory (`benchmarks/memory.py`).
+            computed again then, block by block (rematerialisation). Values stay the same; a step takes a third longer
+            and needs a third less memory. A ``jax.jit`` of one's own on a CPU saves nothing without
+            ``compiler_options=jnst.compilation.OPTIONS["cpu"]``: XLA would merge both passes again.
 
     References:
         Chen et al., Training Deep Nets with Sublinear Memory Cost, 2016.

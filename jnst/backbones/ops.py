@@ -6,6 +6,7 @@ Arrays are ``(n, h, w, c)``, kernels ``(kh, kw, c_in, c_out)``.
 from collections.abc import Callable, Iterator
 from functools import partial, reduce
 
+import jax
 import jax.numpy as jnp
 from jax import lax
 
@@ -80,6 +81,23 @@ def _correlate_bordered(x: Array, kernel: Array, padding: str, over_zeros: Corre
     y = y.at[:, -1:].add(_correlate(rows[:, 1:], kernel[2:], 0, 0))
     y = y.at[:, :, :1].add(_correlate(columns[:, :, :1], kernel[:, :1], 1, 0))
     return y.at[:, :, -1:].add(_correlate(columns[:, :, 1:], kernel[:, 2:], 1, 0))
+
+
+@jax.custom_jvp
+def relu(x: Array) -> Array:
+    """The larger of x and 0, computed once and kept.
+
+    Left to itself XLA fuses it into each operation that uses it: on CPUs a tapped layer's features are then written
+    twice, once for the next convolution and once for their Gram matrix.
+    """
+    return lax.optimization_barrier(jnp.maximum(x, 0))
+
+
+@relu.defjvp
+def _relu_jvp(primals: tuple[Array], tangents: tuple[Array]) -> tuple[Array, Array]:
+    """By the result's sign, so that ``x`` need not be kept; 0 at 0."""
+    y = relu(*primals)
+    return y, jnp.where(y > 0, *tangents, 0)
 
 
 def _length(size: int, window: int, stride: int, ceil: bool) -> int:

@@ -53,7 +53,7 @@ class ResNet(FeatureExtractor):
 
         x = nn.Conv(64, (7, 7), strides=(2, 2), padding=((3, 3), (3, 3)), use_bias=False, name="Conv_0")(x)
         yield "conv1", x
-        x = nn.relu(BatchNorm(use_running_average=True, epsilon=1e-5, name="BatchNorm_0")(x))
+        x = ops.relu(BatchNorm(use_running_average=True, epsilon=1e-5, name="BatchNorm_0")(x))
         yield "relu1", x
         # After a ReLU nothing is below zero, so that zeros at the border never win.
         yield "pool1", ops.pool(ops.pad(x, 1, "zero"), self.pooling, rescale=self.rescale_pooling, window=3)

@@ -37,10 +37,10 @@ class Fire(nn.Module):
     @nn.compact
     def __call__(self, x: Array) -> Array:
         """``(n, h, w, c)`` to ``(n, h, w, 2 * expand)``."""
-        x = nn.relu(Convolution(self.squeeze, size=1, name="squeeze")(x))
+        x = ops.relu(Convolution(self.squeeze, size=1, name="squeeze")(x))
         one = Convolution(self.expand, size=1, name="expand1x1")(x)
         three = Convolution(self.expand, size=3, name="expand3x3")(x)
-        return nn.relu(jnp.concatenate([one, three], axis=-1))
+        return ops.relu(jnp.concatenate([one, three], axis=-1))
 
 
 class SqueezeNet(FeatureExtractor):
@@ -76,7 +76,7 @@ class SqueezeNet(FeatureExtractor):
     def _stem(self, x: Array, wanted: frozenset[str]) -> Iterator[tuple[str, Array]]:
         x = Convolution(64, stride=2, padding=None, name="conv1")(x)
         yield "conv1", x
-        x = nn.relu(x)
+        x = ops.relu(x)
         yield "relu1", x
         yield "pool1", self._pool(x)
 

@@ -88,10 +88,10 @@ class VGG(FeatureExtractor):
         for index, width in enumerate(self.widths[number - 1], 1):
             x = Convolution(width, padding=self._padding(number, index), name=f"conv{number}_{index}")(x)
             yield f"conv{number}_{index}", x
-            x = nn.relu(x)
+            x = ops.relu(x)
             yield f"relu{number}_{index}", x
             if f"aux{number}_1" in wanted and index == 1:
-                yield f"aux{number}_1", nn.relu(Convolution(self.heads[number - 1], size=1, name=f"aux{number}_1")(x))
+                yield f"aux{number}_1", ops.relu(Convolution(self.heads[number - 1], size=1, name=f"aux{number}_1")(x))
         yield f"pool{number}", ops.pool(x, self.pooling, rescale=self.rescale_pooling)
 
     def _padding(self, block: int, index: int) -> str:

@@ -37,4 +37,8 @@ def with_optimizer(settings: Preset, name: str, learning_rate: float | None = No
 
 
 def _same_kind(left: Any, right: Any) -> bool:
-    return type(left) is type(right) and getattr(left, "zoom", None) == getattr(right, "zoom", None)
+    return _kind(left) == _kind(right)
+
+
+def _kind(optimizer: Any) -> tuple[Any, ...]:
+    return type(optimizer), *(bool(getattr(optimizer, field, None)) for field in ("zoom", "decay_power"))

@@ -42,6 +42,7 @@ PRESETS: dict[str, Preset] = {
         style_loss=Gram("chw", "relative"),
         style_weight=100.0,
         mean_of_styles=True,
+        optimizer=LBFGS(memory_size=20, decay_power=0.25),
         num_steps=(100, 60),
         pyramid=Pyramid(),
     ),
