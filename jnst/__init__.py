@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING, Any
 
 from jnst import losses, presets
 from jnst.backbones import BACKBONES, Backbone, Preprocessing, make_backbone
+from jnst.checkpoint import SavedState, load_state, save_state
 from jnst.compilation import keep_programs
 from jnst.errors import JnstError, NumericsError, PictureError, ResourceError, WeightsError
 from jnst.image import Pyramid, resize
@@ -50,6 +51,7 @@ __all__ = [
     "Pyramid",
     "RMSprop",
     "ResourceError",
+    "SavedState",
     "Solution",
     "Solutions",
     "SquaredError",
@@ -64,6 +66,7 @@ __all__ = [
     "load_backbone",
     "load_image",
     "load_lpips",
+    "load_state",
     "local_mesh",
     "losses",
     "lpips",
@@ -74,6 +77,7 @@ __all__ = [
     "reconstruct",
     "resize",
     "save_image",
+    "save_state",
     "ssim",
     "style_distance",
     "style_distances",

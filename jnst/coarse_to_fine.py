@@ -9,23 +9,16 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
-from jnst import optimize, parallel
+from jnst import memory, optimize, parallel
+from jnst.checkpoint import SavedState, fitted, leaves_of
 from jnst.errors import JnstError, NumericsError
 from jnst.fitting import TargetStore
 from jnst.image import resample, resize
+from jnst.optimize import RunState
 from jnst.optimizers import Settings, rate_of, with_rate
 from jnst.pictures import INITS, Pictures, size_of
 from jnst.plan import Job, Plan, Scale, divided
 from jnst.types import Array, Image, Params
-
-
-@partial(jax.tree_util.register_dataclass, data_fields=["scale", "run"], meta_fields=[])
-@dataclasses.dataclass(frozen=True)
-class RunState:
-    """Where a run stands: the position in the pyramid (0 for the coarsest size) and the state there."""
-
-    scale: Array
-    run: optimize.State
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,18 +41,19 @@ class Solution(Finished):
     """What `jnst.stylize`, `jnst.synthesize` and `jnst.reconstruct` return: a picture, its losses, and the state.
 
     Attributes:
-        state: Hand it to the same function to go on.
+        state: Hand it to the same function to go on; `jnst.save_state` keeps it in a file.
     """
 
     state: RunState
 
 
+@memory.reported
 def carry_out(
     job: Job,
     params: Params,
     *,
     store: TargetStore | None = None,
-    state: RunState | None = None,
+    state: RunState | SavedState | None = None,
     mesh: Mesh | None = None,
     chunk: int | None = None,
     callback: optimize.Callback | None = None,
@@ -75,6 +69,8 @@ def carry_out(
     # Rows divided among devices need XLA's own convolution, which knows how to exchange their borders.
     params = plan.backbone.lay_out(params) if mesh is None else place(params)
     store = store or TargetStore(limit=0, place=place)
+    if mesh is None:
+        memory.check(job, params, chunk=chunk)
     first, current = (0, None) if state is None else _position(state, plan)
     records: list[optimize.Result] = []
     index = first
@@ -113,20 +109,28 @@ def _in_whole_run(callback: optimize.Callback | None, plan: Plan, index: int, be
 
     def report(part: optimize.Report) -> bool | None:
         seconds = time.perf_counter() - begun
-        return callback(part._replace(first=before + part.first, num_steps=total, seconds=seconds))
+        whole = part._replace(first=before + part.first, num_steps=total, seconds=seconds, scale=index)
+        return callback(whole)
 
     return report
 
 
-def _position(state: RunState, plan: Plan) -> tuple[int, optimize.State]:
-    index, shape = int(state.scale), tuple(state.run.image.shape[:2])
+def _position(state: RunState | SavedState, plan: Plan) -> tuple[int, optimize.State]:
+    """The size at which a state stands, and the state there, if they are of this plan."""
+    leaves = leaves_of(state)
+    scale, image = leaves.get(".scale"), leaves.get(".run.image")
+    if scale is None or image is None or scale.shape or image.ndim != 3:
+        raise JnstError("`state` is not that of a run: expected `Solution.state`, or what `jnst.load_state` returns")
+    index, shape = int(scale), image.shape[:2]
     shapes = [scale.shape for scale in plan.scales]
-    if index >= len(shapes) or shape != shapes[index]:
+    if not 0 <= index < len(shapes) or shape != shapes[index]:
         raise JnstError(
             f"`state` holds a picture of {shape} at size {index + 1} of its pyramid, but this run has the sizes "
             f"{shapes}: continue with the same pictures and settings"
         )
-    return index, state.run
+    image = jax.ShapeDtypeStruct((*shape, 3), jnp.float32)
+    run = jax.eval_shape(partial(optimize.start, method=plan.scales[index].method), image)
+    return index, fitted(leaves, RunState(jnp.int32(index), run)).run
 
 
 def initial(job: Job, pictures: Pictures) -> Image:
@@ -172,7 +176,7 @@ def _solution(job: Job, records: list[optimize.Result], index: int) -> Solution:
     with_steps = [record for record in records if record.parts]
     names = with_steps[0].parts if with_steps else ()
     return Solution(
-        image=job.finish(jnp.clip(optimize.picture(last, job.plan.scales[index].method), 0.0, 1.0)),
+        image=job.finish(optimize.shown(last, job.plan.scales[index].method)),
         losses=np.concatenate([record.total for record in records]),
         parts={name: np.concatenate([record.parts[name] for record in with_steps]) for name in names},
         state=RunState(jnp.int32(index), last),

@@ -19,10 +19,8 @@ from jax import lax
 
 from jnst.compilation import DeviceJit
 from jnst.errors import JnstError, NumericsError
+from jnst.pace import Pace
 from jnst.types import Array, Image
-
-SCANNED_STEPS = 25
-"""Steps in one compiled chunk on accelerators."""
 
 
 class Loss(Protocol):
@@ -59,6 +57,15 @@ class State:
     best: tuple[Array, Image] | None = None
 
 
+@partial(jax.tree_util.register_dataclass, data_fields=["scale", "run"], meta_fields=[])
+@dataclasses.dataclass(frozen=True)
+class RunState:
+    """Where a run of several sizes stands: which size it is at, 0 for the first, and the state there."""
+
+    scale: Array
+    run: State
+
+
 @dataclasses.dataclass(frozen=True)
 class Method:
     """How a step is made: static, hashable.
@@ -89,6 +96,7 @@ class Report(NamedTuple):
         seconds: Wall time since the run began, compilation included, at the end of the chunk.
         state: The state after the chunk; its arrays are valid during the callback only.
         method: How steps are made.
+        scale: Which size the run is at, 0 for the first.
     """
 
     first: int
@@ -98,6 +106,12 @@ class Report(NamedTuple):
     seconds: float
     state: State
     method: Method
+    scale: int = 0
+
+    @property
+    def run_state(self) -> RunState:
+        """What a run can go on from; valid during the callback only, where `jnst.save_state` can save it."""
+        return RunState(jnp.int32(self.scale), self.state)
 
     @property
     def image(self) -> Image:
@@ -118,7 +132,7 @@ class Result(NamedTuple):
     stopped: bool = False
 
 
-@partial(jax.jit, static_argnames="method")
+@partial(DeviceJit, static_argnames="method")
 def start(image: Image, method: Method) -> State:
     """The state before the first step."""
     state = State(
@@ -130,7 +144,15 @@ def start(image: Image, method: Method) -> State:
         best=(jnp.float32(jnp.inf), image) if method.keep_best else None,
     )
     # Copies, because Optax repeats one array in its states and a buffer can be donated only once.
-    return jax.tree.map(jnp.copy, state)
+    return _copies(state)
+
+
+def _copies(tree: Any) -> Any:
+    return jax.tree.map(jnp.copy, tree)
+
+
+copied = DeviceJit(_copies)
+"""Copies of all arrays of a tree, by one program."""
 
 
 def step(state: State, args: Any, method: Method) -> tuple[State, tuple[Array, dict[str, Array]]]:
@@ -181,6 +203,12 @@ def picture(state: State, method: Method) -> Image:
     return state.image
 
 
+@partial(DeviceJit, static_argnames="method")
+def shown(state: State, method: Method) -> Image:
+    """`picture`, clipped to [0, 1]."""
+    return jnp.clip(picture(state, method), 0.0, 1.0)
+
+
 def steps(state: State, args: Any, method: Method, length: int) -> tuple[State, tuple[Array, dict[str, Array]]]:
     """Make ``length`` steps; pure. Records have a leading axis of that length."""
     if length == 1:
@@ -191,12 +219,6 @@ def steps(state: State, args: Any, method: Method, length: int) -> tuple[State, 
 
 advance = DeviceJit(steps, static_argnames=("method", "length"), donate_argnames="state")
 """`steps` as one compiled program, which takes the state's buffers."""
-
-
-def chunk_length(image: Array) -> int:
-    """How many steps to compile into one program: 1 on CPUs, whose loop bodies run without threaded convolutions."""
-    platforms = {device.platform for device in image.devices()}
-    return 1 if platforms == {"cpu"} else SCANNED_STEPS
 
 
 def minimise(
@@ -224,16 +246,17 @@ def minimise(
     """
     if num_steps < 0 or (chunk is not None and chunk < 1):
         raise JnstError(f"num_steps {num_steps}, chunk {chunk}: expected num_steps >= 0 and chunk >= 1")
-    chunk = chunk or chunk_length(state.image)
+    pace = Pace(state.image, chunk)
     begun, before = time.perf_counter(), int(state.step)
     done = before
-    state = jax.tree.map(jnp.copy, state)
+    state = copied(state)
     records: list[tuple[np.ndarray, dict[str, np.ndarray]]] = []
     stopped = False
     while done < num_steps and not stopped:
-        length = min(chunk, num_steps - done)
+        length, since = min(pace.length, num_steps - done), time.perf_counter()
         state, record = advance(state, args, method, length)
         total, parts = jax.device_get(record)
+        pace.took(length, time.perf_counter() - since)
         records.append((total, parts))
         if not bool(state.finite):
             raise not_finite(join(state, records), before)

@@ -6,9 +6,11 @@ from jax.sharding import Mesh
 
 from jnst import optimize
 from jnst.backbones import Backbone
-from jnst.coarse_to_fine import RunState, Solution, carry_out
+from jnst.checkpoint import SavedState
+from jnst.coarse_to_fine import Solution, carry_out
 from jnst.jobs import check_pictures, network, reconstruct_job, settings_of, stylize_job, synthesize_job
 from jnst.objective import Objective
+from jnst.optimize import RunState
 from jnst.optimizers import Optimizer
 from jnst.presets import Preset
 from jnst.types import Guide, Image, Params, RandomKey
@@ -33,7 +35,7 @@ def stylize(
     style_masks: Sequence[Guide | None] | None = None,
     keep_color: str | None = None,
     key: RandomKey | None = None,
-    state: RunState | None = None,
+    state: RunState | SavedState | None = None,
     mesh: Mesh | None = None,
     chunk: int | None = None,
     callback: optimize.Callback | None = None,
@@ -58,7 +60,7 @@ def stylize(
         style_masks: For each style ``(h', w')``, of its size: which part of it counts; None for all of it.
         keep_color: A key of `jnst.colour_control.KEEP_COLOUR`: how to keep the content's colours; None: not at all.
         key: For noise, and losses that draw at random; `jax.random.key(0)` if None.
-        state: `Solution.state` of an earlier call with the same arguments: the run goes on from there to ``num_steps``.
+        state: `Solution.state` of an earlier call like this, or `jnst.load_state`'s: the run goes on to ``num_steps``.
         mesh: Devices that share the picture, each some of its rows (`jnst.local_mesh`): for one that is too large for a
             single device. Its height should be a multiple of their number.
         chunk: Steps in one compiled program; None chooses by device (1 on CPUs).
@@ -91,7 +93,7 @@ def synthesize(
     init: str | Image = "noise",
     style_weights: Sequence[float] | None = None,
     key: RandomKey | None = None,
-    state: RunState | None = None,
+    state: RunState | SavedState | None = None,
     mesh: Mesh | None = None,
     chunk: int | None = None,
     callback: optimize.Callback | None = None,
@@ -138,7 +140,7 @@ def reconstruct(
     init: str | Image = "noise",
     size: int | None = None,
     key: RandomKey | None = None,
-    state: RunState | None = None,
+    state: RunState | SavedState | None = None,
     mesh: Mesh | None = None,
     chunk: int | None = None,
     callback: optimize.Callback | None = None,

@@ -6,7 +6,8 @@ from typing import Annotated
 
 import tyro
 
-from jnst.cli.progress import interruptible, progress
+from jnst.cli.interruption import interruptible
+from jnst.cli.progress import progress
 from jnst.io import check_output, save_image
 from jnst.optimize import Report
 
@@ -34,8 +35,9 @@ class Demo:
                 return bool(interruption.signal_number)
 
             result = demo.run(listen)
+            save_image(self.output, demo.sheet(result))
         if interruption.signal_number:
+            print(f"{self.output}: content, style and the picture as far as it came")
             return 128 + interruption.signal_number
-        save_image(self.output, demo.sheet(result))
         print(f"{self.output}: content, style and result side by side\n\n{NEXT}")
         return 0

@@ -10,8 +10,8 @@ from typing import Annotated
 
 import tyro
 
+from jnst.cli.interruption import TRAINING_GRACE, interruptible
 from jnst.cli.outputs import check_outputs, stopped_line
-from jnst.cli.progress import interruptible
 from jnst.errors import JnstError
 from jnst.files import write_atomically
 from jnst.training.crops import load_folder
@@ -65,7 +65,7 @@ class Distill:
         recipe = Recipe(steps=self.steps, crop=self.crop, seed=self.seed)
         teachers, params = load_teachers(self.vgg19, self.slim)
         pictures, unseen = split(load_folder(self.directory))
-        with interruptible() as interruption:
+        with interruptible(grace=TRAINING_GRACE) as interruption:
             setup, training = begin(teachers, params, pictures, recipe)
             held = hold_out(training.student, params, unseen, setup)
             training = train(

@@ -3,9 +3,8 @@
 import sys
 from pathlib import Path
 
-import jax
-
 from jnst.backbones import Backbone
+from jnst.cli.devices import no_accelerator
 from jnst.errors import JnstError
 from jnst.image import resize_mask
 from jnst.io import load_image
@@ -58,8 +57,8 @@ def check_preset_layers(settings: Preset, name: str, backbone: Backbone, kinds: 
 
 def remark(settings: Preset, name: str, backbone: Backbone) -> None:
     """Say what may surprise: no accelerator, or other weights than a published preset's."""
-    if jax.default_backend() == "cpu":
-        print("jnst: no GPU or TPU found, running on the CPU", file=sys.stderr)
+    if (without := no_accelerator()) is not None:
+        print(f"jnst: {without}, running on the CPU", file=sys.stderr)
     if settings.weights and backbone.training != settings.weights:
         print(
             f"jnst: preset {name} states its numbers for {settings.weights} weights, these are {backbone.training}: "

@@ -5,16 +5,19 @@ import contextlib
 import io
 import itertools
 import os
+import signal
 import sys
 from collections.abc import Sequence
 from typing import Any
 
+import jax
 import tyro
 
 import jnst
 from jnst.cli.arguments import AUTO
 from jnst.cli.demo import Demo
 from jnst.cli.grid import Grid
+from jnst.cli.interruption import NUMBERS, Terminated, leave, promptly
 from jnst.cli.listing import Backbones, Presets, Statistics
 from jnst.cli.reporting import command_line
 from jnst.cli.stylize import Reconstruct, Stylize, Synthesize
@@ -22,8 +25,8 @@ from jnst.cli.train import Train
 from jnst.cli.watching import with_port
 from jnst.cli.weights import Weights
 from jnst.errors import JnstError, ResourceError, hint
+from jnst.memory import exhausted, ran_out
 
-INTERRUPTED = 130
 FRAME, RULE = "\u2502\u256d\u256e\u2570\u256f", "\u2500-"
 """What tyro draws with; where standard output is not UTF-8, spaces and hyphens."""
 
@@ -35,18 +38,22 @@ def main(argv: Sequence[str] | None = None) -> int:
         0 if all went well; 2 for wrong usage, 3 for an input picture, 4 for weights, 5 for a loss that stopped being
         finite, 6 for memory or disk space, 130 when interrupted, 143 when terminated.
     """
-    args = list(sys.argv[1:] if argv is None else argv)
+    status = _main(list(sys.argv[1:] if argv is None else argv))
+    if argv is None and status - 128 in NUMBERS and not jax.distributed.is_initialized():
+        # The interpreter's own end takes a while, on a busy machine seconds.
+        leave(status - 128)
+    return status
+
+
+def _main(args: list[str]) -> int:
     debug = "--debug" in args
     _bear_any_character()
     args = with_port([arg for arg in args if arg != "--debug"])
     try:
-        try:
+        with promptly():
             return _run(args)
-        finally:
-            # A reader that has gone shows here, not when the interpreter ends. Not sys.stdout.flush(): it may be None.
-            print(end="", flush=True)
-    except KeyboardInterrupt:
-        return INTERRUPTED
+    except KeyboardInterrupt as interrupt:
+        return 128 + (signal.SIGTERM if isinstance(interrupt, Terminated) else signal.SIGINT)
     except BrokenPipeError:
         # The reader of standard output has gone; nothing is wrong with us.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -68,18 +75,25 @@ def _bear_any_character() -> None:
 
 def _run(args: list[str]) -> int:
     if args == ["--version"]:
-        print(f"jnst {jnst.__version__}")
+        print(f"jnst {jnst.__version__}", flush=True)
         return 0
     command_line.set(tuple(args))
-    return _parse(args).run()
+    try:
+        command: Any = _parse(args)
+        if hasattr(command, "choose_device"):
+            command.choose_device()
+        return command.run()
+    finally:
+        # A reader that has gone shows here, not when the interpreter ends. Not sys.stdout.flush(): it may be None.
+        print(end="", flush=True)
 
 
 def _known(error: Exception) -> JnstError | None:
     """The error as one of ours; None if it is a fault of the program."""
     if isinstance(error, JnstError):
         return error
-    if isinstance(error, MemoryError) or "RESOURCE_EXHAUSTED" in str(error):
-        return ResourceError("memory ran out: choose a smaller --size or fewer layers")
+    if ran_out(error):
+        return ResourceError(exhausted(error))
     if isinstance(error, OSError):
         return ResourceError(f"{error.filename or 'a file'}: {error.strerror or error}")
     return None

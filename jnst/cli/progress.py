@@ -3,7 +3,6 @@
 import contextlib
 import json
 import os
-import signal
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -130,27 +129,3 @@ def _write(file: IO[str], report: Report) -> None:
         line |= {"seconds": round(report.seconds, 4)}
         file.write(json.dumps(line) + "\n")
     file.flush()
-
-
-class Interruption:
-    """Whether a signal asked the run to end; the number of the last one, 0 for none."""
-
-    signal_number: int = 0
-
-
-@contextlib.contextmanager
-def interruptible() -> Iterator[Interruption]:
-    """Let the first Ctrl-C or SIGTERM end the run between two steps; a second one ends the program at once."""
-    interruption = Interruption()
-
-    def note(number: int, frame: object) -> None:
-        if interruption.signal_number:
-            raise KeyboardInterrupt
-        interruption.signal_number = number
-
-    before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield interruption
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

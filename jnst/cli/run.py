@@ -3,15 +3,21 @@
 import abc
 import contextlib
 import dataclasses
-import time
+import sys
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import jax
 import tyro
 
+import jnst
+from jnst.backbones import Backbone
+from jnst.catalogue.digest import NUMERICS, file_hash, network_digest, settings_json
+from jnst.cli.checkpointing import CheckpointFlags, Keeper
 from jnst.cli.inputs import remark
-from jnst.cli.progress import interruptible, log, progress
+from jnst.cli.interruption import interruptible
+from jnst.cli.outputs import stopped_line
+from jnst.cli.progress import log, progress
 from jnst.cli.reporting import ReportFlag
 from jnst.cli.settings import SettingsFlags
 from jnst.cli.watching import Saved, WatchingFlags, described, finishing
@@ -21,6 +27,11 @@ from jnst.optimize import Report
 from jnst.pictures import INITS
 from jnst.presets import Preset, preset
 from jnst.stylize import Solution
+from jnst.types import Image, Params
+
+DEPENDS = ("seed", "style_weights", "shape")
+"""The flags on which a picture depends beside its settings, its network and its pictures."""
+PICTURES = ("content", "style", "mask", "style_mask")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -32,7 +43,7 @@ class OutputFlag:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Run(ReportFlag, WatchingFlags, SettingsFlags, OutputFlag, abc.ABC):
+class Run(ReportFlag, WatchingFlags, CheckpointFlags, SettingsFlags, OutputFlag, abc.ABC):
     """Flags and course of a command that makes a picture by optimisation."""
 
     init: str = "content"
@@ -45,7 +56,7 @@ class Run(ReportFlag, WatchingFlags, SettingsFlags, OutputFlag, abc.ABC):
     log: Annotated[Path | None, tyro.conf.arg(metavar="FILE.jsonl")] = None
     """Write one JSON line a step: every weighted term, and the seconds."""
     force: bool = False
-    """Allow the output to be written over an input."""
+    """Allow the output to be written over an input, and the checkpoint over another."""
 
     def settings(self) -> Preset:
         """The preset with the flags put in."""
@@ -74,22 +85,37 @@ class Run(ReportFlag, WatchingFlags, SettingsFlags, OutputFlag, abc.ABC):
             settings = preset(settings, style_scale=1.0)
         remark(settings, self.preset, backbone)
         shown, finish = described(settings, self.preset, backbone, self.inputs()), finishing(settings, pictures)
-        begun = time.perf_counter()
-        with self.watching(Saved(self.output, self.bit_depth, self.quality), shown, finish) as watch:
-            with interruptible() as interruption, progress() as show, log(self.log) as write:
+        keeper = self.keeper(
+            lambda: self._about(settings, backbone, params),
+            settings.num_steps,
+            lambda image: self._save_picture(finish(image)),
+        )
+        with (
+            self.watching(Saved(self.output, self.bit_depth, self.quality), shown, finish) as watch,
+            interruptible(keeper.last_resort) as interruption,
+        ):
+            with progress() as show, log(self.log) as write:
+                for report in keeper.records.reports():
+                    write(report)
 
                 def listen(report: Report) -> bool:
+                    report = keeper.listen(report)
                     show(report)
                     write(report)
                     watch.listen(report)
                     return bool(interruption.signal_number)
 
                 common = {"params": params, "backbone": backbone, "preset": settings, "callback": listen}
-                solution = self._solve(common | pictures | {"chunk": self.chunk(settings)})
-            about = {"seed": self.seed, "seconds": time.perf_counter() - begun}
-            self._save(solution)
+                solution = self._solve(
+                    common | pictures | {"chunk": self.chunk(settings), "state": keeper.state}, keeper
+                )
+            whole = keeper.whole(solution)
+            keeper.end(lambda: self._save(whole), solution)
             watch.end(solution.image)
-        self.save_run_report(self.output, solution, pictures, settings, backbone, about)
+        if interruption.signal_number and self.checkpoint is not None:
+            print(stopped_line(self.checkpoint), file=sys.stderr)
+        about = {"seed": self.seed, "seconds": keeper.records.seconds}
+        self.save_run_report(self.output, whole, pictures, settings, backbone, about)
         return 128 + interruption.signal_number if interruption.signal_number else 0
 
     def _check_files(self) -> None:
@@ -101,18 +127,37 @@ class Run(ReportFlag, WatchingFlags, SettingsFlags, OutputFlag, abc.ABC):
         read = (*inputs, *filter(None, [self.weights, self.log]))
         self.check_watching(self.output, [Path(path) for path in read], self.force)
         self.check_report((*others, *filter(None, [self.log])))
+        written = filter(None, [self.log, self.animate, *(self.report or ())])
+        self.check_checkpoint([Path(path) for path in (*others, *written)], self.force)
 
-    def _solve(self, arguments: dict[str, Any]) -> Solution:
+    def _about(self, settings: Preset, backbone: Backbone, params: Params) -> dict[str, Any]:
+        """What a run is: what must be the same where it goes on (the steps are compared otherwise), and versions."""
+        same = {"command": type(self).__name__.lower(), "numerics": NUMERICS} | settings_json(settings)
+        del same["num_steps"]
+        same |= {name: getattr(self, name) for name in DEPENDS if hasattr(self, name)}
+        same |= {"network": f"{backbone.name}, {backbone.training} weights", "params": network_digest(backbone, params)}
+        for name in PICTURES:
+            files = getattr(self, name, ())
+            same[name] = file_hash(files) if isinstance(files, Path) else [file_hash(path) for path in files]
+        if self.init not in INITS:
+            same["init"] = file_hash(Path(self.init))
+        return {"run": same, "jnst": jnst.__version__, "jax": jax.__version__}
+
+    def _solve(self, arguments: dict[str, Any], keeper: Keeper) -> Solution:
         try:
             return self.solve(key=jax.random.key(self.seed), **arguments)
         except NumericsError as error:
-            if isinstance(error.result, Solution) and len(error.result.losses) > 1:
+            if isinstance(error.result, Solution):
+                whole = keeper.whole(error.result)
                 with contextlib.suppress(JnstError):
-                    self._save(error.result)
+                    keeper.end(lambda: self._save(whole) if len(whole.losses) > 1 else None, None)
             raise
 
     def _save(self, solution: Solution) -> None:
-        save_image(self.output, solution.image, bit_depth=self.bit_depth, quality=self.quality)
+        self._save_picture(solution.image)
         height, width = solution.image.shape[:2]
         loss = f", loss {solution.losses[0]:.5g} to {solution.losses[-1]:.5g}" if len(solution.losses) else ""
         print(f"{self.output}: {width}x{height}, {len(solution.losses)} steps{loss}")
+
+    def _save_picture(self, image: Image) -> None:
+        save_image(self.output, image, bit_depth=self.bit_depth, quality=self.quality)

@@ -7,6 +7,7 @@ import tyro
 
 from jnst.backbones import Backbone
 from jnst.cli.arguments import Counts, Names, Number, Numbers, Text
+from jnst.cli.devices import choose_device
 from jnst.cli.inputs import check_preset_layers
 from jnst.compilation import keep_programs
 from jnst.errors import JnstError
@@ -81,7 +82,7 @@ class SettingsFlags:
     normalize_gradients: bool = False
     """Give the gradients of all terms one size, so that weights alone decide."""
 
-    optimizer: Literal["adam", "lbfgs", "lbfgs-zoom", "rmsprop", "sgd"] = "lbfgs"
+    optimizer: Literal["adam", "lbfgs", "lbfgs-waves", "lbfgs-zoom", "rmsprop", "sgd"] = "lbfgs"
     """L-BFGS makes more of a step, Adam needs less memory and bears losses that draw at random."""
     learning_rate: Number = None
     """Step length, in units of the pictures that the preset's system optimises (0-255 for most)."""
@@ -99,6 +100,10 @@ class SettingsFlags:
     """How the network continues a picture past its border: zero, reflect or replicate; auto: as trained."""
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     """How exactly the network is computed; auto: as is fastest on this device."""
+    device: Literal["auto", "cpu", "gpu", "tpu"] = "auto"
+    """Where it is computed; auto: the fastest that JAX finds."""
+    deterministic: bool = False
+    """The same bits at every run on a GPU too, by slower operations; on CPUs they are the same anyway."""
     offline: bool = False
     """Never download weights."""
     keep_programs: bool = False
@@ -140,6 +145,14 @@ class SettingsFlags:
         if not 0 <= self.seed < 2**32:
             raise JnstError(f"--seed {self.seed}: expected a number from 0 to {2**32 - 1}")
         return preset(with_optimizer(base, self.optimizer, self.learning_rate), **changes)
+
+    def choose_device(self) -> None:
+        """See to what ``device`` and ``deterministic`` ask for, before anything is computed.
+
+        Raises:
+            JnstError: There is no such device.
+        """
+        choose_device(self.device, self.deterministic)
 
     def network(self, settings: Preset) -> tuple[Backbone, Params]:
         """The network, loaded.

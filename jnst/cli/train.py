@@ -16,8 +16,8 @@ import tyro
 
 from jnst.backbones import Backbone, Widths, format_widths, make_backbone, parse_widths
 from jnst.cli.distill import Distill
+from jnst.cli.interruption import TRAINING_GRACE, Interruption, interruptible
 from jnst.cli.outputs import check_outputs, stopped_line
-from jnst.cli.progress import Interruption, interruptible
 from jnst.errors import JnstError
 from jnst.files import write_atomically
 from jnst.training.classifier import Settings
@@ -84,7 +84,7 @@ class Classifier:
         backbone, settings = make_backbone("convnet", widths=widths, training="classifier"), self._settings()
         dataset = load_dataset(self.directory, held_out=self.held_out, seed=self.seed, side=SIDES * self.size)
         _remark(dataset)
-        with interruptible() as interruption, _progress(settings, interruption) as (on_step, show):
+        with interruptible(grace=TRAINING_GRACE) as interruption, _progress(settings, interruption) as (on_step, show):
 
             def on_epoch(history: Sequence[Epoch]) -> None:
                 show(history)

@@ -21,7 +21,8 @@ from jnst.cli.outputs import check_outputs
 from jnst.colour_control import KEEP_COLOUR
 from jnst.errors import JnstError
 from jnst.image import resize
-from jnst.optimize import SCANNED_STEPS, Report
+from jnst.optimize import Report
+from jnst.pace import SCANNED_STEPS
 from jnst.pictures import size_of
 from jnst.presets import Preset
 from jnst.preview import Preview, serve

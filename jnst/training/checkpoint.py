@@ -1,24 +1,19 @@
 """A training run as a file: its state, a pytree of arrays; its history; and whose they are."""
 
 import dataclasses
-import json
 import os
-import warnings
-from collections.abc import Mapping, Sequence
-from pathlib import Path
+from collections.abc import Mapping
 from typing import Any
 
 import jax
 import numpy as np
 
+from jnst.checkpoint import Contents, differences, leaves_of, read_contents, write_contents
 from jnst.errors import JnstError
-from jnst.files import write_atomically
+from jnst.files import shown
 
-FORMAT, VERSION = "jnst-training", "1"
+KIND = ("jnst-training", "2")
 """What the metadata of these files say under ``format`` and ``version``."""
-
-BEFORE = ".before"
-"""What is put behind a checkpoint's name for the checkpoint before it."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -34,15 +29,8 @@ class Checkpoint:
     history: tuple[Mapping[str, Any], ...]
 
 
-@dataclasses.dataclass(frozen=True, eq=False)
-class _File:
-    arrays: dict[str, np.ndarray]
-    about: dict[str, Any]
-    history: tuple[Mapping[str, Any], ...]
-
-
 def save_checkpoint(path: str | os.PathLike[str], checkpoint: Checkpoint, about: Mapping[str, Any]) -> None:
-    """Write a checkpoint; the one that was there is kept under the name with `BEFORE` behind it.
+    """Write a checkpoint; the one that was there is kept under the name with ``.previous`` behind it.
 
     The file is in the safetensors format: an array for each leaf of the state, by its path in the tree, and metadata
     ``format``, ``version``, ``about`` and ``history`` (JSON). At every moment there is a whole file under the name.
@@ -56,19 +44,9 @@ def save_checkpoint(path: str | os.PathLike[str], checkpoint: Checkpoint, about:
         JnstError: The file cannot be written.
         ResourceError: The disk is full.
     """
-    from safetensors.numpy import save
-
-    metadata = {
-        "format": FORMAT,
-        "version": VERSION,
-        "about": json.dumps(dict(about)),
-        "history": json.dumps(list(checkpoint.history)),
-    }
-    content = save({name: np.asarray(leaf) for name, leaf in _named_leaves(checkpoint.state)}, metadata)
-    path = Path(path)
-    if path.exists():
-        write_atomically(_before(path), path.read_bytes())
-    write_atomically(path, content)
+    metadata = {"format": KIND[0], "version": KIND[1], "about": dict(about), "history": list(checkpoint.history)}
+    arrays = {name: np.asarray(leaf) for name, leaf in leaves_of(checkpoint.state).items()}
+    write_contents(path, arrays, metadata)
 
 
 def load_checkpoint(path: str | os.PathLike[str], template: Any, about: Mapping[str, Any], most: int) -> Checkpoint:
@@ -87,67 +65,28 @@ def load_checkpoint(path: str | os.PathLike[str], template: Any, about: Mapping[
     Warns:
         UserWarning: The file is damaged and the one before was taken.
     """
-    path = Path(path)
-    file = _read_or_before(path)
-    here = json.loads(json.dumps(dict(about)))
-    differences = [
-        f"{name} {_short(file.about.get(name))} there, {_short(here.get(name))} here"
-        for name in {**file.about, **here}
-        if file.about.get(name) != here.get(name)
-    ]
-    if differences:
+    file = read_contents(path, KIND)
+    there, history = _told(file)
+    if odd := differences(there, about):
         raise JnstError(
-            f"checkpoint '{path}' is of another run ({'; '.join(differences)}): "
+            f"checkpoint {shown(path)} is of another run ({'; '.join(odd)}): "
             "give what it was made with, or start anew with another file"
         )
-    if len(file.history) > most:
+    if len(history) > most:
         raise JnstError(
-            f"checkpoint '{path}' holds {len(file.history)} entries, but only {most} are asked for: ask for more"
+            f"checkpoint {shown(path)} holds {len(history)} entries, but only {most} are asked for: ask for more"
         )
-    names = [name for name, _ in _named_leaves(template)]
-    return Checkpoint(
-        jax.tree.unflatten(jax.tree.structure(template), [file.arrays[name] for name in names]), file.history
-    )
-
-
-def _named_leaves(state: Any) -> Sequence[tuple[str, Any]]:
-    return [(jax.tree_util.keystr(path), leaf) for path, leaf in jax.tree_util.tree_leaves_with_path(state)]
-
-
-def _before(path: Path) -> Path:
-    return path.with_name(path.name + BEFORE)
-
-
-def _read_or_before(path: Path) -> _File:
     try:
-        return _read(path)
-    except JnstError as damage:
-        if not path.exists() or not _before(path).exists():
-            raise
-        file = _read(_before(path))
-        warnings.warn(f"{damage}; continuing from the one before, with {len(file.history)} entries", stacklevel=3)
-        return file
+        leaves = [file.arrays[name] for name in leaves_of(template)]
+    except KeyError as error:
+        raise JnstError(
+            f"checkpoint {shown(path)} lacks {error}: expected one of this training, name another"
+        ) from error
+    return Checkpoint(jax.tree.unflatten(jax.tree.structure(template), leaves), history)
 
 
-def _read(path: Path) -> _File:
-    from safetensors import safe_open
-
-    if not path.is_file():
-        raise JnstError(f"checkpoint '{path}': there is no such file: check the name, or start without resuming")
+def _told(file: Contents) -> tuple[dict[str, Any], tuple[Mapping[str, Any], ...]]:
     try:
-        with safe_open(path, framework="numpy") as file:
-            metadata = dict(file.metadata() or {})
-            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
-        kind = (metadata["format"], metadata["version"])
-        about, history = json.loads(metadata["about"]), tuple(json.loads(metadata["history"]))
-    except Exception as error:  # safetensors raises a class of its own, and others, over damaged bytes
-        reason = " ".join(f"{type(error).__name__}: {error}".split())
-        raise JnstError(f"checkpoint '{path}' cannot be read ({reason}): expected one that training wrote") from error
-    if kind != (FORMAT, VERSION):
-        raise JnstError(f"checkpoint '{path}' is of kind {' '.join(kind)}, expected {FORMAT} {VERSION}: name another")
-    return _File(arrays, about, history)
-
-
-def _short(value: Any) -> str:
-    text = json.dumps(value)
-    return text if len(text) <= 80 else f"{text[:77]}..."
+        return dict(file.metadata["about"]), tuple(file.metadata["history"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise JnstError(f"checkpoint {shown(file.path)} is none that training wrote ({error}): name another") from error

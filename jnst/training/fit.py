@@ -76,7 +76,7 @@ def train_classifier(
         dataset: The pictures.
         backbone: The trunk; it is trained as far as its last layer.
         settings: How to train.
-        checkpoint: A file to write after each epoch; the one before is kept beside it (``FILE.before``).
+        checkpoint: A file to write after each epoch; the one before is kept beside it (``FILE.previous``).
         resume: Continue from ``checkpoint``, which must be of the same network, pictures and settings; ``epochs``
             alone may differ if the schedule is constant.
         mesh: Devices along one axis; None: all of this process.

@@ -28,6 +28,8 @@ from jnst.training.classifier import (
 from jnst.training.data import Dataset
 from jnst.weights.convert import flatten
 
+pytestmark = pytest.mark.usefixtures("unoptimised")
+
 LOSS = jax.jit(partial(batch_loss, backbone=BACKBONE))
 GRADIENT = jax.jit(jax.value_and_grad(partial(batch_loss, backbone=BACKBONE), has_aux=True))
 

@@ -21,6 +21,8 @@ from jnst.training.mini import train
 from jnst.training.prune import compress, keep_channels, regress
 from jnst.types import Params
 
+pytestmark = pytest.mark.usefixtures("unoptimised")
+
 RECIPE = Recipe(steps=6, crop=56, pairs=2, pool=4, lifetime=2, learning_rate=5e-3)
 LAYERS = ("relu1_1", "relu2_1")
 

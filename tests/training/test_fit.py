@@ -85,14 +85,16 @@ def test_a_resumed_run_equals_an_uninterrupted_one(dataset: Dataset, short: Trai
     finished = train_classifier(dataset, BACKBONE, SHORT, checkpoint=interrupted, resume=True)
     assert_same(finished.params, short.params)
     assert finished.history == resumed.history
-    assert sorted(path.name for path in interrupted.parent.iterdir()) == ["run.ckpt", "run.ckpt.before"]
+    assert sorted(path.name for path in interrupted.parent.iterdir()) == ["run.ckpt", "run.ckpt.previous"]
 
 
 def test_a_damaged_checkpoint_is_replaced_by_the_one_before(
     dataset: Dataset, short: Trained, interrupted: Path
 ) -> None:
     interrupted.write_bytes(interrupted.read_bytes()[:-100])
-    with pytest.warns(UserWarning, match=r"run\.ckpt' cannot be read .*continuing from the one before, with 1 entries"):
+    with pytest.warns(
+        UserWarning, match=r"run\.ckpt' cannot be read .*continuing from the one before, '.*run\.ckpt\.previous'"
+    ):
         resumed = train_classifier(dataset, BACKBONE, SHORT, checkpoint=interrupted, resume=True)
     assert_same(resumed.params, short.params)
 

@@ -21,6 +21,8 @@ from jnst.training.fit import train_classifier
 from jnst.weights import read_weights
 from jnst.weights.convert import flatten
 
+pytestmark = pytest.mark.usefixtures("unoptimised")
+
 SHORT = ("--epochs", 2, "--size", 16, "--batch-size", 8, "--widths", "4/8")
 
 

@@ -1,0 +1,134 @@
+"""Ctrl-C at random moments of a run: while it starts, compiles, makes steps and saves.
+
+``python tests/reliability/interrupts.py --rounds 20`` prints what came of it, as JSON.
+"""
+
+import argparse
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import runs
+from runs import CHECKPOINT, OUTPUT
+
+SECONDS = 300.0
+"""After which something hangs."""
+FLAGS = ("--weights", "net.safetensors", "--content-layers", "relu2_1", "--style-layers", "relu1_1,relu2_1")
+FLAGS += ("--size", runs.WIDTH, "--pyramid", "--min-size", 12, "--optimizer", "lbfgs-zoom", "--steps", 40)
+FLAGS += ("--checkpoint", CHECKPOINT, "--resume")
+"""Four sizes, each of which is compiled for about as long as its steps take."""
+
+
+def start(folder: Path) -> "subprocess.Popen[str]":
+    """Begin, or go on with, a run of the command as it is installed."""
+    script = "import sys; from jnst.cli import main; sys.exit(main())"
+    words = [sys.executable, "-c", script, "stylize", "content.png", "style.png", "-o", OUTPUT, *map(str, FLAGS)]
+    # Each compiles anew: that is one of the things that are to be interrupted.
+    environment = {name: value for name, value in os.environ.items() if name != "JAX_COMPILATION_CACHE_DIR"}
+    return subprocess.Popen(
+        words, cwd=folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+
+
+def undisturbed() -> tuple[str, float]:
+    """The fingerprint of a run that nobody interrupts, and its seconds."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        runs.prepare(folder)
+        begun = time.monotonic()
+        process = start(folder)
+        _, said = process.communicate(timeout=SECONDS)
+        assert process.returncode == 0, said
+        return runs.fingerprint(folder, log=False), time.monotonic() - begun
+
+
+def interrupt(folder: Path, seconds: float, number: int) -> tuple[float, str, list[str]]:
+    """Interrupt a run at a moment.
+
+    Returns:
+        The seconds until it ended, what it was doing, and what is wrong.
+    """
+    old = (folder / OUTPUT).read_bytes()
+    process = start(folder)
+    time.sleep(seconds)
+    sent = time.monotonic()
+    process.send_signal(number)
+    try:
+        _, said = process.communicate(timeout=SECONDS)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.communicate()
+        return SECONDS, "hanging", ["it did not end"]
+    took = time.monotonic() - sent
+    faults = runs.look(folder, smaller=True)
+    if process.returncode == 0:
+        return took, "ended", faults
+    if process.returncode not in (128 + number, -number):
+        faults.append(f"status {process.returncode}: {said}")
+    if "Traceback" in said:
+        faults.append(said)
+    stepped = "step " in said
+    if stepped and (folder / OUTPUT).read_bytes() == old:
+        faults.append(f"steps were made, but no picture was saved: {said}")
+    if stepped and not (folder / CHECKPOINT).exists():
+        faults.append(f"steps were made, but no state was saved: {said}")
+    return took, "making steps" if stepped else "before the first step", faults
+
+
+def rounds(count: int, seed: int) -> dict[str, Any]:
+    """Interrupt so many runs, let each of them go on and come to its end, and compare."""
+    expected, whole = undisturbed()
+    generator, doing, times, faults, compared = random.Random(seed), Counter[str](), list[float](), list[str](), 0
+    while len(times) < count:
+        with tempfile.TemporaryDirectory() as name:
+            folder = Path(name)
+            runs.prepare(folder)
+            for _ in range(min(generator.randint(1, 4), count - len(times))):
+                took, what, wrong = interrupt(folder, generator.uniform(0.0, whole), signal.SIGINT)
+                doing[what] += 1
+                faults += wrong
+                if what == "ended":
+                    break
+                times.append(took)
+            process = start(folder)
+            _, said = process.communicate(timeout=SECONDS)
+            compared += 1
+            if process.returncode or runs.fingerprint(folder, log=False) != expected:
+                faults.append(f"another result than without interruptions: {said}")
+    return {
+        "seconds of a run": round(whole, 1),
+        "interruptions": len(times),
+        "while": dict(doing),
+        "seconds to the end": {
+            "median": _share(times, 50),
+            "95th percentile": _share(times, 95),
+            "longest": max(times),
+        },
+        "results compared": compared,
+        "faults": faults,
+    }
+
+
+def _share(times: list[float], percent: float) -> float:
+    return round(float(np.percentile(times, percent)), 3)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--seed", type=int, default=0)
+    args = parser.parse_args()
+    print(json.dumps(rounds(args.rounds, args.seed)))
+
+
+if __name__ == "__main__":
+    main()

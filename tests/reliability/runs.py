@@ -1,0 +1,166 @@
+"""Runs of `jnst` in processes of their own that can be killed or interrupted, and what they leave behind.
+
+They are forked from a process that has imported everything, with a small network, and with a disk that is slow to
+take what is written, so that there is time to come in the middle of it.
+"""
+
+import hashlib
+import json
+import multiprocessing
+import os
+import sys
+import time
+import warnings
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+import jnst
+import jnst.files
+from jnst.cli import main
+from jnst.weights import Weights, save_weights
+
+WIDTH, HEIGHT, STEPS = 48, 40, 8
+PARTS, PAUSE = 12, 0.002
+"""A file is written in so many parts, so many seconds apart."""
+FLAGS = ("--content-layers", "relu2_1", "--style-layers", "relu1_1,relu2_1", "--size", WIDTH, "--pyramid")
+FLAGS += ("--min-size", 30, "--steps", STEPS, "--average", 0.9, "--checkpoint-every", 1, "--log", "run.jsonl")
+OUTPUT, CHECKPOINT, LOG = "out.png", "run.ckpt", "run.jsonl"
+
+context = multiprocessing.get_context("forkserver")
+"""Of processes that have imported this file already."""
+context.set_forkserver_preload([__name__, "jnst.animate", "jnst.cli.run", "jnst.stylize_many"])
+
+
+class Watched:
+    """What the parent sees of a child: which kind of file it is writing now, 0 for none, and how many it has begun."""
+
+    KINDS = (CHECKPOINT, OUTPUT)
+
+    def __init__(self) -> None:
+        self.writing = context.Value("i", 0, lock=False)
+        self.begun = context.Array("i", len(self.KINDS), lock=False)
+        self.steps = context.Value("i", 0, lock=False)
+
+
+def prepare(folder: Path) -> None:
+    """Two pictures and a network in a folder, with an old picture where the result is to be."""
+    from PIL import Image
+
+    backbone = jnst.make_backbone("convnet", widths="4/6")
+    generator = np.random.default_rng(0)
+    params = dict[str, np.ndarray]()
+    for layer, kernel in (("conv1_1", (3, 3, 3, 4)), ("conv2_1", (3, 3, 4, 6))):
+        params[f"{layer}/kernel"] = generator.normal(0, 0.3, kernel).astype(np.float32)
+        params[f"{layer}/bias"] = np.zeros(kernel[-1], np.float32)
+    weights = Weights("convnet", params, backbone.preprocessing, "test", "none", "MIT", {"widths": "4/6"})
+    save_weights(folder / "net.safetensors", weights)
+    for seed, name in enumerate(("content.png", "style.png", OUTPUT)):
+        coarse = np.random.default_rng(seed).integers(0, 256, (5, 6, 3), np.uint8)
+        Image.fromarray(coarse).resize((WIDTH, HEIGHT), Image.Resampling.BICUBIC).save(folder / name)
+
+
+def command(*flags: object) -> list[str]:
+    """The command line of a run, to be carried out in a folder that was prepared."""
+    files = ("stylize", "content.png", "style.png", "-o", OUTPUT, "--weights", "net.safetensors")
+    return [str(word) for word in (*files, *FLAGS, "--checkpoint", CHECKPOINT, *flags)]
+
+
+def carry_out(folder: str, words: list[str], watched: Watched | None) -> None:
+    """What the child does: the command, with its lines in files."""
+    os.chdir(folder)
+    for number, name in ((1, "stdout"), (2, "stderr")):
+        os.dup2(os.open(name, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), number)
+    sys.stdout, sys.stderr = (os.fdopen(number, "w", buffering=1) for number in (1, 2))
+    jax.config.update("jax_disable_most_optimizations", True)
+    if watched is not None:
+        _slow_down(watched)
+    status = main(words)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(status)
+
+
+def _slow_down(watched: Watched) -> None:
+    write = jnst.files.replace_content
+
+    def slowly(path: Any, data: Any, **options: Any) -> None:
+        name = Path(os.fsdecode(path)).name
+        if name not in Watched.KINDS:
+            write(path, data, **options)
+            return
+        whole = data if isinstance(data, bytes) else b"".join(data)
+        watched.writing.value = 1 + Watched.KINDS.index(name)
+        watched.begun[Watched.KINDS.index(name)] += 1
+        write(path, _parts(whole), **options)
+        watched.writing.value = 0
+
+    jnst.files.replace_content = slowly
+
+
+def _parts(whole: bytes) -> Iterator[bytes]:
+    size = -(-len(whole) // PARTS)
+    for begin in range(0, len(whole), size):
+        yield whole[begin : begin + size]
+        time.sleep(PAUSE)
+
+
+def start(folder: Path, words: Iterable[str], watched: Watched | None = None) -> Any:
+    """Start a run; the caller joins it."""
+    process = context.Process(target=carry_out, args=(str(folder), list(words), watched))
+    process.start()
+    return process
+
+
+def finish(folder: Path, words: Iterable[str]) -> float:
+    """Carry a run out to its end.
+
+    Returns:
+        How many seconds it took.
+    """
+    begun = time.monotonic()
+    process = start(folder, words)
+    process.join(300)
+    assert process.exitcode == 0, (folder / "stderr").read_text()
+    return time.monotonic() - begun
+
+
+def fingerprint(folder: Path, log: bool = True) -> str:
+    """Of all that a run leaves: the picture, every bit of its last state, and the log but for the seconds."""
+    state = jnst.load_state(folder / CHECKPOINT)
+    digest = hashlib.sha256((folder / OUTPUT).read_bytes())
+    for name, leaf in sorted(state.leaves.items()):
+        digest.update(name.encode() + np.asarray(leaf).tobytes())
+    for line in (folder / LOG).read_text().splitlines() if log else ():
+        digest.update(
+            json.dumps({name: value for name, value in json.loads(line).items() if name != "seconds"}).encode()
+        )
+    return digest.hexdigest()
+
+
+def look(folder: Path, smaller: bool = False) -> list[str]:
+    """What is wrong in a folder that a run was torn out of: nothing, it is hoped.
+
+    Args:
+        folder: Where it ran.
+        smaller: Whether the picture may be: a run that is interrupted saves it at the size that it has then.
+    """
+    faults = [f"left over: {path.name}" for path in folder.glob(".*.tmp")]
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        for name in (CHECKPOINT, f"{CHECKPOINT}.previous"):
+            if (folder / name).exists():
+                try:
+                    jnst.load_state(folder / name)
+                except jnst.JnstError as error:
+                    faults.append(str(error))
+    faults += [str(warning.message) for warning in said]
+    try:
+        shape = jnst.load_image(folder / OUTPUT).shape
+        faults += [f"{OUTPUT} is of {shape}"] if not smaller and shape != (HEIGHT, WIDTH, 3) else []
+    except jnst.JnstError as error:
+        faults.append(str(error))
+    return faults

@@ -1,0 +1,41 @@
+"""Runs that are killed and interrupted; the full counts are the scripts' own."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+HERE = Path(__file__).parent
+
+
+def script(name: str, *words: str) -> dict[str, Any]:
+    environment = {**os.environ, "JAX_DISABLE_MOST_OPTIMIZATIONS": "1"}
+    finished = subprocess.run(
+        [sys.executable, str(HERE / name), *words],
+        capture_output=True,
+        text=True,
+        timeout=600,
+        # Where the current folder is kept off the module path, a script's folder is too.
+        env={**environment, "PYTHONPATH": str(HERE), "JNST_OFFLINE": "1"},
+    )
+    assert finished.returncode == 0, finished.stderr
+    return json.loads(finished.stdout)
+
+
+def test_killed_runs_are_gone_on_with_to_the_same_bits() -> None:
+    result = script("kills.py", "--runs", "5", "--writes", "5")
+    for part in ("at random", "writing run.ckpt", "writing out.png"):
+        assert result[part]["faults"] == []
+        assert result[part]["kills"] == 5
+        assert result[part]["results compared"] > 0
+    for name in ("run.ckpt", "out.png"):
+        assert result[f"writing {name}"]["while"].get(name, 0) > 0
+
+
+def test_interrupted_runs_leave_their_picture_and_go_on_to_the_same_bits() -> None:
+    result = script("interrupts.py", "--rounds", "5")
+    assert result["faults"] == []
+    assert result["interruptions"] == 5
+    assert result["results compared"] > 0
