@@ -13,12 +13,11 @@ from jax.sharding import Mesh
 from jnst import lanes, parallel
 from jnst.coarse_to_fine import Finished
 from jnst.errors import JnstError, NumericsError
-from jnst.fitting import TargetStore, at_scale, targets_at
+from jnst.fitting import TargetStore
 from jnst.lanes import Callback
-from jnst.objective import Targets
-from jnst.optimize import chunk_length
+from jnst.memory import target_shapes
 from jnst.optimizers import Settings, neutral
-from jnst.pictures import Pictures
+from jnst.pace import chunk_length
 from jnst.plan import Job, Scale
 from jnst.together import AXES, run_alone, run_together, share_programs
 from jnst.types import Params
@@ -121,7 +120,7 @@ def step_bytes(job: Job, params: Params, width: int = 1, *, chunk: int | None = 
     index, scale = len(job.plan.scales) - 1, job.plan.scales[-1]
     images = jax.ShapeDtypeStruct((width, *scale.shape, 3), jnp.float32)
     state = jax.eval_shape(partial(lanes.start, method=scale.method), images)
-    own = (scale.objective, _targets(job, index, params), job.key)
+    own = (scale.objective, target_shapes(job, index, params), job.key)
     objective, targets, key = jax.eval_shape(lambda own: lanes.stack([own] * width), own)
     length = min(scale.num_steps, chunk or chunk_length(jax.tree.leaves(params)[0]))
     args = (objective, targets, params, key)
@@ -135,7 +134,7 @@ def _groups(jobs: Sequence[Job], params: Params) -> list[list[int]]:
     for number, job in enumerate(jobs):
         seen = (_static(job), _signature(job.pictures))
         if seen not in known:
-            known[seen] = tuple(_signature(_targets(job, index, params)) for index in range(len(job.plan.scales)))
+            known[seen] = tuple(_signature(target_shapes(job, index, params)) for index in range(len(job.plan.scales)))
         groups.setdefault((_static(job), known[seen]), []).append(number)
     return list(groups.values())
 
@@ -154,15 +153,6 @@ def _method(scale: Scale) -> Any:
     method, optimizer = scale.method, scale.optimizer
     kind = neutral(optimizer) if isinstance(optimizer, Settings) else optimizer
     return kind, method.bounds, method.average, method.keep_best
-
-
-def _targets(job: Job, index: int, params: Params) -> Targets:
-    """The targets at one size without their values: shapes and dtypes."""
-
-    def compute(pictures: Pictures, params: Params) -> Targets:
-        return targets_at(job.plan, job.plan.scales[index], at_scale(job.plan, index, pictures), params)
-
-    return jax.eval_shape(compute, job.pictures, params)
 
 
 def _signature(tree: Any) -> Any:

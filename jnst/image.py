@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
 
+from jnst.compilation import DeviceJit
 from jnst.errors import JnstError, PictureError
 from jnst.types import Array, Guide, Image, RandomKey
 
@@ -94,7 +95,7 @@ def resize(image: Image, shape: tuple[int, int], method: str = "bicubic") -> Ima
     return _resample(image, tuple(shape), method)
 
 
-@partial(jax.jit, static_argnames=("shape", "method"))
+@partial(DeviceJit, static_argnames=("shape", "method"))
 def _resample(image: Image, shape: tuple[int, int], method: str) -> Image:
     return jnp.clip(resample(image, shape, method), 0.0, 1.0)
 
@@ -176,5 +177,10 @@ class Pyramid:
 
 def noise(key: RandomKey, shape: tuple[int, int], std: float) -> Image:
     """Gaussian noise about `MEAN_COLOUR` with standard deviation ``std``, clipped to [0, 1]: ``(h, w, 3)``."""
+    return _noise(key, tuple(shape), std)
+
+
+@partial(DeviceJit, static_argnames="shape")
+def _noise(key: RandomKey, shape: tuple[int, int], std: float) -> Image:
     picture = jnp.asarray(MEAN_COLOUR) + std * jax.random.normal(key, (*shape, 3), jnp.float32)
     return jnp.clip(picture, 0.0, 1.0)

@@ -51,7 +51,7 @@ def settings_of(
     """
     changes: dict[str, Any] = {}
     if num_steps is not None:
-        changes["num_steps"] = (num_steps,) if isinstance(num_steps, int) else tuple(num_steps)
+        changes["num_steps"] = tuple(num_steps) if isinstance(num_steps, list | tuple) else (num_steps,)
     if isinstance(init, str):
         changes["init"] = init
     if keep_color is not None:
@@ -115,7 +115,7 @@ def synthesize_job(
     """What `jnst.synthesize` is asked for."""
     settings = dataclasses.replace(settings, content_layers=(), content_layer_weights=None)
     objective = None if objective is None else dataclasses.replace(objective, content=())
-    shape = size_of(pictures.styles[0]) if shape is None else (int(shape[0]), int(shape[1]))
+    shape = size_of(pictures.styles[0]) if shape is None else _check_shape(shape)
     plan = make_plan(settings, backbone, shape, objective=objective, optimizer=optimizer)
     return Job(plan, pictures, _key(key), _picture(init))
 
@@ -140,6 +140,12 @@ def reconstruct_job(
     objective = None if objective is None else dataclasses.replace(objective, style=())
     plan = make_plan(settings, backbone, size_of(content), size=size, objective=objective, optimizer=optimizer)
     return Job(plan, Pictures(content), _key(key), _picture(init))
+
+
+def _check_shape(shape: tuple[int, int]) -> tuple[int, int]:
+    if len(shape) != 2 or not all(isinstance(side, int | np.integer) and side >= 1 for side in shape):
+        raise JnstError(f"shape {shape}: expected height and width in pixels, whole numbers of at least 1")
+    return int(shape[0]), int(shape[1])
 
 
 def _key(key: RandomKey | None) -> RandomKey:

@@ -3,6 +3,7 @@
 Where a lane stands, and what stands beside it, changes nothing in it: no operation crosses lanes.
 """
 
+import time
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, NamedTuple
@@ -16,6 +17,7 @@ from jnst import optimize
 from jnst.compilation import DeviceJit
 from jnst.errors import JnstError, NumericsError
 from jnst.optimize import Method, Result, State
+from jnst.pace import Pace
 from jnst.types import Array, Image
 
 Axes = tuple[int | None, ...]
@@ -78,7 +80,7 @@ def lane(tree: Any, index: int) -> Any:
     return jax.tree.map(lambda leaf: leaf[index], tree)
 
 
-@partial(jax.jit, static_argnames="method")
+@partial(DeviceJit, static_argnames="method")
 def start(images: Image, method: Method) -> State:
     """The states before the first step of pictures ``(lanes, h, w, 3)``."""
     return jax.vmap(partial(optimize.start, method=method))(images)
@@ -145,14 +147,15 @@ def minimise(
     """
     if chunk is not None and chunk < 1:
         raise JnstError(f"chunk {chunk}: expected at least 1")
-    count, chunk = state.step.shape[0], chunk or optimize.chunk_length(state.image)
+    count, pace = state.step.shape[0], Pace(state.image, chunk)
     records: list[tuple[np.ndarray, dict[str, np.ndarray]]] = []
     ended: dict[int, Early] = {}
     done, over = 0, set(early)
     while done < num_steps and len(over) < count:
-        length = min(chunk, num_steps - done)
+        length, since = min(pace.length, num_steps - done), time.perf_counter()
         state, record = advance(state, args, method, length, axes, mesh)
         total, parts = jax.device_get(record)
+        pace.took(length, time.perf_counter() - since)
         records.append((total, parts))
         stopped = np.zeros(count, bool) if callback is None else callback(done + 1, total, parts, state)
         finite = np.asarray(state.finite)

@@ -102,10 +102,12 @@ def make_plan(
         WeightsError: A layer beyond the weights.
     """
     _check(settings)
-    if size is not None and not 1 <= size < np.inf:
+    if size is not None and not (isinstance(size, int | float | np.number) and 1 <= size < np.inf):
         raise JnstError(f"size {size}: expected the longer side in pixels, at least 1")
     backbone = settings.network(backbone)
     objective = settings.objective(backbone) if objective is None else objective
+    if not (objective.content or objective.style or objective.regularizers):
+        raise JnstError("nothing to minimise, for there are neither layers nor regularizers: name at least one layer")
     least = backbone.smallest_side(objective.layers) if objective.layers else 1
     shapes = _shapes(settings, shape, size)
     shapes = (*(small for small in shapes[:-1] if min(small) >= least), shapes[-1])
@@ -134,8 +136,9 @@ def divided(plan: Plan, mesh: Mesh) -> Plan:
 def _check(settings: Preset) -> None:
     if settings.init not in INITS:
         raise JnstError(f"init {settings.init!r} is unknown: choose one of {', '.join(INITS)}, or pass a picture")
-    if not settings.num_steps or min(settings.num_steps) < 0:
-        raise JnstError(f"num_steps {settings.num_steps}: expected numbers of at least 0")
+    steps = settings.num_steps
+    if not steps or not all(isinstance(count, int | np.integer) and count >= 0 for count in steps):
+        raise JnstError(f"num_steps {steps}: expected whole numbers of at least 0")
     if not 0 <= settings.average < 1:
         raise JnstError(f"average {settings.average}: expected a decay of at least 0 and below 1, for example 0.99")
     if not 0 < settings.style_scale < np.inf:

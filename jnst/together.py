@@ -11,12 +11,12 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
-from jnst import lanes, optimize, parallel
+from jnst import lanes, memory, optimize, parallel
 from jnst.coarse_to_fine import Finished, Solution, carry_out, enlarged, initial
 from jnst.errors import JnstError, NumericsError
 from jnst.fitting import TargetStore
 from jnst.lanes import Axes, Callback, Early, Lanes, Report, lane, stack
-from jnst.optimize import Method, Result, State, picture
+from jnst.optimize import Method, Result, State, picture, shown
 from jnst.optimizers import Settings, build_with_rate, neutral, rate_of, with_rate
 from jnst.pictures import Pictures
 from jnst.plan import Job, Plan, Scale
@@ -50,6 +50,7 @@ def _common_method(scales: Sequence[Scale], job: Job) -> Method:
     return dataclasses.replace(first.method, optimizer=optimizer)
 
 
+@memory.reported
 def run_together(
     numbers: Sequence[int],
     jobs: Sequence[Job],
@@ -204,7 +205,7 @@ def _ending(job: Job, number: int, sizes: Sequence[Lanes], early: tuple[int, Ear
     with_steps = [record for record in records if record.parts]
     names = with_steps[0].parts if with_steps else ()
     solution = Finished(
-        image=job.finish(jnp.clip(picture(result.state, job.plan.scales[last].method), 0.0, 1.0)),
+        image=job.finish(shown(result.state, job.plan.scales[last].method)),
         losses=np.concatenate([record.total for record in records]),
         parts={name: np.concatenate([record.parts[name] for record in with_steps]) for name in names},
     )
