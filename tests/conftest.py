@@ -4,15 +4,22 @@ import os
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import jax
 import pytest
+from jax._src import compiler
 
 ROOT = Path(__file__).resolve().parents[1]
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Let all workers, and the commands that tests start, share compiled programs: most are compiled only once."""
+    """Let all workers, and the commands that tests start, share compiled programs: most are compiled only once.
+
+    And let pytest-xdist keep to the order of `LONGEST`: by itself it begins with the files that have the most tests.
+    """
+    if hasattr(config.option, "loadscopereorder"):
+        config.option.loadscopereorder = False
     if hasattr(config, "workerinput") or "JAX_COMPILATION_CACHE_DIR" in os.environ:
         return
     folder = tempfile.TemporaryDirectory(prefix="jnst-programs-")
@@ -20,6 +27,27 @@ def pytest_configure(config: pytest.Config) -> None:
     os.environ.update(JAX_COMPILATION_CACHE_DIR=folder.name, JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS="0.2")
     jax.config.update("jax_compilation_cache_dir", folder.name)
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
+
+
+LONGEST = (
+    "test_golden.py",
+    "test_readme.py",
+    "losses/test_losses_contracts.py",
+    "experiments/test_experiments.py",
+    "backbones/test_remat.py",
+    "batches/test_devices.py",
+    "test_cli.py",
+    "losses/test_distributions.py",
+    "backbones/test_formulations.py",
+    "batches/test_stylize_many.py",
+)
+"""Files that take longest, which workers begin with: none of them is alone at the end."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with `LONGEST`, in that order."""
+    place = {ROOT / "tests" / name: number for number, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: place.get(item.path, len(place)))
 
 
 @pytest.fixture(scope="session")
@@ -55,7 +83,20 @@ def few_programs() -> Iterator[None]:
 
 @pytest.fixture(scope="module")
 def unoptimised() -> Iterator[None]:
-    """Compile quickly: for tests none of whose programs runs long enough for optimised code to pay for its making."""
+    """Compile quickly: for tests none of whose programs runs long enough for optimised code to pay for its making.
+
+    XLA:CPU's older emitters make a program in a quarter of the time that its newer ones take. They are chosen where JAX
+    puts its own flags, which no public function reaches for operations that run one by one.
+    """
+    usual = compiler.get_compile_options
+
+    def quick(*args: Any, **kwargs: Any) -> Any:
+        options = usual(*args, **kwargs)
+        options.env_option_overrides = [*options.env_option_overrides, ("xla_cpu_use_fusion_emitters", False)]
+        return options
+
     jax.config.update("jax_disable_most_optimizations", True)
+    compiler.get_compile_options = quick
     yield
+    compiler.get_compile_options = usual
     jax.config.update("jax_disable_most_optimizations", False)

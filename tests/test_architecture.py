@@ -16,12 +16,14 @@ ALL_SOURCES = sorted(path for folder in ("jnst", "tests", "benchmarks") for path
 
 FLOORS = (
     ("types", "errors"),
-    ("statistics", "image", "colour", "demo_pictures", "files", "thinning", "compilation"),
+    ("compilation", "pace"),
+    ("statistics", "image", "colour", "demo_pictures", "files", "thinning", "bases"),
     ("losses", "guidance", "backbones", "weights", "optimize", "optimizers", "pictures", "colour_control", "parallel"),
-    ("objective", "metrics", "lanes"),
+    ("objective", "metrics", "lanes", "checkpoint"),
     ("targets", "presets"),
     ("plan",),
     ("fitting", "jobs"),
+    ("memory",),
     ("coarse_to_fine", "variations"),
     ("together",),
     ("batches",),
@@ -59,6 +61,7 @@ PACKAGES = {
     ("jax", "numpy", "optax", "jaxtyping"): EVERYWHERE,
     ("flax", "flaxmodels"): {"backbones", "training"},
     ("h5py", "safetensors", "ml_dtypes", "filelock"): {"weights"} | EDGE,
+    ("orbax",): {"checkpoint"},
     ("PIL", "matplotlib", "rich", "tyro", "png", "tifffile"): EDGE,
 }
 """Third-party packages, and where they may be imported, inside functions too."""

@@ -18,6 +18,7 @@ CLASSES: list[type[jnst.JnstError]] = [
 ]
 BACKBONE = jnst.make_backbone("vgg19", held=("conv1_1/kernel", "conv1_1/bias", "conv1_2/kernel", "conv1_2/bias"))
 PICTURE = np.full((8, 6, 3), 0.5, np.float32)
+NO_LAYERS = jnst.preset(content_layers=(), style_layers=(), num_steps=(1,))
 PRESET = jnst.preset(content_layers=("relu1_2",), style_layers=("relu1_1",), num_steps=(1,))
 
 
@@ -76,11 +77,28 @@ def test_pictures_that_are_none(params, argument, picture, words):
     check_message(caught.value, (f"`{argument}`", *words))
 
 
+@pytest.mark.parametrize("x64", [False, True])
 @pytest.mark.parametrize("dtype", [jnp.float16, jnp.bfloat16, np.float64])
-def test_other_floats_are_cast(params, dtype):
-    solution = stylize(params, content=PICTURE.astype(dtype), num_steps=0)
+def test_other_floats_are_cast(params, dtype, x64):
+    with jax.enable_x64(x64):
+        solution = stylize(params, content=PICTURE.astype(dtype), num_steps=0)
     assert solution.image.dtype == jnp.float32
     np.testing.assert_array_equal(solution.image, PICTURE)
+
+
+@pytest.mark.parametrize("count", [np.int64(1), 1, (1,), [1]])
+def test_counts_of_any_integer_type(params, count):
+    assert len(stylize(params, num_steps=count).losses) == 1
+
+
+@pytest.mark.usefixtures("unoptimised")
+def test_with_64_bits_switched_on_a_run_is_the_same(params):
+    without = stylize(params, style=0.4 * PICTURE)
+    with jax.enable_x64(True):
+        solution = stylize(params, content=PICTURE.astype(np.float64), style=0.4 * PICTURE)
+    assert solution.image.dtype == jnp.float32
+    np.testing.assert_allclose(solution.losses, without.losses, rtol=1e-5)
+    assert without.losses[0] > 0
 
 
 @pytest.mark.parametrize(
@@ -100,6 +118,16 @@ def test_other_floats_are_cast(params, dtype):
         (lambda: stylize({}, init="nosie"), jnst.JnstError, ("nosie", "noise", "picture")),
         (lambda: stylize({}, num_steps=-1), jnst.JnstError, ("-1", "at least 0")),
         (lambda: stylize({}, num_steps=()), jnst.JnstError, ("()", "at least 0")),
+        (lambda: stylize({}, num_steps=2.5), jnst.JnstError, ("2.5", "whole numbers")),
+        (lambda: stylize({}, num_steps="3"), jnst.JnstError, ("'3'", "whole numbers")),
+        (lambda: stylize({}, size=np.nan), jnst.JnstError, ("size nan", "at least 1")),
+        (lambda: stylize({}, size="big"), jnst.JnstError, ("size big", "at least 1")),
+        (lambda: stylize({}, preset=NO_LAYERS), jnst.JnstError, ("nothing to minimise", "at least one layer")),
+        (
+            lambda: jnst.synthesize(jnp.asarray(PICTURE), (-1, 3), {}, backbone=BACKBONE, preset=PRESET),
+            jnst.JnstError,
+            ("shape (-1, 3)", "height and width"),
+        ),
         (lambda: stylize({}, optimizer=jnst.Adam(0.0)), jnst.JnstError, ("learning rate", "0.0", "positive")),
         (lambda: stylize({}, optimizer=jnst.Adam(np.nan)), jnst.JnstError, ("learning rate", "nan", "positive")),
         (lambda: stylize({}, preset=jnst.preset(PRESET, style_weight=-2.0)), jnst.JnstError, ("style weight", "-2")),

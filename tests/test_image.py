@@ -14,6 +14,8 @@ from PIL import Image
 from jnst.errors import JnstError, PictureError
 from jnst.image import MEAN_COLOUR, METHODS, Pyramid, check_picture, fit_shape, noise, resize
 
+pytestmark = pytest.mark.usefixtures("unoptimised")
+
 GOOD = random_picture(0, 6, 7)
 
 BAD: dict[str, tuple[object, str]] = {

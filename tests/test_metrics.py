@@ -15,6 +15,8 @@ from jnst.errors import JnstError, PictureError, WeightsError
 from jnst.losses import SquaredError
 from jnst.metrics import content_distance, content_distances, ssim, style_distance, style_distances
 
+pytestmark = pytest.mark.usefixtures("unoptimised")
+
 
 def double(features: dict[str, jax.Array]) -> dict[str, np.ndarray]:
     return {layer: np.asarray(value, np.float64) for layer, value in features.items()}

@@ -19,6 +19,8 @@ from jnst.metrics.perceptual import _unit
 from jnst.types import Params
 from jnst.weights.formats import read_tensors
 
+pytestmark = pytest.mark.usefixtures("unoptimised")
+
 GOLDEN = json.loads(Path(__file__).with_name("golden").joinpath("torch_lpips.json").read_text())
 FULL, HEADS = "lpips-squeeze/lpips_squeeze.pt", "lpips-heads/squeeze.pth"
 Metric = tuple[LPIPS, Params]

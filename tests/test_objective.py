@@ -18,6 +18,8 @@ from jnst.objective import FeatureTerm, Objective, make_objective, total_loss
 from jnst.targets import fit_targets
 from jnst.types import Array
 
+pytestmark = pytest.mark.usefixtures("unoptimised")
+
 BACKBONE = tiny_backbone()
 PARAMS = random_params(BACKBONE)
 IMAGE, CONTENT, STYLE = random_picture(1, 16, 20), random_picture(2, 16, 20), random_picture(3, 18, 12)

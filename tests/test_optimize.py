@@ -16,6 +16,8 @@ from jnst.optimize import Method, Report, minimise, start, step
 from jnst.optimizers import LBFGS
 from jnst.types import Array
 
+pytestmark = pytest.mark.usefixtures("unoptimised")
+
 SHAPE = (3, 4, 3)
 TARGET, START = random_features(1, *SHAPE), jnp.asarray(random_features(2, *SHAPE))
 CURVATURE = np.linspace(1.0, 30.0, TARGET.size, dtype=np.float32).reshape(SHAPE)

@@ -97,7 +97,7 @@ def test_strotss_as_published() -> None:
         ({"size": 0}, "size 0: expected the longer side in pixels, at least 1"),
         ({"size": -5}, "size -5: expected"),
         ({"init": "photo"}, "init 'photo' is unknown: choose one of content, style, noise, or pass a picture"),
-        ({"num_steps": ()}, r"num_steps \(\): expected numbers of at least 0"),
+        ({"num_steps": ()}, r"num_steps \(\): expected whole numbers of at least 0"),
         ({"average": 1.0}, "average 1.0: expected a decay of at least 0 and below 1"),
         ({"style_scale": float("inf")}, "style_scale inf: expected a positive number"),
     ],

@@ -8,13 +8,20 @@ from typing import Any, NamedTuple
 
 import pytest
 
+from jnst import demo
 from jnst.cli import main
 
 pytestmark = pytest.mark.usefixtures("unoptimised")
 
 ROOT = Path(__file__).resolve().parents[1]
 SHELLS = ("bash", "sh", "console")
-QUICK = ("--size", "64", "--steps", "2")
+QUICK = {
+    "stylize": ("--size", "64", "--steps", "2"),
+    "grid": ("--size", "64", "--steps", "2"),
+    "synthesize": ("--shape", "64x48", "--steps", "2"),
+    "reconstruct": ("--size", "64", "--steps", "2"),
+}
+"""What is added to commands, after their own flags, that make pictures."""
 NOT_RUN = {"pip", "git", "cd", "pytest", "ruff", "pyright", "python"}
 """First words of commands that only stand in the README."""
 
@@ -58,8 +65,7 @@ def run_command(words: list[str]) -> None:
     if words[0] != "jnst":
         assert words[0] in NOT_RUN, f"the README names the command {words[0]!r}, which is not tested"
         return
-    makes_picture = words[1:2] in (["stylize"], ["synthesize"], ["reconstruct"], ["grid"])
-    assert main([*words[1:], *(QUICK if makes_picture else ())]) == 0, shlex.join(words)
+    assert main([*words[1:], *QUICK.get(" ".join(words[1:2]), ())]) == 0, shlex.join(words)
 
 
 def run_blocks(text: str, name: str = "README.md") -> dict[str, Any]:
@@ -83,7 +89,8 @@ def project(tmp_path, monkeypatch):
     return folder
 
 
-def test_readme(project, shared):
+def test_readme(project, shared, monkeypatch):
+    monkeypatch.setattr(demo, "STEPS", (2, 2))
     (project.parent / "shared").symlink_to(shared)
     text = (ROOT / "README.md").read_text()
     languages = {block.language for block in blocks(text)}

@@ -10,6 +10,8 @@ from hypothesis import strategies as st
 from jnst.errors import JnstError
 from jnst.statistics import GRAM_NORMALIZATIONS, as_columns, gram_matrix
 
+pytestmark = pytest.mark.usefixtures("unoptimised")
+
 DIVISORS = {"chw": 6 * 7 * 5, "hw": 6 * 7, "none": 1}
 
 

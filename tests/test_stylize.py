@@ -268,7 +268,7 @@ def test_half_precision_weights() -> None:
             "unknown preset 'neural-stile': did you mean neural-style or .*neural-style-pt",
         ),
         ({"init": "contents"}, JnstError, "init 'contents' is unknown: choose one of content, style, noise"),
-        ({"num_steps": -1}, JnstError, r"num_steps \(-1,\): expected numbers of at least 0"),
+        ({"num_steps": -1}, JnstError, r"num_steps \(-1,\): expected whole numbers of at least 0"),
         ({"num_steps": ()}, JnstError, r"num_steps \(\): expected"),
         ({"chunk": 0}, JnstError, "chunk 0: expected"),
         ({"optimizer": jnst.Adam(0.0)}, JnstError, "learning rate 0.0"),

@@ -16,6 +16,8 @@ from jnst.backbones import BACKBONES, IDENTITY, IMAGENET, LPIPS, OXFORD, Backbon
 from jnst.backbones.vgg import VGG
 from jnst.errors import JnstError, PictureError, WeightsError
 
+pytestmark = pytest.mark.usefixtures("unoptimised")
+
 PIXEL = np.asarray([[[0.2, 0.4, 0.9]]], np.float32)
 
 SIDES: list[tuple[str, dict[str, Any], str, int]] = [

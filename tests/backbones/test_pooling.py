@@ -12,6 +12,8 @@ from contracts import random_features
 
 from jnst.backbones import ops
 
+pytestmark = pytest.mark.usefixtures("unoptimised")
+
 REDUCE = {"max": np.max, "avg": np.mean, "l2": lambda window, axis: np.sqrt(np.sum(window**2, axis=axis))}
 WINDOWS = list(itertools.product(ops.POOLINGS, [(2, 2), (3, 2)], [False, True]))
 

@@ -11,8 +11,8 @@ from contracts import compilations, random_params, random_picture, tiny_backbone
 
 import jnst
 from jnst import lanes, optimize
-from jnst.batches import _targets
 from jnst.jobs import check_pictures, stylize_job
+from jnst.memory import target_shapes
 from jnst.parallel import needed_bytes, rows, split_pictures
 from jnst.plan import divided
 
@@ -74,7 +74,7 @@ def memory() -> list[int]:
         state = optimize.start(content, scale.method)
         args = (
             scale.objective,
-            jax.tree.map(lambda leaf: jnp.zeros(leaf.shape), _targets(job, 0, params)),
+            jax.tree.map(lambda leaf: jnp.zeros(leaf.shape), target_shapes(job, 0, params)),
             params,
             job.key,
         )

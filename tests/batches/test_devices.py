@@ -24,8 +24,11 @@ from jnst.parallel import check_mesh, free_bytes
 @pytest.fixture(scope="module")
 def found() -> dict[str, Any]:
     script = Path(__file__).with_name("over_devices.py")
-    flags = {"XLA_FLAGS": "--xla_force_host_platform_device_count=8", "PYTHONPATH": str(script.parents[1])}
-    flags["JAX_DISABLE_MOST_OPTIMIZATIONS"] = "1"
+    flags = {
+        "XLA_FLAGS": "--xla_force_host_platform_device_count=8",
+        "PYTHONPATH": str(script.parents[1]),
+        "JAX_DISABLE_MOST_OPTIMIZATIONS": "1",
+    }
     command, environment = [sys.executable, str(script)], os.environ | flags | {"JAX_PLATFORMS": "cpu"}
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=400)
     assert done.returncode == 0, done.stderr

@@ -15,13 +15,13 @@ def test_statistics(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     rows = {name: losses.STATISTICS[name] for name in ("gram", "mean-std")}
     monkeypatch.setattr(losses, "STATISTICS", rows)
     options = argparse.Namespace(
-        shared=None, weights=None, output=tmp_path, only="figures", sizes=[32], large=48, rounds=2
+        shared=None, weights=None, output=tmp_path, only="figures", sizes=[32], large=32, rounds=2
     )
     found = losses.measure(options)
     assert found["step_over_gram"].keys() == {"32"}
     samples = {name: each["samples"] for name, each in found["step_over_gram"]["32"].items()}
     assert {name: len(each) for name, each in samples.items()} == {"gram": 2, "mean-std": 2}
-    assert min(found["temporary_bytes"].values()) > 4 * 48 * 32 * 3
+    assert min(found["temporary_bytes"].values()) > 4 * 32 * 21 * 3
     assert len(losses.plot(found).axes) == 2
     assert not list(tmp_path.iterdir())
 

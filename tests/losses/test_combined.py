@@ -12,6 +12,8 @@ from contracts import random_features
 from jnst.errors import JnstError
 from jnst.losses import CrossGram, Gram, ShiftedGram, SquaredError, Sum
 
+pytestmark = pytest.mark.usefixtures("unoptimised")
+
 BOTH = Sum(((Gram(), 2.0), (ShiftedGram((1, 2)), 0.5)))
 
 

@@ -14,6 +14,8 @@ from jnst.losses import Laplacian, TotalVariation, laplacian_energy, total_varia
 from jnst.losses.total_variation import NORMS, REDUCTIONS
 from jnst.statistics import laplacian
 
+pytestmark = pytest.mark.usefixtures("unoptimised")
+
 PICTURE = random_picture(4, 5, 6)
 
 

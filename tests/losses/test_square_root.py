@@ -11,6 +11,8 @@ from contracts import random_features
 from jnst.errors import JnstError
 from jnst.statistics import covariance, matrix_square_root, root_fidelity
 
+pytestmark = pytest.mark.usefixtures("unoptimised")
+
 Array = np.ndarray
 ITERATIONS = [12, None]
 
