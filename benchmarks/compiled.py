@@ -1,9 +1,9 @@
 """The part of `benchmarks.memory` about compiled programs: rematerialisation, options of XLA, rows over devices.
 
 A step is the value and the gradient of what the preset "jnst" minimises, on VGG19 (random weights; to relu5_1) and on
-the embedded network. On CPUs it is also compiled with options of XLA that make a difference to memory (`LITTLE`, and
-`KEPT` of `benchmarks.divided`). Memory is what the compiled program asks for; times are taken in turns. The memory of a
-picture whose rows are divided is that of pretend CPU devices.
+the embedded network. It is compiled as `jax.jit` does by itself and, where jnst has options of XLA for the device
+(`jnst.compilation.OPTIONS`), with these. Memory is what the compiled program asks for; times are taken in turns. The
+memory of a picture whose rows are divided is that of pretend CPU devices.
 """
 
 import json
@@ -19,21 +19,17 @@ from benchmarks import divided
 from benchmarks.processes import run_module
 from benchmarks.timing import in_turns
 from jnst.backbones import Backbone
+from jnst.compilation import known
 from jnst.parallel import needed_bytes
 from jnst.types import Params
 
-Options = dict[str, str | bool]
-LITTLE: Options = {"xla_cpu_scheduler_type": "CPU_SCHEDULER_TYPE_MEMORY_OPTIMIZED"}
-"""The order of operations that needs little memory, not the one that allows most of them at once."""
-VARIANTS: dict[str, tuple[bool, Options]] = {
-    "plain": (False, {}),
-    "remat": (True, {}),
-    "remat kept": (True, divided.KEPT),
-    "ordered": (False, LITTLE),
-    "remat, ordered": (True, LITTLE),
-    "remat kept, ordered": (True, divided.KEPT | LITTLE),
+VARIANTS: dict[str, tuple[bool, bool]] = {
+    "plain": (False, False),
+    "remat": (True, False),
+    "plain, options": (False, True),
+    "remat, options": (True, True),
 }
-"""Whether blocks are computed again, and options of the compiler; those with options are for CPUs."""
+"""Whether blocks are computed again, and whether jnst's options of the compiler are given."""
 MIB = 2**20
 
 
@@ -45,9 +41,12 @@ def load(name: str) -> tuple[Backbone, Params]:
     return backbone, jax.jit(backbone.init)(jax.random.key(0))
 
 
-def variants() -> dict[str, tuple[bool, Options]]:
-    on_cpu = jax.default_backend() == "cpu"
-    return {name: variant for name, variant in VARIANTS.items() if on_cpu or not variant[1]}
+def variants() -> dict[str, tuple[bool, dict[str, str]]]:
+    """Those that differ here: whether blocks are computed again, and the options."""
+    options = known(jax.default_backend())
+    return {
+        name: (remat, options if given else {}) for name, (remat, given) in VARIANTS.items() if options or not given
+    }
 
 
 def compile_steps(backbone: Backbone, arguments: tuple[Any, ...]) -> dict[str, Any]:
@@ -56,7 +55,7 @@ def compile_steps(backbone: Backbone, arguments: tuple[Any, ...]) -> dict[str, A
     for name, (remat, options) in variants().items():
         loss = partial(jnst.total_loss, backbone=backbone.with_options(remat=remat))
         lowered = jax.jit(jax.value_and_grad(loss, has_aux=True)).lower(*arguments)
-        steps[name] = lowered.compile(compiler_options=options or None)
+        steps[name] = lowered.compile(compiler_options={**options})
     return steps
 
 
@@ -113,7 +112,7 @@ def divided_rows(names: list[str], sizes: list[int], devices: list[int]) -> list
     rows = json.loads(run_module("benchmarks.divided", "--backbone", *names, *numbers, environment=environment)[0])
     for row in rows:
         print(
-            f"{row['backbone']:10} {row['size']:5} {row['devices']} devices{' remat kept' if row['remat'] else '':18} "
+            f"{row['backbone']:10} {row['size']:5} {row['devices']} devices{' remat' if row['remat'] else '':18} "
             f"{row['temporary_bytes'] / MIB:8.0f} MiB temporary {row['total_bytes'] / MIB:8.0f} MiB in all, on each"
         )
     return rows
@@ -144,7 +143,7 @@ def plot(rows: list[dict[str, Any]], parts: list[dict[str, Any]]) -> Any:
                 [part["total_bytes"] / MIB for part in line],
                 marker="o",
                 linestyle="--" if remat else "-",
-                label=f"{size}{', remat kept' if remat else ''}",
+                label=f"{size}{', remat' if remat else ''}",
             )
         lines.set(title=f"{name}: rows divided", xlabel="devices", ylabel="memory of each, MiB", ylim=(0, None))
         lines.set_xticks(sorted({part["devices"] for part in parts}))

@@ -1,7 +1,7 @@
 """What a step needs on each device when the picture's rows are divided among pretend CPU devices; nothing is run.
 
-A child of `benchmarks.memory`; prints JSON: a list of rows, with and without
-rematerialisation (then compiled with `KEPT`).
+A child of `benchmarks.memory`; prints JSON: a list of rows, with and without rematerialisation, all compiled with the
+options that jnst gives.
 
     XLA_FLAGS=--xla_force_host_platform_device_count=8 python -m benchmarks.divided --backbone vgg19 --sizes 512
 """
@@ -19,11 +19,10 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 import jnst
 from jnst import parallel
 from jnst.backbones import Backbone
+from jnst.compilation import known
 from jnst.plan import TransferLoss
 
 MOST_DEVICES = 8
-KEPT: dict[str, str | bool] = {"xla_disable_hlo_passes": "cse_barrier_expander"}
-"""XLA for CPUs removes what keeps rematerialised operations apart from the first ones and merges both: not so here."""
 
 
 def compiled_step(backbone: Backbone, size: int, devices: int) -> Any:
@@ -38,7 +37,7 @@ def compiled_step(backbone: Backbone, size: int, devices: int) -> Any:
     copies = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=everywhere), args)
     image = jax.ShapeDtypeStruct(picture.shape, picture.dtype, sharding=parallel.rows(mesh))
     step = jax.jit(jax.value_and_grad(TransferLoss(backbone, mesh), has_aux=True))
-    return step.lower(image, copies, jnp.int32(0)).compile(compiler_options=KEPT if backbone.network.remat else None)
+    return step.lower(image, copies, jnp.int32(0)).compile(compiler_options={**known("cpu")})
 
 
 def row(name: str, size: int, devices: int, remat: bool) -> dict[str, Any]:
