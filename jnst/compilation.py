@@ -54,7 +54,7 @@ class DeviceJit:
         """Compile for these shapes, unless that was done before, and run; within another program be a part of it."""
         leaves, structure = jax.tree.flatten(((first, *args), kwargs))
         # XLA's options are those of a whole program: JAX refuses them for a part.
-        if any(isinstance(leaf, Tracer) for leaf in leaves):
+        if any(isinstance(leaf, Tracer) for leaf in leaves) or _tracing():
             return self._function(first, *args, **kwargs)
         program = self._program(first, leaves, structure)
         if not program._cache_size():
@@ -86,6 +86,11 @@ class DeviceJit:
 
     def _cache_size(self) -> int:
         return sum(function._cache_size() for function in self._compiled.values())
+
+
+def _tracing() -> bool:
+    """Whether a program is being traced: what has no arguments becomes a part of it too."""
+    return isinstance(jax.lax.iota("int32", 1), Tracer)
 
 
 def _kind(leaf: Any) -> Hashable:

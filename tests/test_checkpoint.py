@@ -1,6 +1,7 @@
 """`jnst.save_state` and `load_state`: a run that goes on from a file ends like one that never stopped, bit for bit."""
 
 import dataclasses
+import os
 import subprocess
 import sys
 from functools import partial
@@ -47,7 +48,10 @@ def test_another_process_goes_on_with_the_same_bits(tmp_path: Path) -> None:
 
         wholes[name] = make(name, callback=keep)
     script = Path(__file__).with_name("checkpoint_runs.py")
-    finished = subprocess.run([sys.executable, script, tmp_path], capture_output=True, text=True, timeout=300)
+    # The emitters of the fixture above.
+    environment = {**os.environ, "XLA_FLAGS": "--xla_cpu_use_fusion_emitters=false"}
+    words = [sys.executable, script, tmp_path]
+    finished = subprocess.run(words, capture_output=True, text=True, timeout=300, env=environment)
     assert finished.returncode == 0, finished.stderr
     for name, whole in wholes.items():
         found = jnst.load_state(tmp_path / f"{name}.end")
@@ -153,7 +157,7 @@ def _saved_again(folder: Path, loaded: jnst.SavedState) -> bytes:
         (
             "lbfgs",
             {},
-            r"it lacks `.run.optimizer\[0\].factor`, .*; this run has no `.run.average`, `.run.optimizer\[0\].count`\)",
+            r"it lacks `.run.optimizer\[0\].factor`, .*; this run has no .*`.run.optimizer\[0\].count`",
         ),
         ("adam", {"size": 30}, r"a picture of \(10, 12\) at size 1 of its pyramid, but this run has the sizes"),
         ("adam", {"average": 0.0}, r"this run has no `.run.average`"),

@@ -98,7 +98,7 @@ def test_everything_at_once(stylize, during, tmp_path):
     assert settings["pictures"] == "content.png, style.png"
     assert (settings["preset"], settings["network"], settings["size"]) == ("jnst", "mini", "32")
     assert (settings["num steps"], settings["style layers"]) == ("10", "relu1_1")
-    assert settings["optimizer"].startswith("LBFGS: learning rate 1, memory size 100")
+    assert settings["optimizer"].startswith("LBFGS: learning rate 1, memory size 20")
     assert "keep color" not in settings
 
 

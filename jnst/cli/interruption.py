@@ -1,11 +1,13 @@
 """Ctrl-C and SIGTERM: they end a command within two seconds, whatever it is doing, and leave nothing half done."""
 
 import contextlib
+import math
 import os
+import select
 import signal
-import socket
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from types import FrameType
 
@@ -18,6 +20,7 @@ PATIENCE = 10.0
 FLUSHING = 0.3
 """Seconds that lines which were printed have to get to where they go."""
 NUMBERS = (signal.SIGINT, signal.SIGTERM)
+ENDED, LATE = 0, -1
 
 
 class Terminated(KeyboardInterrupt):
@@ -113,35 +116,37 @@ def _handled(handler: Callable[[int, FrameType | None], None]) -> Iterator[None]
 @contextlib.contextmanager
 def _watched(give_up: Callable[[int], None], grace: float) -> Iterator[None]:
     """Call ``give_up`` with a signal's number, in another thread, unless the block ends in time after the signal."""
-    reader, writer = socket.socketpair()
-    writer.setblocking(False)
+    reader, writer = os.pipe()  # Not sockets: a command that needs no network opens none.
+    os.set_blocking(writer, False)
     thread = threading.Thread(target=_watch, args=(reader, give_up, grace), name="signals", daemon=True)
     # Python's own handlers wait for the main thread to come back from compiled code; this write does not.
-    before = signal.set_wakeup_fd(writer.fileno(), warn_on_full_buffer=False)
+    before = signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
     thread.start()
     try:
         yield
     finally:
         signal.set_wakeup_fd(before)
-        writer.close()
+        os.close(writer)
         thread.join()
-        reader.close()
+        os.close(reader)
 
 
-def _watch(reader: socket.socket, give_up: Callable[[int], None], grace: float) -> None:
-    """Wait for a signal, and then for a second one, the end of the time, or that of the block: a closed socket."""
+def _watch(reader: int, give_up: Callable[[int], None], grace: float) -> None:
+    """Wait for a signal, and then for a second one, the end of the time, or that of the block."""
     first = _next(reader)
-    if first is None:
-        return
-    reader.settimeout(grace)
-    with contextlib.suppress(TimeoutError):
-        if _next(reader) is None:
-            return
-    give_up(first)
+    if first != ENDED and _next(reader, grace) != ENDED:
+        give_up(first)
 
 
-def _next(reader: socket.socket) -> int | None:
-    while received := reader.recv(1):
+def _next(reader: int, seconds: float = math.inf) -> int:
+    """The next signal's number, `ENDED` when the other end of the pipe is closed, or `LATE`."""
+    deadline = time.monotonic() + seconds
+    while True:
+        left = None if seconds == math.inf else max(0.0, deadline - time.monotonic())
+        if not select.select([reader], [], [], left)[0]:
+            return LATE
+        received = os.read(reader, 1)
+        if not received:
+            return ENDED
         if received[0] in NUMBERS:
             return received[0]
-    return None

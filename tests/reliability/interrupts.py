@@ -20,18 +20,32 @@ import numpy as np
 import runs
 from runs import CHECKPOINT, OUTPUT
 
+Flags = tuple[str | int, ...]
+
 SECONDS = 300.0
 """After which something hangs."""
 FLAGS = ("--weights", "net.safetensors", "--content-layers", "relu2_1", "--style-layers", "relu1_1,relu2_1")
-FLAGS += ("--size", runs.WIDTH, "--pyramid", "--min-size", 12, "--optimizer", "lbfgs-zoom", "--steps", 40)
-FLAGS += ("--checkpoint", CHECKPOINT, "--resume")
-"""Four sizes, each of which is compiled for about as long as its steps take."""
+FLAGS += ("--size", runs.WIDTH, "--pyramid", "--checkpoint", CHECKPOINT, "--resume")
+LONG = ("--min-size", 12, "--optimizer", "lbfgs-zoom", "--steps", 40)
+"""Four sizes, each of which is compiled for about as long as its steps take,"""
+SHORT = ("--min-size", 30, "--optimizer", "adam", "--steps", 20)
+"""or two, which are soon done with."""
 
 
-def start(folder: Path) -> "subprocess.Popen[str]":
+def start(folder: Path, flags: Flags) -> "subprocess.Popen[str]":
     """Begin, or go on with, a run of the command as it is installed."""
     script = "import sys; from jnst.cli import main; sys.exit(main())"
-    words = [sys.executable, "-c", script, "stylize", "content.png", "style.png", "-o", OUTPUT, *map(str, FLAGS)]
+    words = [
+        sys.executable,
+        "-c",
+        script,
+        "stylize",
+        "content.png",
+        "style.png",
+        "-o",
+        OUTPUT,
+        *map(str, (*FLAGS, *flags)),
+    ]
     # Each compiles anew: that is one of the things that are to be interrupted.
     environment = {name: value for name, value in os.environ.items() if name != "JAX_COMPILATION_CACHE_DIR"}
     return subprocess.Popen(
@@ -39,26 +53,26 @@ def start(folder: Path) -> "subprocess.Popen[str]":
     )
 
 
-def undisturbed() -> tuple[str, float]:
+def undisturbed(flags: Flags) -> tuple[str, float]:
     """The fingerprint of a run that nobody interrupts, and its seconds."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         runs.prepare(folder)
         begun = time.monotonic()
-        process = start(folder)
+        process = start(folder, flags)
         _, said = process.communicate(timeout=SECONDS)
         assert process.returncode == 0, said
         return runs.fingerprint(folder, log=False), time.monotonic() - begun
 
 
-def interrupt(folder: Path, seconds: float, number: int) -> tuple[float, str, list[str]]:
+def interrupt(folder: Path, flags: Flags, seconds: float, number: int) -> tuple[float, str, list[str]]:
     """Interrupt a run at a moment.
 
     Returns:
         The seconds until it ended, what it was doing, and what is wrong.
     """
     old = (folder / OUTPUT).read_bytes()
-    process = start(folder)
+    process = start(folder, flags)
     time.sleep(seconds)
     sent = time.monotonic()
     process.send_signal(number)
@@ -84,22 +98,22 @@ def interrupt(folder: Path, seconds: float, number: int) -> tuple[float, str, li
     return took, "making steps" if stepped else "before the first step", faults
 
 
-def rounds(count: int, seed: int) -> dict[str, Any]:
+def rounds(count: int, flags: Flags, seed: int) -> dict[str, Any]:
     """Interrupt so many runs, let each of them go on and come to its end, and compare."""
-    expected, whole = undisturbed()
+    expected, whole = undisturbed(flags)
     generator, doing, times, faults, compared = random.Random(seed), Counter[str](), list[float](), list[str](), 0
     while len(times) < count:
         with tempfile.TemporaryDirectory() as name:
             folder = Path(name)
             runs.prepare(folder)
             for _ in range(min(generator.randint(1, 4), count - len(times))):
-                took, what, wrong = interrupt(folder, generator.uniform(0.0, whole), signal.SIGINT)
+                took, what, wrong = interrupt(folder, flags, generator.uniform(0.0, whole), signal.SIGINT)
                 doing[what] += 1
                 faults += wrong
                 if what == "ended":
                     break
                 times.append(took)
-            process = start(folder)
+            process = start(folder, flags)
             _, said = process.communicate(timeout=SECONDS)
             compared += 1
             if process.returncode or runs.fingerprint(folder, log=False) != expected:
@@ -125,9 +139,10 @@ def _share(times: list[float], percent: float) -> float:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--short", action="store_true", help="runs that compile little")
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
-    print(json.dumps(rounds(args.rounds, args.seed)))
+    print(json.dumps(rounds(args.rounds, SHORT if args.short else LONG, args.seed)))
 
 
 if __name__ == "__main__":
