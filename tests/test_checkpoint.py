@@ -48,8 +48,12 @@ def test_another_process_goes_on_with_the_same_bits(tmp_path: Path) -> None:
 
         wholes[name] = make(name, callback=keep)
     script = Path(__file__).with_name("checkpoint_runs.py")
-    # The emitters of the fixture above.
-    environment = {**os.environ, "XLA_FLAGS": "--xla_cpu_use_fusion_emitters=false"}
+    # The emitters of the fixture above. Where the script's folder is kept off the module path it is put there.
+    environment = {
+        **os.environ,
+        "XLA_FLAGS": "--xla_cpu_use_fusion_emitters=false",
+        "PYTHONPATH": str(script.parent),
+    }
     words = [sys.executable, script, tmp_path]
     finished = subprocess.run(words, capture_output=True, text=True, timeout=300, env=environment)
     assert finished.returncode == 0, finished.stderr

@@ -148,6 +148,8 @@ def results(seed: int, numbers: list[int]) -> Iterator[list[Any]]:
     while left:
         worker = subprocess.Popen(
             [sys.executable, __file__, "--seed", str(seed), "--work"],
+            # Where a script's folder is kept off the module path it is put there.
+            env={**os.environ, "PYTHONPATH": str(Path(__file__).parent)},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
