@@ -24,7 +24,7 @@ OPTIONS: dict[str, dict[str, str]] = {
 }
 """XLA's options by platform. On CPUs it may order operations so that least memory is needed, and leaves
 `jax.lax.optimization_barrier` in place (as on accelerators), without which results that many operations use are
-computed and kept once for each: together half of the memory of a step, at the same speed."""
+computed and kept once for each: together two fifths of the memory of a step, at the same speed."""
 
 MOST_PROGRAMS = 32
 """How many programs of one function are kept: those for the shapes that were seen last."""
