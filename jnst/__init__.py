@@ -2,6 +2,12 @@
 
 from typing import TYPE_CHECKING, Any
 
+from jnst import starting
+
+if starting.is_command():
+    starting.end_quietly_on_interruption()
+
+# isort: split
 from jnst import losses, presets
 from jnst.backbones import BACKBONES, Backbone, Preprocessing, make_backbone
 from jnst.checkpoint import SavedState, load_state, save_state

@@ -1,6 +1,7 @@
 """Fixtures for all tests."""
 
 import os
+import signal
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,7 +18,10 @@ def pytest_configure(config: pytest.Config) -> None:
     """Let all workers, and the commands that tests start, share compiled programs: most are compiled only once.
 
     And let pytest-xdist keep to the order of `LONGEST`: by itself it begins with the files that have the most tests.
+    And let commands hear a Ctrl-C: shells start background jobs, and those their children, with it ignored.
     """
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     if hasattr(config.option, "loadscopereorder"):
         config.option.loadscopereorder = False
     if hasattr(config, "workerinput") or "JAX_COMPILATION_CACHE_DIR" in os.environ:

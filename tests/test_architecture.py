@@ -15,7 +15,7 @@ SOURCES = sorted((ROOT / "jnst").rglob("*.py"))
 ALL_SOURCES = sorted(path for folder in ("jnst", "tests", "benchmarks") for path in (ROOT / folder).rglob("*.py"))
 
 FLOORS = (
-    ("types", "errors"),
+    ("types", "errors", "starting"),
     ("compilation", "pace"),
     ("statistics", "image", "colour", "demo_pictures", "files", "thinning", "bases"),
     ("losses", "guidance", "backbones", "weights", "optimize", "optimizers", "pictures", "colour_control", "parallel"),
@@ -30,6 +30,7 @@ FLOORS = (
     ("stylize", "stylize_many"),
     ("cli", "io", "demo", "training", "hosts", "report", "catalogue", "animate", "preview"),
     ("jnst",),
+    ("__main__",),
 )
 """Files and folders of jnst from the ground up, "jnst" its `__init__.py`. Each imports floors below its own only,"""
 NEIGHBOURS = {

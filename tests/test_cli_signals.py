@@ -74,6 +74,30 @@ def test_terminals_without_utf_8_are_served(script, environment, arguments):
     assert finished.returncode == (2 if arguments == ("stylize", "x") else 0)
 
 
+@pytest.mark.parametrize("module", [True, False])
+def test_interruption_while_the_command_loads_is_quiet(script, environment, tmp_path, module):
+    (tmp_path / "jax.py").write_text("import time\nprint('loading', flush=True)\ntime.sleep(60)\n")
+    command = [sys.executable, "-m", "jnst"] if module else [script]
+    with subprocess.Popen(
+        [*command, "presets"],
+        env=environment | {"PYTHONPATH": str(tmp_path)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "loading\n"
+        process.send_signal(signal.SIGINT)
+        assert process.communicate(timeout=60) == ("", "")
+    assert process.returncode == 130
+
+
+def test_a_program_that_imports_the_library_keeps_its_own_answer_to_interruption():
+    asked = "import signal, jnst; print(signal.getsignal(signal.SIGINT) is signal.default_int_handler)"
+    finished = subprocess.run([sys.executable, "-c", asked], capture_output=True, text=True, timeout=60)
+    assert finished.stdout == "True\n", finished.stderr
+
+
 def test_interruption_before_the_run_is_quiet(monkeypatch, capsys):
     def interrupt(self):
         raise KeyboardInterrupt

@@ -34,11 +34,10 @@ SHORT = ("--min-size", 30, "--optimizer", "adam", "--steps", 20)
 
 def start(folder: Path, flags: Flags) -> "subprocess.Popen[str]":
     """Begin, or go on with, a run of the command as it is installed."""
-    script = "import sys; from jnst.cli import main; sys.exit(main())"
     words = [
         sys.executable,
-        "-c",
-        script,
+        "-m",
+        "jnst",
         "stylize",
         "content.png",
         "style.png",
@@ -90,7 +89,7 @@ def interrupt(folder: Path, flags: Flags, seconds: float, number: int) -> tuple[
         faults.append(f"status {process.returncode}: {said}")
     if "Traceback" in said:
         faults.append(said)
-    stepped = "step " in said
+    stepped = any(line.startswith("step ") for line in said.splitlines())
     if stepped and (folder / OUTPUT).read_bytes() == old:
         faults.append(f"steps were made, but no picture was saved: {said}")
     if stepped and not (folder / CHECKPOINT).exists():
@@ -142,6 +141,7 @@ def main() -> None:
     parser.add_argument("--short", action="store_true", help="runs that compile little")
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # Shells start background jobs with it ignored.
     print(json.dumps(rounds(args.rounds, SHORT if args.short else LONG, args.seed)))
 
 

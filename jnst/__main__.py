@@ -1,0 +1,8 @@
+"""`python -m jnst`: the command `jnst`, where it is not on the path."""
+
+import sys
+
+from jnst.cli import main
+
+if __name__ == "__main__":
+    sys.exit(main())
