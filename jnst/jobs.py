@@ -149,7 +149,13 @@ def _check_shape(shape: tuple[int, int]) -> tuple[int, int]:
 
 
 def _key(key: RandomKey | None) -> RandomKey:
-    return jax.random.key(0) if key is None else key
+    if key is None:
+        return jax.random.key(0)
+    dtype, ndim = getattr(key, "dtype", np.dtype(object)), getattr(key, "ndim", None)
+    if (jnp.issubdtype(dtype, jax.dtypes.prng_key) and ndim == 0) or (dtype == jnp.uint32 and ndim == 1):
+        return key
+    given = f"{key!r}" if ndim is None else f"of shape {getattr(key, 'shape', ())}"
+    raise JnstError(f"key {given}: expected one key of JAX's, such as jax.random.key(0)")
 
 
 def _picture(init: str | Image | None) -> Image | None:

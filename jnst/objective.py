@@ -193,9 +193,13 @@ def _feature_terms(
 
 
 def _weight(name: str, value: Weight) -> Array:
-    if not isinstance(value, Tracer) and not (np.min(value) >= 0 and np.max(value) <= LARGEST_WEIGHT):
+    if not isinstance(value, Tracer) and not _is_usable(np.asarray(value)):
         raise JnstError(f"{name} {value} is not usable: weights lie between 0 and {LARGEST_WEIGHT:g}")
     return jnp.asarray(value, jnp.float32)
+
+
+def _is_usable(weight: np.ndarray) -> bool:
+    return jnp.issubdtype(weight.dtype, jnp.number) and bool((weight >= 0).all() and (weight <= LARGEST_WEIGHT).all())
 
 
 def total_loss(

@@ -13,7 +13,7 @@ from jnst.backbones import Backbone
 from jnst.errors import JnstError
 from jnst.image import fit_shape
 from jnst.objective import Objective, total_loss
-from jnst.optimizers import Optimizer, Settings, build
+from jnst.optimizers import OPTIMIZERS, Optimizer, Settings, build
 from jnst.pictures import INITS, Pictures
 from jnst.presets import Preset
 from jnst.types import Array, Image, RandomKey
@@ -102,6 +102,7 @@ def make_plan(
         WeightsError: A layer beyond the weights.
     """
     _check(settings)
+    _check_optimizer(settings.optimizer if optimizer is None else optimizer)
     if size is not None and not (isinstance(size, int | float | np.number) and 1 <= size < np.inf):
         raise JnstError(f"size {size}: expected the longer side in pixels, at least 1")
     backbone = settings.network(backbone)
@@ -143,6 +144,10 @@ def _check(settings: Preset) -> None:
         raise JnstError(f"average {settings.average}: expected a decay of at least 0 and below 1, for example 0.99")
     if not 0 < settings.style_scale < np.inf:
         raise JnstError(f"style_scale {settings.style_scale}: expected a positive number, for example 1")
+    for name in ("content_layers", "style_layers", "content_layer_weights", "style_layer_weights"):
+        value = getattr(settings, name)
+        if not (value is None or isinstance(value, list | tuple)):
+            raise JnstError(f"{name} {value!r}: expected a tuple, such as ({value!r},)")
 
 
 def _shapes(settings: Preset, shape: tuple[int, int], size: int | None) -> tuple[tuple[int, int], ...]:
@@ -161,6 +166,13 @@ def _optimizer(settings: Preset, given: Optimizer | None, last: bool) -> Optimiz
     if last and settings.last_learning_rate is not None:
         return dataclasses.replace(settings.optimizer, learning_rate=settings.last_learning_rate)
     return settings.optimizer
+
+
+def _check_optimizer(optimizer: Optimizer) -> None:
+    if isinstance(optimizer, Settings) or hasattr(optimizer, "update"):
+        return
+    known = f" (jnst.optimizers.OPTIMIZERS[{optimizer!r}]())" if optimizer in list(OPTIMIZERS) else ""
+    raise JnstError(f"optimizer {optimizer!r}: expected jnst.LBFGS(), jnst.Adam()..., or one of Optax's{known}")
 
 
 def _method(settings: Preset, backbone: Backbone, optimizer: Optimizer) -> optimize.Method:

@@ -132,6 +132,16 @@ def test_with_64_bits_switched_on_a_run_is_the_same(params):
         (lambda: stylize({}, optimizer=jnst.Adam(np.nan)), jnst.JnstError, ("learning rate", "nan", "positive")),
         (lambda: stylize({}, preset=jnst.preset(PRESET, style_weight=-2.0)), jnst.JnstError, ("style weight", "-2")),
         (lambda: stylize({}, preset=jnst.preset(PRESET, tv_weight=1e30)), jnst.JnstError, ("tv weight", "1e+30")),
+        (
+            lambda: stylize({}, preset=jnst.preset(PRESET, style_weight="x")),
+            jnst.JnstError,
+            ("style weight x", "lie between"),
+        ),
+        (lambda: stylize({}, preset=jnst.preset(PRESET, style_layers="relu1_1")), jnst.JnstError, ("('relu1_1',)",)),
+        (lambda: stylize({}, preset=jnst.preset(PRESET, style_layer_weights=3)), jnst.JnstError, ("(3,)", "tuple")),
+        (lambda: stylize({}, optimizer="adam"), jnst.JnstError, ("'adam'", "jnst.Adam()", "OPTIMIZERS['adam']()")),
+        (lambda: stylize({}, key=7), jnst.JnstError, ("key 7", "jax.random.key(0)")),
+        (lambda: stylize({}, key=jax.random.split(jax.random.key(0))), jnst.JnstError, ("(2,)", "one key")),
     ],
 )
 def test_arguments_that_make_no_sense(call, kind, words):
