@@ -57,6 +57,9 @@ def check(job: Job, params: Params, *, chunk: int | None = None, free: int | Non
 def run_bytes(job: Job, params: Params, *, chunk: int | None = None) -> int:
     """The memory, in bytes, that the steps of a run take at its full size, compiled but not run.
 
+    The process takes some 150 MB beside it for what is compiled, and its allocator up to a quarter more, which
+    `tests/reliability/memory_needed.py` measures.
+
     Args:
         job: What is to be done.
         params: The network's parameters, as the program takes them.
