@@ -1,4 +1,4 @@
-"""The variables that an Optax transformation works in: the picture's values in other units, its scales, or its waves.
+"""The variables that an Optax transformation works in: the picture's values in other units, or its scales.
 
 With x = P z for the picture x, the gradient by z is Pᵀ times the picture's, and an update of z is P times as much of
 the picture. What the optimiser takes for a sphere, its first guess of the curvature, is then an ellipsoid of pictures.
@@ -24,36 +24,6 @@ def in_units(optimizer: optax.GradientTransformation, unit: float) -> optax.Grad
     """
     smaller: Map = lambda tree: scaled(tree, 1 / unit)  # noqa: E731
     return _in_basis(optimizer, smaller, smaller, lambda tree: scaled(tree, unit))
-
-
-def in_waves(optimizer: optax.GradientTransformation, decay_power: float) -> optax.GradientTransformationExtraArgs:
-    """Let ``optimizer`` move the picture's waves, those of frequency f in units of ``f ** -decay_power``.
-
-    Large forms then move further than fine grain at the same gradient, as in photographs, whose amplitudes fall with
-    the frequency (power 1). For L-BFGS 0.25 is best: on VGG19 it comes to the same loss in four fifths of the steps.
-
-    Args:
-        optimizer: Sees a picture's size of numbers.
-        decay_power: 0 for pixels.
-
-    References:
-        Olah, Mordvintsev & Schubert, Feature Visualization, Distill 2017, "Preconditioning and parameterization".
-    """
-
-    def filtered(tree: Any, power: float) -> Any:
-        return jax.tree.map(lambda leaf: _filter(leaf, power), tree)
-
-    forward: Map = lambda tree: filtered(tree, decay_power)  # noqa: E731
-    # The filter is symmetric: its own transposition.
-    return _in_basis(optimizer, forward, forward, lambda tree: filtered(tree, -decay_power))
-
-
-def _filter(x: Array, power: float) -> Array:
-    """Divide the waves of ``(h, w, c)`` by ``(2 f) ** power``, f in cycles a pixel, at least one in the longer side."""
-    height, width = x.shape[:2]
-    frequency = jnp.hypot(jnp.fft.fftfreq(height)[:, None], jnp.fft.rfftfreq(width))
-    factor = (2 * jnp.maximum(frequency, 1 / max(height, width))) ** -power
-    return jnp.fft.irfft2(jnp.fft.rfft2(x, axes=(0, 1)) * factor[..., None], (height, width), axes=(0, 1))
 
 
 def _in_basis(

@@ -17,7 +17,7 @@ ALL_SOURCES = sorted(path for folder in ("jnst", "tests", "benchmarks") for path
 FLOORS = (
     ("types", "errors", "starting"),
     ("compilation", "pace"),
-    ("statistics", "image", "colour", "demo_pictures", "files", "thinning", "bases"),
+    ("statistics", "image", "colour", "demo_pictures", "files", "thinning", "bases", "quasi_newton"),
     ("losses", "guidance", "backbones", "weights", "optimize", "optimizers", "pictures", "colour_control", "parallel"),
     ("objective", "metrics", "lanes", "checkpoint"),
     ("targets", "presets"),

@@ -1,0 +1,83 @@
+"""L-BFGS against Optax', in pixels and in the units of waves; units and scales are in test_optimizers."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from contracts import random_features
+from test_optimizers import descend
+
+from jnst.optimizers import LBFGS, from_unit_gradient
+from jnst.quasi_newton import divide_waves, scale_by_lbfgs
+
+pytestmark = pytest.mark.usefixtures("unoptimised")
+
+SHAPES = [(6, 9), (9, 6), (8, 8), (1, 5), (1, 1)]
+
+
+def wave_matrix(height: int, width: int, power: float) -> np.ndarray:
+    """The filter as a dense matrix in float64: every wave divided by the power of twice its frequency."""
+    rows, columns = (np.fft.fft(np.eye(size)) for size in (height, width))
+    frequency = np.hypot(*np.meshgrid(np.fft.fftfreq(height), np.fft.fftfreq(width), indexing="ij"))
+    factor = (2 * np.maximum(frequency, 1 / max(height, width))) ** -power
+    waves = np.kron(rows, columns)
+    return np.real(waves.conj().T @ (factor.reshape(-1, 1) * waves)) / (height * width)
+
+
+@pytest.mark.parametrize("memory_size", [1, 3, 20])
+def test_directions_are_those_of_optax(memory_size: int) -> None:
+    """In float64: before and after the memory is full, after a step that was not taken, where pixels were clipped."""
+    with jax.enable_x64(True):
+        x = jnp.asarray(random_features(1, 5, 4, 3), jnp.float64)
+        curvature = jnp.exp(jnp.asarray(random_features(2, 5, 4, 3), jnp.float64))
+        gradient = jax.jit(jax.grad(lambda x: jnp.sum(curvature * (x - 1) ** 2) + jnp.sum(jnp.cos(x))))
+        ours, optaxs = scale_by_lbfgs(memory_size), optax.scale_by_lbfgs(memory_size)
+        update, expected_update = jax.jit(ours.update), jax.jit(optaxs.update)
+        state, expected_state = ours.init(x), optaxs.init(x)
+        for number in range(30):
+            direction, state = update(gradient(x), state, x)
+            expected, expected_state = expected_update(gradient(x), expected_state, x)
+            np.testing.assert_allclose(direction, expected, rtol=1e-8, atol=1e-10 * np.abs(expected).max())
+            x = x if number == 7 else jnp.clip(x - expected, -1.5, 1.5)
+        assert (jnp.abs(x) == 1.5).any()
+
+
+@pytest.mark.parametrize("power", [0.5, 2.0])
+@pytest.mark.parametrize("shape", SHAPES)
+def test_waves_are_divided_by_their_frequency(shape: tuple[int, int], power: float) -> None:
+    image = random_features(1, *shape, 3)
+    expected = wave_matrix(*shape, power) @ image.reshape(-1, 3).astype(np.float64)
+    np.testing.assert_allclose(divide_waves(image, power).reshape(-1, 3), expected, atol=1e-5 * np.abs(expected).max())
+
+
+def test_large_forms_are_taken_for_less_curved_than_fine_grain() -> None:
+    """A wave of one cycle in 16 pixels is multiplied by (8 / 1) ** 0.5, one of 8 cycles stays."""
+    column = np.arange(16)
+    for cycles, factor in ((1, 8**0.5), (8, 1.0)):
+        wave = np.broadcast_to(np.cos(2 * np.pi * cycles * column / 16)[None, :, None], (16, 16, 3))
+        np.testing.assert_allclose(divide_waves(jnp.asarray(wave), 0.5), factor * wave, atol=1e-5)
+
+
+@pytest.mark.parametrize("zoom", [False, True])
+def test_with_a_decay_power_it_is_lbfgs_of_the_amplitudes_of_waves(zoom: bool) -> None:
+    """A run on x = P z equals Optax' on z of the loss at P z, with the dense P: curvature pairs and line search too."""
+    start, target = random_features(1, 6, 8, 3), random_features(2, 6, 8, 3)
+    curvature = np.linspace(1.0, 9.0, 6 * 8 * 3, dtype=np.float32).reshape(6, 8, 3)
+    matrix = wave_matrix(6, 8, 0.5)
+    dense = jnp.asarray(matrix, jnp.float32)
+
+    def loss(x: Any) -> Any:
+        return 0.5 * jnp.sum(curvature * (x - target) ** 2)
+
+    search = optax.scale_by_zoom_linesearch(max_linesearch_steps=20, initial_guess_strategy="one")
+    fixed = optax.chain(from_unit_gradient(), optax.lbfgs(1.0, memory_size=5, linesearch=None))
+    plain: Any = optax.lbfgs(memory_size=5, linesearch=search) if zoom else fixed
+    amplitudes = np.linalg.solve(matrix, start.reshape(-1, 3).astype(np.float64)).astype(np.float32)
+    z, expected = descend(plain, lambda z: loss((dense @ z).reshape(start.shape)), amplitudes, 7)
+    x, values = descend(LBFGS(memory_size=5, zoom=zoom, decay_power=0.5).transformation(), loss, start, 7)
+    np.testing.assert_allclose(values, expected, rtol=1e-3)
+    np.testing.assert_allclose(np.asarray(x).reshape(-1, 3), matrix @ np.asarray(z), atol=2e-3)
+    assert values[-1] < 0.1 * values[0]
