@@ -6,6 +6,7 @@ from jnst import starting
 
 if starting.is_command():
     starting.end_quietly_on_interruption()
+    starting.replace_closed_streams()
 
 # isort: split
 from jnst import losses, presets

@@ -98,6 +98,21 @@ def test_a_program_that_imports_the_library_keeps_its_own_answer_to_interruption
     assert finished.stdout == "True\n", finished.stderr
 
 
+def test_closed_streams_take_nothing_and_cost_nothing(script, environment, tmp_path):
+    """What would be written to them goes nowhere: not to the other stream, and not into the picture."""
+    content, style = save_pictures(tmp_path)
+
+    def run(closed: str, *words: str) -> "subprocess.CompletedProcess[str]":
+        command = ["sh", "-c", f'exec "$0" "$@" {closed}', script, "stylize", *words]
+        return subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, env=environment, timeout=120)
+
+    made = run("<&- >&- 2>&-", content.name, style.name, "-o", "out.png", "--size", "32", "--steps", "1")
+    assert (made.returncode, made.stdout, made.stderr) == (0, "", "")
+    assert max(jnst.load_image(tmp_path / "out.png").shape) == 32
+    failed = run("2>&-", "nothing.png", style.name, "-o", "other.png")
+    assert (failed.returncode, failed.stdout) == (3, "")
+
+
 def test_interruption_before_the_run_is_quiet(monkeypatch, capsys):
     def interrupt(self):
         raise KeyboardInterrupt
