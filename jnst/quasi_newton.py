@@ -15,10 +15,12 @@ from jnst.types import Array
 
 
 class LBFGSState(NamedTuple):
-    """The last steps and what they did to the gradient, each in the slot of its number modulo m.
+    """The last steps that are kept, and what they did to the gradient, each in the slot of its number modulo m.
 
     Attributes:
         num_updates: So far.
+        num_kept: So many of the steps between them have been kept.
+        gamma: The multiple of H that was last the first guess.
         params: The variables at the last update, x.
         updates: The gradient at the last update, g.
         scaled: The same as the first guess H of the inverse curvature scales it, H g.
@@ -29,6 +31,8 @@ class LBFGSState(NamedTuple):
     """
 
     num_updates: Array
+    num_kept: Array
+    gamma: Array
     params: Array
     updates: Array
     scaled: Array
@@ -41,7 +45,10 @@ class LBFGSState(NamedTuple):
 def scale_by_lbfgs(
     memory_size: int, inverse_curvature: Callable[[Array], Array] | None = None
 ) -> optax.GradientTransformation:
-    """Multiply gradients of one array by L-BFGS' approximation of the inverse Hessian; as `optax.scale_by_lbfgs` does.
+    """Multiply gradients of one array by L-BFGS' approximation of the inverse Hessian.
+
+    As `optax.scale_by_lbfgs`, but steps along which the gradient fell are not kept, as in PyTorch: with them the
+    approximation is not positive definite, and runs with a fixed step length may climb.
 
     Args:
         memory_size: Earlier steps that are kept, m.
@@ -58,39 +65,34 @@ def scale_by_lbfgs(
         memory = jnp.zeros((memory_size, *params.shape), params.dtype)
         table = jnp.zeros((memory_size, memory_size), params.dtype)
         nothing = jnp.zeros_like(params)
-        return LBFGSState(jnp.int32(0), nothing, nothing, nothing, memory, memory, table, table)
+        none, one = jnp.int32(0), jnp.ones((), params.dtype)
+        return LBFGSState(none, none, one, nothing, nothing, nothing, memory, memory, table, table)
 
     def update(updates: Any, state: Any, params: Any = None) -> tuple[Any, LBFGSState]:
-        begun, newest = state.num_updates > 0, (state.num_updates - 1) % memory_size
         scaled = updates if inverse_curvature is None else inverse_curvature(updates)
-        step, change, scaled_change = (
-            jnp.where(begun, now - before, 0)
-            for now, before in ((params, state.params), (updates, state.updates), (scaled, state.scaled))
-        )
+        step, change, scaled_change = params - state.params, updates - state.updates, scaled - state.scaled
+        begun, slot = state.num_updates > 0, state.num_kept % memory_size
+        rounding = jnp.finfo(step.dtype).eps * jnp.linalg.norm(step.ravel()) * jnp.linalg.norm(change.ravel())
+        keep = begun & (jnp.vdot(step, change) > rounding)
         # Behind a barrier the memory is written in place; XLA would else write another copy for every use of it.
         steps, changes = jax.lax.optimization_barrier(
-            (_put(state.diff_params_memory, step, newest), _put(state.diff_scaled_memory, scaled_change, newest))
+            (
+                _put(state.diff_params_memory, step, slot, keep),
+                _put(state.diff_scaled_memory, scaled_change, slot, keep),
+            )
         )
         seen = jnp.stack([change, updates])
         by_step, by_change = _products(steps, seen), _products(changes, seen)
-        curvatures = state.curvatures.at[:, newest].set(by_step[:, 0])
-        squares = state.squares.at[:, newest].set(by_change[:, 0]).at[newest].set(by_change[:, 0])
+        curvatures = _put(state.curvatures, by_step[:, 0], slot, keep, axis=1)
+        squares = _put(_put(state.squares, by_change[:, 0], slot, keep, axis=1), by_change[:, 0], slot, keep)
         first = jnp.minimum(1.0, 1.0 / jnp.sqrt(jnp.vdot(updates, scaled)))  # Optax begins like this.
-        gamma = jnp.where(begun, _ratio(curvatures[newest, newest], squares[newest, newest]), first)
-        order = (newest + 1 + jnp.arange(memory_size)) % memory_size
-        of_steps, of_changes = (
-            jnp.zeros_like(weights).at[order].set(weights)
-            for weights in _weights(
-                jnp.triu(curvatures[order][:, order]),
-                squares[order][:, order],
-                by_step[order, 1],
-                by_change[order, 1],
-                gamma,
-            )
-        )
+        gamma = jnp.where(keep, by_step[slot, 0] / by_change[slot, 0], jnp.where(begun, state.gamma, first))
+        num_kept = state.num_kept + keep
+        order = (num_kept + jnp.arange(memory_size)) % memory_size
+        of_steps, of_changes = _weights(curvatures, squares, by_step[:, 1], by_change[:, 1], gamma, order)
         direction = gamma * scaled + _sum(of_steps, steps) + _sum(of_changes, changes)
-        after = LBFGSState(state.num_updates + 1, params, updates, scaled, steps, changes, curvatures, squares)
-        return direction, after
+        now = state.num_updates + 1, num_kept, gamma, params, updates, scaled
+        return direction, LBFGSState(*now, steps, changes, curvatures, squares)
 
     return optax.GradientTransformation(init, update)
 
@@ -114,25 +116,27 @@ def divide_waves(image: Array, power: float) -> Array:
     return jnp.fft.irfft2(jnp.fft.rfft2(image, axes=(0, 1)) * factor[..., None], (height, width), axes=(0, 1))
 
 
-def _weights(curvatures: Array, squares: Array, by_step: Array, by_change: Array, gamma: Array) -> tuple[Array, Array]:
-    """The weights of the steps s and of the changes H y in the direction, oldest first.
+def _weights(
+    curvatures: Array, squares: Array, by_step: Array, by_change: Array, gamma: Array, order: Array
+) -> tuple[Array, Array]:
+    """The weights of the steps s and of the changes H y in the direction; ``order`` names their slots, oldest first.
 
     With R the upper triangle of sᵢᵀyⱼ, D its diagonal and p = R⁻¹ Sᵀg they are R⁻ᵀ (D p + γ YᵀHY p - γ YᵀHg) and -γ p.
     """
-    curvature = jnp.diag(curvatures)
-    held = curvature != 0  # Slots that are still empty, and steps that changed nothing, weigh nothing.
-    system = jnp.where(held[:, None] & held, curvatures, 0) + jnp.diag(jnp.where(held, 0, 1).astype(curvature.dtype))
-    p = jax.scipy.linalg.solve_triangular(system, jnp.where(held, by_step, 0))
-    known = curvature * p + gamma * (jnp.matmul(squares, p, precision="highest") - by_change)
-    return jax.scipy.linalg.solve_triangular(system, jnp.where(held, known, 0), trans=1), -gamma * p
+    system, squares = jnp.triu(curvatures[order][:, order]), squares[order][:, order]
+    curvature = jnp.diag(system)
+    system += jnp.diag(jnp.where(curvature == 0, 1, 0).astype(curvature.dtype))  # Empty slots weigh nothing.
+    p = jax.scipy.linalg.solve_triangular(system, by_step[order])
+    known = curvature * p + gamma * (jnp.matmul(squares, p, precision="highest") - by_change[order])
+    of_steps = jax.scipy.linalg.solve_triangular(system, known, trans=1)
+    nothing = jnp.zeros_like(p)
+    return nothing.at[order].set(of_steps), nothing.at[order].set(-gamma * p)
 
 
-def _ratio(curvature: Array, square: Array) -> Array:
-    return jnp.where(square > 0, curvature / jnp.where(square > 0, square, 1), 1)
-
-
-def _put(memory: Array, array: Array, slot: Array) -> Array:
-    return jax.lax.dynamic_update_index_in_dim(memory, array, slot, 0)
+def _put(memory: Array, array: Array, slot: Array, keep: Array, axis: int = 0) -> Array:
+    """The memory with ``array`` in a slot, unless it is not to be kept."""
+    before = jax.lax.dynamic_index_in_dim(memory, slot, axis, keepdims=False)
+    return jax.lax.dynamic_update_index_in_dim(memory, jnp.where(keep, array, before), slot, axis)
 
 
 def _products(memory: Array, arrays: Array) -> Array:

@@ -51,7 +51,6 @@ def same_bits(first: Any, second: Any) -> bool:
 
 
 if __name__ == "__main__":
-    jax.config.update("jax_disable_most_optimizations", True)
     for run in RUNS:
         folder = Path(sys.argv[1])
         solution = make(run, state=jnst.load_state(folder / run))

@@ -34,7 +34,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 LONGEST = (
-    "test_golden.py",
+    "test_golden_curves.py",
     "test_readme.py",
     "losses/test_losses_contracts.py",
     "experiments/test_experiments.py",
@@ -85,22 +85,32 @@ def few_programs() -> Iterator[None]:
         jax.clear_caches()
 
 
+QUICK = {"xla_cpu_use_fusion_emitters": False, "xla_cpu_parallel_codegen_split_count": 1}
+"""Flags of XLA with which small programs are compiled soonest."""
+
+
 @pytest.fixture(scope="module")
 def unoptimised() -> Iterator[None]:
     """Compile quickly: for tests none of whose programs runs long enough for optimised code to pay for its making.
 
-    XLA:CPU's older emitters make a program in a quarter of the time that its newer ones take. They are chosen where JAX
-    puts its own flags, which no public function reaches for operations that run one by one.
+    XLA:CPU's older emitters make a program in a quarter of the time that its newer ones take, and small programs are
+    sooner made in one part. Both are chosen where JAX puts its own flags, which no public function reaches for
+    operations that run one by one. Processes that are started meanwhile compile in the same way, and to the same bits.
     """
     usual = compiler.get_compile_options
 
     def quick(*args: Any, **kwargs: Any) -> Any:
         options = usual(*args, **kwargs)
-        options.env_option_overrides = [*options.env_option_overrides, ("xla_cpu_use_fusion_emitters", False)]
+        options.env_option_overrides = [*options.env_option_overrides, *QUICK.items()]
         return options
 
-    jax.config.update("jax_disable_most_optimizations", True)
-    compiler.get_compile_options = quick
-    yield
-    compiler.get_compile_options = usual
+    # XLA reads its flags once: here as they are, before they become those of other processes.
+    jax.devices()
+    flags = " ".join([os.environ.get("XLA_FLAGS", ""), *(f"--{name}={value}" for name, value in QUICK.items())])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(compiler, "get_compile_options", quick)
+        patch.setenv("XLA_FLAGS", flags)
+        patch.setenv("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
+        jax.config.update("jax_disable_most_optimizations", True)
+        yield
     jax.config.update("jax_disable_most_optimizations", False)

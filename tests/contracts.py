@@ -4,6 +4,8 @@ Random arrays are NumPy's; their static type is left open, because JAX takes the
 """
 
 import dataclasses
+import os
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -161,6 +163,12 @@ def tiny_backbone(pooling: str = "max") -> Backbone:
 def compilations(compiled: Any) -> int:
     """How many programs a function under `jax.jit` has been compiled to."""
     return compiled._cache_size()
+
+
+def many_devices(count: int) -> dict[str, str]:
+    """Variables of a process that sees so many CPU devices and finds this folder."""
+    flags = f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count={count}"
+    return os.environ | {"XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu", "PYTHONPATH": str(Path(__file__).parent)}
 
 
 def same_trees(left: Any, right: Any) -> bool:

@@ -13,8 +13,9 @@ from cli_runs import run, save_pictures
 import jnst
 from jnst.backbones import formulations
 
+pytestmark = pytest.mark.usefixtures("unoptimised")
 
-@pytest.mark.usefixtures("unoptimised")
+
 def test_precision_changes_what_is_computed_and_hardly_the_result(
     capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -37,7 +38,7 @@ def test_kept_programs_lie_in_the_private_cache_and_change_nothing(tmp_path: Pat
     content, style = save_pictures(tmp_path)
     script = "import sys; from jnst.cli import main; sys.exit(main())"
     environment = {name: value for name, value in os.environ.items() if not name.startswith("JAX_COMPILATION")}
-    environment |= {"JNST_CACHE": str(tmp_path / "cache"), "JAX_DISABLE_MOST_OPTIMIZATIONS": "1"}
+    environment |= {"JNST_CACHE": str(tmp_path / "cache")}
     flags = ("--size", "32", "--no-pyramid", "--steps", "2", "--keep-programs")
     for name in ("first.png", "second.png"):
         command = [sys.executable, "-c", script, "stylize", content, style, "-o", tmp_path / name, *flags]

@@ -11,6 +11,8 @@ import jnst
 from jnst.backbones import BACKBONES
 from jnst.presets import PRESETS
 
+pytestmark = pytest.mark.usefixtures("unoptimised")
+
 USAGE, PICTURE, WEIGHTS, NUMBERS = 2, 3, 4, 5
 
 

@@ -14,6 +14,8 @@ from resampling import linear
 from jnst.errors import PictureError
 from jnst.guidance import check_mask, check_masks, guides
 
+pytestmark = pytest.mark.usefixtures("unoptimised")
+
 SHAPE = (12, 16)
 SOFT: Any = np.random.default_rng(1).uniform(0, 1, SHAPE)
 HARD: Any = np.arange(16) < np.full((12, 1), 7)

@@ -17,6 +17,8 @@ from jnst.jobs import check_pictures, stylize_job
 from jnst.optimizers import LBFGS, Adam
 from jnst.plan import Job
 
+pytestmark = pytest.mark.usefixtures("unoptimised")
+
 BACKBONE = tiny_backbone()
 PARAMS = random_params(BACKBONE)
 SETTINGS = jnst.preset("jnst", content_layers=("relu1_1",), style_layers=("relu1_1",), num_steps=(1,))
@@ -27,7 +29,6 @@ def job(height: int, width: int, optimizer: Any = Adam()) -> Job:  # noqa: B008 
     return stylize_job(check_pictures(content, style), SETTINGS, BACKBONE, optimizer=optimizer)
 
 
-@pytest.mark.usefixtures("unoptimised")
 def test_a_run_needs_at_least_its_state_and_about_so_much_for_every_pixel() -> None:
     small, large = (memory.run_bytes(job(side, side), PARAMS) for side in (64, 128))
     # The state three times: taken, given back in the same place, and the one that the run began with.
@@ -103,7 +104,12 @@ import resource, sys
 import jax, jax.numpy as jnp, numpy as np
 import jnst
 from jnst import memory
-run = lambda: jnst.stylize(np.full((16, 16, 3), 0.5, np.float32), np.zeros((16, 16, 3), np.float32), num_steps=1)
+layers = {"content_layers": ("relu1_1",), "style_layers": ("relu1_1",)}
+settings = jnst.preset("jnst", optimizer=jnst.Adam(), num_steps=(1,), **layers)
+
+def run(side=16):
+    return jnst.stylize(np.full((side, side, 3), 0.5, np.float32), np.zeros((16, 16, 3), np.float32), preset=settings)
+
 before = run().image
 vm = next(int(line.split()[1]) * 1024 for line in open("/proc/self/status") if line.startswith("VmSize"))
 resource.setrlimit(resource.RLIMIT_AS, (vm + 2**28, resource.RLIM_INFINITY))
@@ -119,7 +125,7 @@ try:
 except jnst.ResourceError as error:
     print(error)
 try:
-    jnst.stylize(np.full((600, 600, 3), 0.5, np.float32), np.zeros((16, 16, 3), np.float32), num_steps=1)
+    run(1600)
 except jnst.ResourceError as error:
     print(error)
 print(bool((run().image == before).all()))
@@ -132,7 +138,7 @@ def test_a_process_with_little_memory_left_goes_on_working() -> None:
     assert finished.returncode == 0, finished.stderr
     real, refused, same = finished.stdout.splitlines()
     assert real.startswith("memory ran out (")
-    assert refused.startswith("600x600 pixels need about ")
+    assert refused.startswith("1600x1600 pixels need about ")
     assert same == "True"
 
 

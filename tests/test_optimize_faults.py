@@ -16,6 +16,8 @@ from jnst.optimize import Method, minimise, start, step
 from jnst.optimizers import LBFGS
 from jnst.types import Array
 
+pytestmark = pytest.mark.usefixtures("unoptimised")
+
 ZEROS = jnp.zeros((2, 3, 3))
 
 

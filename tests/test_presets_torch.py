@@ -20,6 +20,8 @@ from jnst.backbones import IMAGENET, OXFORD
 from jnst.losses import Wasserstein
 from jnst.types import Array, Image, Params
 
+pytestmark = pytest.mark.usefixtures("unoptimised")
+
 POINTS = ("content", "noise", "half-way")
 PARTS = ("content", "style", "tv")
 PREPROCESSING = {"oxford": OXFORD, "torchvision": IMAGENET}
@@ -75,8 +77,7 @@ def evaluation(name: str) -> Evaluation:
         total, parts = jnst.total_loss(image, objective, targets, params, backbone=backbone)
         return by_kind(parts), (total, by_kind(parts))
 
-    # Nothing here is long enough for optimised code to pay for its making.
-    compiled: Any = jax.jit(jax.jacrev(kinds, has_aux=True), compiler_options={"xla_backend_optimization_level": 0})
+    compiled: Any = jax.jit(jax.jacrev(kinds, has_aux=True))
     return lambda image: compiled(image, params())
 
 

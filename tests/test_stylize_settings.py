@@ -6,6 +6,8 @@ from contracts import random_params, random_picture, tiny_backbone
 import jnst
 from jnst.errors import JnstError
 
+pytestmark = pytest.mark.usefixtures("unoptimised")
+
 
 def test_a_pyramid_leaves_out_what_is_too_small_for_the_network() -> None:
     """A narrow picture and a small style run on the sizes that they allow."""

@@ -17,6 +17,8 @@ from jnst.backbones import IMAGENET, make_backbone, param_shapes
 from jnst.types import Params
 from jnst.weights.convert import flatten, nested
 
+pytestmark = pytest.mark.usefixtures("unoptimised")
+
 NETWORKS: dict[str, Any] = {
     "vgg16": functools.partial(flaxmodels.VGG16, include_head=False),
     "vgg19": functools.partial(flaxmodels.VGG19, include_head=False),

@@ -13,6 +13,8 @@ from networks import GOLDEN, converted, published, relative_difference
 from jnst.backbones import Backbone
 from jnst.types import Params
 
+pytestmark = pytest.mark.usefixtures("unoptimised")
+
 SEED = json.loads((GOLDEN / "torch_golden.json").read_text())["seed"]
 TOLERANCE = 1e-5
 

@@ -1,7 +1,6 @@
 """Work divided among eight pretend devices, in a process of its own, against the same on one."""
 
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import Any
 import jax
 import numpy as np
 import pytest
-from contracts import random_params, random_picture, tiny_backbone
+from contracts import many_devices, random_params, random_picture, tiny_backbone
 from jax.sharding import Mesh
 
 import jnst
@@ -20,16 +19,16 @@ from jnst.errors import JnstError
 from jnst.jobs import check_pictures, stylize_job
 from jnst.parallel import check_mesh, free_bytes
 
+pytestmark = pytest.mark.usefixtures("unoptimised")
+
 
 @pytest.fixture(scope="module")
 def found() -> dict[str, Any]:
     script = Path(__file__).with_name("over_devices.py")
-    flags = {
-        "XLA_FLAGS": "--xla_force_host_platform_device_count=8",
-        "PYTHONPATH": str(script.parents[1]),
-        "JAX_DISABLE_MOST_OPTIMIZATIONS": "1",
-    }
-    command, environment = [sys.executable, str(script)], os.environ | flags | {"JAX_PLATFORMS": "cpu"}
+    environment = many_devices(8)
+    # What the other emitters round differently over eight devices L-BFGS enlarges.
+    environment["XLA_FLAGS"] += " --xla_cpu_use_fusion_emitters=true"
+    command = [sys.executable, str(script)]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=400)
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
@@ -47,7 +46,7 @@ def test_a_batch_over_devices_is_one_program_a_size(found: dict[str, Any]) -> No
     assert found["batch"]["programs"] == 4
 
 
-@pytest.mark.parametrize("size", ["1024x1024", "50x64"])
+@pytest.mark.parametrize("size", ["512x512", "50x64"])
 def test_a_picture_divided_by_its_rows_is_the_same(found: dict[str, Any], size: str) -> None:
     differences = found["picture"][size]
     assert differences["moved"] > 1e-3
@@ -66,7 +65,7 @@ def job() -> Any:
     return stylize_job(check_pictures(random_picture(1, 24, 20), random_picture(2, 18, 26)), preset, tiny_backbone())
 
 
-def test_as_many_lanes_as_memory_allows(job: Any, unoptimised: None) -> None:
+def test_as_many_lanes_as_memory_allows(job: Any) -> None:
     params = random_params(tiny_backbone())
     needed = {width: step_bytes(job, params, width) for width in (1, 2, 4)}
     assert needed[1] < needed[2] < needed[4]

@@ -11,7 +11,10 @@ from pathlib import Path
 from typing import Any
 
 MEMBER = Path(__file__).with_name("member.py")
-DEVICES = {"XLA_FLAGS": "--xla_force_host_platform_device_count=2", "JAX_PLATFORMS": "cpu"}
+DEVICES = "--xla_force_host_platform_device_count=2"
+QUICK = "--xla_cpu_use_fusion_emitters=false --xla_cpu_parallel_codegen_split_count=1"
+UNOPTIMISED = {"JAX_DISABLE_MOST_OPTIMIZATIONS": "1", "XLA_FLAGS": f"{DEVICES} {QUICK}"}
+"""Variables of a process for whose programs compiling takes longest."""
 CLUSTER = ("SLURM", "OMPI", "KUBERNETES", "TPU", "JAX_COORDINATOR", "JAX_LOCAL_DEVICE", "CLOUD_TPU")
 """How the names of variables begin that would say something about a cluster where the tests run."""
 
@@ -27,7 +30,7 @@ def free_port() -> int:
 def environment(**variables: str) -> dict[str, str]:
     """This process' environment with two devices and no cluster but the one that is given."""
     inherited = {name: value for name, value in os.environ.items() if not name.startswith(CLUSTER)}
-    return inherited | DEVICES | variables
+    return inherited | {"JAX_PLATFORMS": "cpu", "XLA_FLAGS": DEVICES} | variables
 
 
 def commands(scenario: str, folder: Path, arguments: Sequence[Mapping[str, Any]]) -> list[list[str]]:

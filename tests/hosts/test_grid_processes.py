@@ -11,14 +11,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from members import Process, environment, free_port, started
+from members import UNOPTIMISED, Process, environment, free_port, started
 from PIL import Image
 
 SCRIPT = Path(__file__).with_name("grid_member.py")
 QUICK = ("--size", "24", "--steps", "2", "--optimizer", "adam", "--no-sheet")
 QUICK += ("--content-layers", "relu1_1", "--style-layers", "relu1_1")
-UNOPTIMISED = {"JAX_DISABLE_MOST_OPTIMIZATIONS": "1"}
-"""For all alike: it is compiling that takes time."""
 JOBS = 6
 PATIENCE = 90
 """Seconds that a run may take where the machine is busy."""

@@ -2,7 +2,6 @@
 
 import functools
 import json
-import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -13,7 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from contracts import CASES, NOT_A_MIXTURE, TABLES, ZERO_UP_TO, Case, compilations, random_features
+from contracts import CASES, NOT_A_MIXTURE, TABLES, ZERO_UP_TO, Case, compilations, many_devices, random_features
 
 from jnst.errors import JnstError
 
@@ -196,14 +195,8 @@ def test_no_second_compilation(name: str) -> None:
 def sharded_differences() -> dict[str, list[float]]:
     """`sharded.py`, in a process of its own that sees eight CPU devices."""
     script = Path(__file__).with_name("sharded.py")
-    flags = {
-        "XLA_FLAGS": "--xla_force_host_platform_device_count=8 --xla_cpu_use_fusion_emitters=false",
-        "JAX_PLATFORMS": "cpu",
-        "PYTHONPATH": str(script.parents[1]),
-        "JAX_DISABLE_MOST_OPTIMIZATIONS": "1",
-    }
-    command, environment = [sys.executable, str(script)], os.environ | flags
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
+    command = [sys.executable, str(script)]
+    done = subprocess.run(command, env=many_devices(8), capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
 

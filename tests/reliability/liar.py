@@ -240,8 +240,9 @@ def ever_further(handler: Handler, number: int) -> None:
     handler.head(307, Location=f"/{number}{handler.path}", Content_Length=0)
 
 
-def in_an_hour() -> str:
-    return email.utils.formatdate(time.time() + 3600, usegmt=True)
+def in_an_hour(handler: Handler, number: int) -> None:
+    """Ask to come back at a time of day."""
+    handler.head(503, Content_Length=0, Retry_After=email.utils.formatdate(time.time() + 3600, usegmt=True))
 
 
 @contextmanager

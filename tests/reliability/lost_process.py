@@ -20,7 +20,7 @@ from PIL import Image
 
 sys.path.append(str(Path(__file__).resolve().parents[1] / "hosts"))
 
-from members import Process, environment, free_port, started  # pyright: ignore[reportMissingImports]
+from members import UNOPTIMISED, Process, environment, free_port, started  # pyright: ignore[reportMissingImports]
 
 START = "import sys; from jnst.cli import main; sys.exit(main())"
 FLAGS = (
@@ -62,7 +62,7 @@ def commands(folder: Path, output: Path, count: int, steps: int) -> list[list[st
 def run(folder: Path, output: Path, count: int, steps: int) -> float:
     """Let so many processes do all; seconds between the first sign of the output and the end."""
     lines = commands(folder, output, count, steps)
-    with started(lines, [environment(JAX_DISABLE_MOST_OPTIMIZATIONS="1")] * count) as processes:
+    with started(lines, [environment(**UNOPTIMISED)] * count) as processes:
         wait_for(output, processes)
         begun = time.monotonic()
         for process in processes:
@@ -93,7 +93,7 @@ def journal(output: Path) -> Counter[str]:
 def lose_one(folder: Path, output: Path, steps: int, victim: int, delay: float) -> dict[str, Any] | None:
     """Kill one of two processes so long after they met, and wait for the other; None if the run was over by then."""
     lines = commands(folder, output, 2, steps)
-    with started(lines, [environment(JAX_DISABLE_MOST_OPTIMIZATIONS="1")] * 2) as processes:
+    with started(lines, [environment(**UNOPTIMISED)] * 2) as processes:
         # The folder is made after all have met.
         wait_for(output, processes)
         time.sleep(delay)

@@ -11,6 +11,8 @@ from published import FOLDER, Publish, kernels
 
 from jnst.weights.registry import SOURCES
 
+pytestmark = pytest.mark.usefixtures("unoptimised")
+
 # An audit hook sees sockets that are opened from C, and names that are looked up, as well.
 NO_SOCKETS = """
 import sys
@@ -30,7 +32,7 @@ def python(*arguments: str, **environment: str) -> str:
         capture_output=True,
         text=True,
         timeout=300,
-        env={**os.environ, "JNST_OFFLINE": "0", "JAX_DISABLE_MOST_OPTIMIZATIONS": "1", **environment},
+        env={**os.environ, "JNST_OFFLINE": "0", **environment},
     )
     assert finished.returncode == 0, finished.stderr
     return finished.stdout

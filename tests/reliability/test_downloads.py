@@ -90,7 +90,7 @@ FATAL: dict[str, tuple[Lie, int, str]] = {
     "no content": (liar.status(204), 1, "answered 204"),
     "not modified": (liar.status(304), 1, "answered 304"),
     "asks for an hour": (liar.status(429, Retry_After="3600"), 1, "asks to wait 3600 s"),
-    "asks for an hour by the clock": (liar.status(503, Retry_After=liar.in_an_hour()), 1, "asks to wait 3"),
+    "asks for an hour by the clock": (liar.in_an_hour, 1, "asks to wait 3"),
     "broken for good": (liar.status(503), 4, "answered 503"),
     "in circles": (liar.in_circles, 5, "redirects in circles"),
     "ever further": (liar.ever_further, 11, "redirects in circles"),

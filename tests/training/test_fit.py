@@ -3,7 +3,6 @@
 import dataclasses
 import json
 import math
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from contracts import many_devices
 from small_runs import BACKBONE, SHORT, assert_same, without_seconds
 
 from jnst.backbones import make_backbone
@@ -19,6 +19,8 @@ from jnst.training.batches import held_out_batches
 from jnst.training.classifier import Settings, evaluate_step
 from jnst.training.data import Dataset
 from jnst.training.fit import Trained, train_classifier
+
+pytestmark = pytest.mark.usefixtures("unoptimised")
 
 
 @pytest.fixture(scope="module")
@@ -170,11 +172,9 @@ def test_a_view_must_be_large_enough_for_the_network(dataset: Dataset) -> None:
 
 def test_eight_devices_do_what_one_does(tmp_path: Path) -> None:
     script = Path(__file__).with_name("sharded_training.py")
-    flags = {"XLA_FLAGS": "--xla_force_host_platform_device_count=8", "JAX_PLATFORMS": "cpu"}
-    environment = os.environ | flags | {"PYTHONPATH": str(script.parent)}
-    finished = subprocess.run(
-        [sys.executable, str(script), str(tmp_path)], env=environment, capture_output=True, text=True, timeout=240
-    )
+    command, environment = [sys.executable, str(script), str(tmp_path)], many_devices(8)
+    environment["PYTHONPATH"] = str(script.parent)
+    finished = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=240)
     assert finished.returncode == 0, finished.stderr
     found = json.loads(finished.stdout)
     assert max(found["gradients"]) < 1e-5
