@@ -112,7 +112,7 @@ def divide_waves(image: Array, power: float) -> Array:
     """
     height, width = image.shape[:2]
     frequency = jnp.hypot(jnp.fft.fftfreq(height)[:, None], jnp.fft.rfftfreq(width))
-    factor = (2 * jnp.maximum(frequency, 1 / max(height, width))) ** -power
+    factor = ((2 * jnp.maximum(frequency, 1 / max(height, width))) ** -power).astype(image.dtype)
     return jnp.fft.irfft2(jnp.fft.rfft2(image, axes=(0, 1)) * factor[..., None], (height, width), axes=(0, 1))
 
 
