@@ -99,6 +99,9 @@ def test_agreement_of_precisions(shared: Path, shallow_network: Network) -> None
     assert row["gap"] == pytest.approx(row["losses"]["bfloat16"] / row["losses"]["float32"] - 1)
     assert abs(row["gap"]) < 0.03
     assert 0.97 < row["ssim"] <= 1.0
+    assert row["losses"]["beside"] != row["losses"]["float32"]
+    assert 0 < abs(row["beside"]["gap"]) < 0.03
+    assert 0.999 < row["beside"]["ssim"] <= 1.0
     assert len(run.plot({"agreement": [row]}).axes) == 1
 
 
