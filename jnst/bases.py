@@ -1,10 +1,5 @@
-"""The variables that an Optax transformation works in: the picture's values in other units, or its scales.
+"""The variables that an Optax transformation works in: the picture's values in other units, or its scales."""
 
-With x = P z for the picture x, the gradient by z is Pᵀ times the picture's, and an update of z is P times as much of
-the picture. What the optimiser takes for a sphere, its first guess of the curvature, is then an ellipsoid of pictures.
-"""
-
-from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -13,8 +8,6 @@ import optax
 
 from jnst.types import Array
 
-Map = Callable[[Any], Any]
-
 
 def in_units(optimizer: optax.GradientTransformation, unit: float) -> optax.GradientTransformationExtraArgs:
     """Let ``optimizer`` see the picture multiplied by ``unit``, so that its step lengths are in those units.
@@ -22,28 +15,20 @@ def in_units(optimizer: optax.GradientTransformation, unit: float) -> optax.Grad
     Programs that optimise 0-255 pictures state learning rates in units of 1/255 of ours: with ``unit=255.0``
     they can be used as published.
     """
-    smaller: Map = lambda tree: scaled(tree, 1 / unit)  # noqa: E731
-    return _in_basis(optimizer, smaller, smaller, lambda tree: scaled(tree, unit))
-
-
-def _in_basis(
-    optimizer: optax.GradientTransformation, forward: Map, transposed: Map, inverse: Map
-) -> optax.GradientTransformationExtraArgs:
-    """Let ``optimizer`` move z, where the picture is ``forward(z)``, a linear function."""
     inner = optax.with_extra_args_support(optimizer)
 
     def init(params: Any) -> Any:
-        return inner.init(inverse(params))
+        return inner.init(scaled(params, unit))
 
     def update(updates: Any, state: Any, params: Any = None, **extra: Any) -> tuple[Any, Any]:
         if "grad" in extra:
-            extra["grad"] = transposed(extra["grad"])
+            extra["grad"] = scaled(extra["grad"], 1 / unit)
         if "value_fn" in extra:
             value_fn = extra["value_fn"]
-            extra["value_fn"] = lambda z: value_fn(forward(z))
-        z = None if params is None else inverse(params)
-        updates, state = inner.update(transposed(updates), state, z, **extra)
-        return forward(updates), state
+            extra["value_fn"] = lambda larger: value_fn(scaled(larger, 1 / unit))
+        larger = None if params is None else scaled(params, unit)
+        updates, state = inner.update(scaled(updates, 1 / unit), state, larger, **extra)
+        return scaled(updates, 1 / unit), state
 
     return optax.GradientTransformationExtraArgs(init, update)
 

@@ -12,7 +12,7 @@ import hashlib
 import json
 import os
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -106,18 +106,26 @@ def read_contents(path: str | os.PathLike[str], kind: tuple[str, str]) -> Conten
     Warns:
         UserWarning: The file is damaged or gone, and the one before was taken.
     """
-    path = Path(path)
+    return or_the_one_before(Path(path), lambda path: _checked(path, kind), _DamagedError)
+
+
+def or_the_one_before(path: Path, read: Callable[[Path], Contents], damage: type[JnstError]) -> Contents:
+    """What ``read`` makes of a checkpoint; where it raises ``damage``, of the one before, with a warning.
+
+    Raises:
+        JnstError: As ``read`` if there is none before; or both are damaged.
+    """
     try:
-        return _checked(path, kind)
-    except _DamagedError as damage:
+        return read(path)
+    except damage as error:
         before = previous_of(path)
         if not before.exists():
             raise
         try:
-            contents = _checked(before, kind)
-        except JnstError as error:
-            raise JnstError(f"{damage}; nor can the one before be used ({error}): begin anew") from error
-        warnings.warn(f"{damage}; continuing from the one before, {shown(before)}", stacklevel=3)
+            contents = read(before)
+        except JnstError as another:
+            raise JnstError(f"{error}; nor can the one before be used ({another}): begin anew") from another
+        warnings.warn(f"{error}; continuing from the one before, {shown(before)}", stacklevel=4)
         return contents
 
 

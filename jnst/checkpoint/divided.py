@@ -7,7 +7,6 @@ import hashlib
 import json
 import os
 import shutil
-import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -16,7 +15,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from jnst.checkpoint.container import Contents, previous_of
+from jnst.checkpoint.container import Contents, or_the_one_before, previous_of
 from jnst.errors import JnstError, ResourceError
 from jnst.files import shown, sync_folder, write_atomically
 
@@ -82,18 +81,7 @@ def read_folder(path: str | os.PathLike[str], kind: tuple[str, str]) -> Contents
         UserWarning: The folder is damaged or gone, and the one before was taken.
     """
     path = Path(os.path.realpath(path))
-    try:
-        return _read(path, kind)
-    except JnstError as damage:
-        before = previous_of(path)
-        if not before.is_dir():
-            raise
-        try:
-            contents = _read(before, kind)
-        except JnstError as error:
-            raise JnstError(f"{damage}; nor can the one before be used ({error}): begin anew") from error
-        warnings.warn(f"{damage}; continuing from the one before, {shown(before)}", stacklevel=3)
-        return contents
+    return or_the_one_before(path, lambda path: _read(path, kind), JnstError)
 
 
 def _read(path: Path, kind: tuple[str, str]) -> Contents:
