@@ -41,12 +41,12 @@ def batch() -> dict[str, Any]:
 
 
 def picture() -> dict[str, Any]:
-    """A picture of 512 x 512, and one whose height eight does not divide; gradient descent amplifies no rounding."""
+    """A picture of 1024 x 1024, and one whose height eight does not divide; gradient descent amplifies no rounding."""
     backbone = tiny_backbone()
     params = random_params(backbone)
     settings = jnst.preset("jnst", pyramid=None, num_steps=(2,), style_weight=10.0)
     differences = {}
-    for height, side in ((512, 512), (50, 64)):
+    for height, side in ((1024, 1024), (50, 64)):
         content = jnst.resize(jnp.asarray(random_picture(1, 16, 16)), (height, side))
         arguments: Any = {"backbone": backbone, "preset": settings, "optimizer": optax.sgd(1.0), "init": "content"}
         one = jnst.stylize(content, random_picture(2, 64, 64), params, **arguments)

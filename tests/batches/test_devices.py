@@ -26,7 +26,7 @@ pytestmark = pytest.mark.usefixtures("unoptimised")
 def found() -> dict[str, Any]:
     script = Path(__file__).with_name("over_devices.py")
     environment = many_devices(8)
-    # What the other emitters round differently over eight devices L-BFGS enlarges.
+    # With the quick emitters pictures on eight devices differ by 5e-5 from those on one after five steps of L-BFGS.
     environment["XLA_FLAGS"] += " --xla_cpu_use_fusion_emitters=true"
     command = [sys.executable, str(script)]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=400)
@@ -46,7 +46,7 @@ def test_a_batch_over_devices_is_one_program_a_size(found: dict[str, Any]) -> No
     assert found["batch"]["programs"] == 4
 
 
-@pytest.mark.parametrize("size", ["512x512", "50x64"])
+@pytest.mark.parametrize("size", ["1024x1024", "50x64"])
 def test_a_picture_divided_by_its_rows_is_the_same(found: dict[str, Any], size: str) -> None:
     differences = found["picture"][size]
     assert differences["moved"] > 1e-3
