@@ -41,6 +41,27 @@ def test_sizes_are_those_of_the_loaded_picture(name: str, orientation: int, tmp_
     assert picture_size(path) == load_image(path).shape[:2]
 
 
+XMP = b'XML:com.adobe.xmp\0\0\0\0\0<rdf:Description tiff:Orientation="6"/>'
+
+
+@pytest.mark.parametrize(
+    ("behind", "is_turned"),
+    [
+        (chunk(b"eXIf", exif_of(6).tobytes()[6:]), True),
+        (chunk(b"iTXt", XMP), True),
+        (chunk(b"eXIf", exif_of(6).tobytes()[6:]) + chunk(b"eXIf", exif_of(3).tobytes()[6:]), False),
+        (chunk(b"IEND", b"") + chunk(b"eXIf", exif_of(6).tobytes()[6:]), False),
+        (chunk(b"eXIf", b"no TIFF header"), False),
+    ],
+    ids=["exif", "xmp", "the last of two", "behind the end", "damaged"],
+)
+@pytest.mark.filterwarnings("ignore:.*EXIF data is broken")
+def test_what_stands_behind_the_pixels_of_a_png(behind: bytes, is_turned: bool, tmp_path: Path):
+    whole, path = png(WIDTH, HEIGHT, 8, 2, b"".join(b"\0" + row.tobytes() for row in RGB)), tmp_path / "a.png"
+    path.write_bytes(whole[:-12] + behind + whole[-12:])
+    assert picture_size(path) == load_image(path).shape[:2] == ((WIDTH, HEIGHT) if is_turned else (HEIGHT, WIDTH))
+
+
 @pytest.mark.parametrize("name", ["a.gif", "a.bmp", "a.ppm", "a.webp"])
 def test_sizes_of_kinds_without_exif(name: str, tmp_path: Path):
     Image.fromarray(RGB).save(tmp_path / name)

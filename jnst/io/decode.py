@@ -27,7 +27,7 @@ from jnst.io.deep import TIFF_COLOURS, Samples, require_finite, tiff_samples, un
 from jnst.io.exif import orientation
 from jnst.io.files import describe_content, one_line
 from jnst.io.gif import extent
-from jnst.io.png import deep_samples, require_pixels, without_a_broken_animation
+from jnst.io.png import deep_samples, described, require_pixels, without_a_broken_animation
 from jnst.io.tiff import BITS, COLOUR_PROFILE, PHOTOMETRIC, CopiedTiff, copied, read_directory
 
 logging.getLogger("PIL").addHandler(logging.NullHandler())  # what it logs of damage is in our errors
@@ -113,6 +113,8 @@ def opened(kind: str, file: BinaryIO, path: PathLike) -> ImageFile.ImageFile:
         file.seek(0)
     image = PLUGINS[kind][1](file)
     check_area(path, *image.size, MAX_ANIMATED_PIXELS if getattr(image, "is_animated", False) else MAX_PIXELS)
+    if kind == "PNG":
+        image.info.update(described(file))
     return image
 
 

@@ -12,7 +12,6 @@ from jnst.io.decode import check_area, kind_of, opened
 from jnst.io.exif import ON_ITS_SIDE, orientation
 from jnst.io.files import open_regular
 from jnst.io.load import translating
-from jnst.io.png import exif_chunk
 from jnst.io.tiff import read_directory
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".gif", ".bmp", ".ppm")
@@ -50,8 +49,6 @@ def find_pictures(folder: PathLike) -> tuple[list[Path], list[Path]]:
 
 def _other(file: BinaryIO, kind: str, path: PathLike) -> tuple[tuple[int, int], int]:
     image = opened(kind, file, path)
-    if kind == "PNG" and "exif" not in image.info:
-        image.info["exif"] = exif_chunk(file)
     try:
         return image.size, orientation(image.info)
     except ValueError:  # damaged EXIF data counts as none, as in `load_image`

@@ -5,7 +5,7 @@ import os
 import struct
 import zlib
 from collections.abc import Iterator
-from typing import BinaryIO, NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 from PIL import PngImagePlugin
@@ -15,6 +15,8 @@ from jnst.io.deep import Samples
 _CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}  # colour type -> samples of a pixel
 # Of the seven passes of an interlaced picture: the first column and row, and the steps to the next (PNG, 8.2).
 _PASSES = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2))
+_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+_DESCRIBING = (b"IHDR", b"eXIf", b"tEXt", b"zTXt", b"iTXt")
 _AT_A_TIME = 2**18
 _MOST_FRAMES = 2**31
 
@@ -28,22 +30,27 @@ class Chunk(NamedTuple):
 
 
 def chunks(file: BinaryIO) -> Iterator[Chunk]:
-    """The chunks of a file, up to its end or to where it is cut off."""
-    start, end = 8, file.seek(0, os.SEEK_END)
-    while start + 8 <= end:
+    """The chunks of a file, up to the one that ends it or to where it is cut off."""
+    start, end, name = 8, file.seek(0, os.SEEK_END), b""
+    while start + 8 <= end and name != b"IEND":
         file.seek(start)
         length, name = struct.unpack(">I4s", file.read(8))
         yield Chunk(name, start + 8, length)
         start += length + 12
 
 
-def exif_chunk(file: BinaryIO) -> bytes | None:
-    """The EXIF data, wherever it is: Pillow's header does not reach behind the pixels."""
+def described(file: BinaryIO) -> dict[Any, Any]:
+    """What Pillow finds beside the pixels of a file, before and behind them: its own header ends where they begin.
+
+    Raises:
+        Exception: Whatever Pillow raises on damaged bytes.
+    """
+    parts = [_SIGNATURE]
     for chunk in chunks(file):
-        if chunk.name == b"eXIf":
+        if chunk.name in _DESCRIBING:
             file.seek(chunk.start)
-            return file.read(chunk.length)
-    return None
+            parts.append(_chunk(chunk.name, file.read(chunk.length)))
+    return PngImagePlugin.PngImageFile(io.BytesIO(b"".join([*parts, _chunk(b"IDAT", b"")]))).info
 
 
 def require_pixels(file: BinaryIO, head: bytes) -> None:
@@ -64,6 +71,10 @@ def require_pixels(file: BinaryIO, head: bytes) -> None:
             data = unpacker.unconsumed_tail
     if missing > 0:
         raise ValueError("rows are missing")
+
+
+def _chunk(name: bytes, data: bytes) -> bytes:
+    return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
 
 
 def _packed_size(head: bytes) -> int:
