@@ -83,21 +83,29 @@ def _correlate_bordered(x: Array, kernel: Array, padding: str, over_zeros: Corre
     return y.at[:, :, -1:].add(_correlate(columns[:, :, 1:], kernel[:, 2:], 1, 0))
 
 
-@jax.custom_jvp
-def relu(x: Array) -> Array:
-    """The larger of x and 0, computed once and kept.
+@partial(jax.custom_jvp, nondiff_argnums=(1,))
+def relu(x: Array, kept: bool = True) -> Array:
+    """The larger of x and 0, computed once.
 
     Left to itself XLA fuses it into each operation that uses it: on CPUs a tapped layer's features are then written
     twice, once for the next convolution and once for their Gram matrix.
+
+    Args:
+        x: Any shape.
+        kept: Whether the result stays in memory until the gradient anyway, as features that are asked for do. If not,
+            only its sign stays, a byte each.
     """
     return lax.optimization_barrier(jnp.maximum(x, 0))
 
 
 @relu.defjvp
-def _relu_jvp(primals: tuple[Array], tangents: tuple[Array]) -> tuple[Array, Array]:
-    """By the result's sign, so that ``x`` need not be kept; 0 at 0."""
-    y = relu(*primals)
-    return y, jnp.where(y > 0, *tangents, 0)
+def _relu_jvp(kept: bool, primals: tuple[Array], tangents: tuple[Array]) -> tuple[Array, Array]:
+    """By the result's sign, so that ``x`` need not stay; 0 at 0."""
+    y = relu(*primals, kept)
+    positive = y > 0
+    if not kept:  # one barrier for both, or XLA looks for the signs only when it needs them
+        y, positive = lax.optimization_barrier((y, positive))
+    return y, jnp.where(positive, *tangents, 0)
 
 
 def _length(size: int, window: int, stride: int, ceil: bool) -> int:
@@ -125,9 +133,29 @@ def _windows(x: Array, window: int, stride: int, ceil: bool, fill: float) -> Ite
             yield x[:, i : i + span_h : stride, j : j + span_w : stride]
 
 
+@partial(jax.custom_jvp, nondiff_argnums=(1, 2, 3))
 def max_pool(x: Array, window: int = 2, stride: int = 2, ceil: bool = False) -> Array:
-    """The largest value in each window."""
+    """The largest value in each window. The gradient goes to the first that is as large, as in PyTorch."""
     return reduce(jnp.maximum, _windows(x, window, stride, ceil, -jnp.inf))
+
+
+@max_pool.defjvp
+def _max_pool_jvp(
+    window: int, stride: int, ceil: bool, primals: tuple[Array], tangents: tuple[Array]
+) -> tuple[Array, Array]:
+    """By the place of the largest value in its window, a byte each, so that ``x`` need not stay."""
+    y = max_pool(*primals, window, stride, ceil)
+    values = list(_windows(*primals, window, stride, ceil, -jnp.inf))
+    changes = list(_windows(*tangents, window, stride, ceil, 0.0))
+    earlier = range(len(values) - 1)[::-1]
+    place = jnp.full(y.shape, len(earlier), jnp.uint8)
+    for k in earlier:
+        place = jnp.where(values[k] == y, jnp.uint8(k), place)
+    y, place = lax.optimization_barrier((y, place))
+    change = changes[-1]
+    for k in earlier:
+        change = jnp.where(place == k, changes[k], change)
+    return y, change
 
 
 def average_pool(x: Array, window: int = 2, stride: int = 2, ceil: bool = False) -> Array:

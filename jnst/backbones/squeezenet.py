@@ -35,12 +35,12 @@ class Fire(nn.Module):
     expand: int
 
     @nn.compact
-    def __call__(self, x: Array) -> Array:
-        """``(n, h, w, c)`` to ``(n, h, w, 2 * expand)``."""
-        x = ops.relu(Convolution(self.squeeze, size=1, name="squeeze")(x))
+    def __call__(self, x: Array, kept: bool = True) -> Array:
+        """``(n, h, w, c)`` to ``(n, h, w, 2 * expand)``; ``kept``: see `ops.relu`."""
+        x = ops.relu(Convolution(self.squeeze, size=1, name="squeeze")(x), kept=False)
         one = Convolution(self.expand, size=1, name="expand1x1")(x)
         three = Convolution(self.expand, size=3, name="expand3x3")(x)
-        return ops.relu(jnp.concatenate([one, three], axis=-1))
+        return ops.relu(jnp.concatenate([one, three], axis=-1), kept)
 
 
 class SqueezeNet(FeatureExtractor):
@@ -76,13 +76,13 @@ class SqueezeNet(FeatureExtractor):
     def _stem(self, x: Array, wanted: frozenset[str]) -> Iterator[tuple[str, Array]]:
         x = Convolution(64, stride=2, padding=None, name="conv1")(x)
         yield "conv1", x
-        x = ops.relu(x)
+        x = ops.relu(x, kept="relu1" in wanted)
         yield "relu1", x
         yield "pool1", self._pool(x)
 
     def _fires(self, x: Array, wanted: frozenset[str], names: tuple[str, ...]) -> Iterator[tuple[str, Array]]:
         for name in names:
-            x = Fire(*FIRES[name], name=name)(x)
+            x = Fire(*FIRES[name], name=name)(x, kept=name in wanted)
             yield name, x
         yield f"pool behind {names[-1]}", self._pool(x)
 

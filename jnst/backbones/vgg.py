@@ -85,13 +85,19 @@ class VGG(FeatureExtractor):
     def _block(self, x: Array, wanted: frozenset[str], number: int) -> Iterator[tuple[str, Array]]:
         if number == 1 and self.input_convolution:
             x = Convolution(3, size=1, name="conv0")(x)
-        for index, width in enumerate(self.widths[number - 1], 1):
+        widths = self.widths[number - 1]
+        for index, width in enumerate(widths, 1):
             x = Convolution(width, padding=self._padding(number, index), name=f"conv{number}_{index}")(x)
             yield f"conv{number}_{index}", x
-            x = ops.relu(x)
-            yield f"relu{number}_{index}", x
-            if f"aux{number}_1" in wanted and index == 1:
-                yield f"aux{number}_1", ops.relu(Convolution(self.heads[number - 1], size=1, name=f"aux{number}_1")(x))
+            relu, aux = f"relu{number}_{index}", f"aux{number}_{index}"
+            if index == len(widths) and self.pooling == "max" and not wanted & {relu, aux}:
+                # The same in either order; this one rectifies a quarter of the values.
+                yield f"pool{number}", ops.relu(ops.max_pool(x), kept=False)
+                return
+            x = ops.relu(x, kept=relu in wanted)
+            yield relu, x
+            if aux in wanted:
+                yield aux, ops.relu(Convolution(self.heads[number - 1], size=1, name=aux)(x))
         yield f"pool{number}", ops.pool(x, self.pooling, rescale=self.rescale_pooling)
 
     def _padding(self, block: int, index: int) -> str:

@@ -106,11 +106,11 @@ def _windows(x: Array) -> Array:
     """``Bᵀ d B`` of every 6 x 6 window: ``(6, 6, n, H, W, c)``, one direction after the other."""
     n, h, w, c = x.shape
     rows, columns = _count(h), _count(w)
-    x = jnp.pad(x, ((0, 0), (1, TILE * (rows + 1) - 1 - h), (0, 0), (0, 0))).reshape(n, rows + 1, TILE, w, c)
+    over = [(1, TILE * (count + 1) - 1 - size) for count, size in ((rows, h), (columns, w))]
+    x = jnp.pad(x, ((0, 0), *over, (0, 0))).reshape(n, rows + 1, TILE, -1, c)
     parts = [x[:, :-1, k] if k < TILE else x[:, 1:, k - TILE] for k in range(WINDOW)]
     # Without a barrier XLA computes the first direction again for each result of the second.
     x = lax.optimization_barrier(jnp.stack(_combine(B.T, parts)))
-    x = jnp.pad(x, ((0, 0),) * 3 + ((1, TILE * (columns + 1) - 1 - w), (0, 0)))
     x = x.reshape(WINDOW, n, rows, columns + 1, TILE, c)
     parts = [x[:, :, :, :-1, k] if k < TILE else x[:, :, :, 1:, k - TILE] for k in range(WINDOW)]
     return lax.optimization_barrier(jnp.stack(_combine(B.T, parts), 1))

@@ -14,6 +14,7 @@ from networks import FILES, relative_difference
 from jnst import load_backbone
 from jnst.backbones import BACKBONES, IDENTITY, IMAGENET, LPIPS, OXFORD, Backbone, Preprocessing, make_backbone
 from jnst.backbones.vgg import VGG
+from jnst.compilation import known
 from jnst.errors import JnstError, PictureError, WeightsError
 
 pytestmark = pytest.mark.usefixtures("unoptimised")
@@ -112,6 +113,38 @@ def test_relu_follows_convolution() -> None:
     for layer in ("1_1", "1_2", "2_1", "3_1"):
         np.testing.assert_array_equal(np.maximum(taps[f"conv{layer}"], 0), taps[f"relu{layer}"])
     assert np.asarray(taps["conv3_1"]).min() < 0
+
+
+@pytest.mark.parametrize("pooling", ["max", "avg"])
+@pytest.mark.parametrize("size", [(12, 9), (13, 16)])
+def test_what_else_is_asked_for_changes_nothing(size: tuple[int, int], pooling: str) -> None:
+    backbone = tiny_backbone(pooling)
+    params, image = random_params(backbone), random_picture(1, *size)
+
+    def features(image: jax.Array, layers: tuple[str, ...]) -> jax.Array:
+        return backbone.apply(params, image, layers)["relu3_1"]
+
+    alone, gradient = jax.vjp(lambda image: features(image, ("relu3_1",)), image)
+    together, gradient_of_all = jax.vjp(lambda image: features(image, backbone.network.layers), image)
+    np.testing.assert_array_equal(alone, together)
+    assert relative_difference(gradient(alone)[0], np.asarray(gradient_of_all(alone)[0])) < 1e-6
+
+
+@pytest.mark.parametrize("pooling", ["max", "avg"])
+def test_features_that_nobody_asks_for_do_not_stay_in_memory(pooling: str) -> None:
+    """Until the gradient is computed only signs do, and the places of largest values: at most half of the memory."""
+    network = VGG(((8,) * 6, (8,) * 4, (8,)), pooling=pooling)
+    backbone = dataclasses.replace(tiny_backbone(), network=network)
+    params, image = random_params(backbone), random_picture(1, 128, 128)
+
+    def bytes_needed(layers: tuple[str, ...]) -> int:
+        gradient = jax.grad(lambda image: backbone.apply(params, image, layers)["relu3_1"].sum())
+        compiled = jax.jit(gradient, compiler_options=known("cpu")).lower(image).compile()
+        analysis = compiled.memory_analysis()
+        assert analysis is not None
+        return analysis.temp_size_in_bytes
+
+    assert 2 * bytes_needed(("relu3_1",)) < bytes_needed(network.layers)
 
 
 def test_nothing_deeper_is_computed() -> None:

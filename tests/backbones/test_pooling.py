@@ -52,6 +52,30 @@ def test_gradient_of_the_maximum_goes_to_the_maximum() -> None:
     np.testing.assert_array_equal(gradient, expected.reshape(x.shape))
 
 
+@pytest.mark.parametrize(("window", "ceil"), [(2, False), (2, True), (3, False), (3, True)])
+def test_gradient_of_the_maximum_where_values_are_equal(window: int, ceil: bool) -> None:
+    """To the first of each window, row by row, as PyTorch does; windows may overlap."""
+    x = random_features(3, 1, 7, 8, 2).round().astype(np.float32)
+    expected = np.zeros_like(x)
+    shape = jax.eval_shape(lambda x: ops.max_pool(x, window, 2, ceil), x).shape
+    weights = random_features(4, *shape)
+    for n, i, j, c in np.ndindex(shape):
+        part = x[n, 2 * i : 2 * i + window, 2 * j : 2 * j + window, c]
+        row, column = np.unravel_index(part.argmax(), part.shape)
+        expected[n, 2 * i + row, 2 * j + column, c] += weights[n, i, j, c]
+    gradient = jax.grad(lambda x: jnp.vdot(weights, ops.max_pool(x, window, 2, ceil)))(jnp.asarray(x))
+    np.testing.assert_allclose(gradient, expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("kept", [True, False])
+def test_gradient_of_relu(kept: bool) -> None:
+    x = jnp.asarray([-1.0, -0.0, 0.0, 2.0])
+    value, gradient = jax.value_and_grad(lambda x: (3.0 * ops.relu(x, kept)).sum())(x)
+    assert value == 6
+    np.testing.assert_array_equal(gradient, [0, 0, 0, 3])
+    np.testing.assert_array_equal(jax.jacfwd(lambda x: ops.relu(x, kept))(x), np.diag([0, 0, 0, 1]))
+
+
 def test_gradient_of_the_norm_is_finite_where_all_is_zero() -> None:
     """x / |x| elsewhere."""
     x = np.zeros((1, 4, 2, 1), np.float32)
