@@ -41,6 +41,31 @@ def from_unit_gradient() -> optax.GradientTransformation:
     return optax.GradientTransformation(init, update)
 
 
+class BegunState(NamedTuple):
+    """Whether there has been a step."""
+
+    begun: Array
+
+
+def limit_steps(longest: float) -> optax.GradientTransformation:
+    """Shorten steps whose root mean square is above ``longest``, and give the first one a fifth of that.
+
+    Behind L-BFGS, which knows no curvature before its first step: as long as the gradient is then, this one would be
+    next to nothing, and the second, which takes its measure from it, often far too long.
+    """
+
+    def init(params: Any) -> BegunState:
+        return BegunState(jnp.asarray(False))
+
+    def update(updates: Any, state: Any, params: Any = None) -> tuple[Any, BegunState]:
+        length = _norm(updates) / optax.tree.size(updates) ** 0.5
+        wanted = jnp.where(state.begun, jnp.minimum(length, longest), longest / 5)
+        factor = jnp.where(length > 0, wanted / jnp.where(length > 0, length, 1.0), 1.0)
+        return scaled(updates, factor), BegunState(jnp.asarray(True))
+
+    return optax.GradientTransformation(init, update)
+
+
 def _norm(tree: Any) -> Array:
     """The Euclidean norm, also where squares would leave float32's range."""
     largest = functools.reduce(jnp.maximum, (jnp.max(jnp.abs(leaf)) for leaf in jax.tree.leaves(tree)))
@@ -68,13 +93,15 @@ class LBFGS:
     ``memory_size`` is the number of earlier steps that are kept, two pictures each. ``zoom`` adds a zoom line search,
     which chooses the step length itself: several evaluations a step, and a loss that does not rise (unless the picture
     is clipped after the step). With ``decay_power`` above 0 large forms are taken for less curved than fine grain, see
-    `jnst.quasi_newton.divide_waves`: on VGG19 0.25 comes to the same loss in four fifths of the steps.
+    `jnst.quasi_newton.divide_waves`: on VGG19 0.25 comes to the same loss in four fifths of the steps. ``longest_step``
+    is the largest root mean square that a step may have, as a share of a picture's range, see `limit_steps`; 0 for any.
     """
 
     learning_rate: float = 1.0
     memory_size: int = 100
     zoom: bool = False
     decay_power: float = 0.0
+    longest_step: float = 0.0
 
     def transformation(self, unit: float = 1.0) -> optax.GradientTransformation:
         """The Optax transformation, for pictures whose range is ``unit``."""
@@ -84,7 +111,8 @@ class LBFGS:
         if self.zoom:
             search = optax.scale_by_zoom_linesearch(max_linesearch_steps=20, initial_guess_strategy="one")
             return optax.chain(method, optax.scale(-1.0), search)
-        return optax.chain(from_unit_gradient(), method, optax.scale_by_learning_rate(self.learning_rate))
+        limit = [limit_steps(self.longest_step * unit)] if self.longest_step else []
+        return optax.chain(from_unit_gradient(), method, *limit, optax.scale_by_learning_rate(self.learning_rate))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -122,7 +150,7 @@ OPTIMIZERS: dict[str, Callable[..., Settings]] = {
     "adam": Adam,
     "lbfgs": LBFGS,
     "lbfgs-zoom": partial(LBFGS, zoom=True),
-    "lbfgs-waves": partial(LBFGS, memory_size=20, decay_power=0.25),
+    "lbfgs-waves": partial(LBFGS, memory_size=20, decay_power=0.25, longest_step=0.04),
     "rmsprop": RMSprop,
     "sgd": SGD,
 }
@@ -134,13 +162,17 @@ def build(optimizer: Settings, unit: float) -> optax.GradientTransformation:
     """The transformation of ``optimizer`` for pictures in units of ``1 / unit``; the same object for equal arguments.
 
     Raises:
-        JnstError: A learning rate that is not a positive number, or one for a line search.
+        JnstError: A learning rate that is not a positive number, or one for a line search, or a limit for its steps.
     """
     rate = optimizer.learning_rate
     if rate is not None and not 0 < rate < float("inf"):
         raise JnstError(f"learning rate {rate}: expected a positive number")
     if isinstance(optimizer, LBFGS) and optimizer.zoom and rate != 1.0:
         raise JnstError(f"learning rate {rate} with lbfgs-zoom: its line search chooses the step, leave it out")
+    if isinstance(optimizer, LBFGS) and optimizer.zoom and optimizer.longest_step:
+        raise JnstError(
+            f"longest_step {optimizer.longest_step} with zoom: a line search chooses the step, leave it out"
+        )
     return in_units(optimizer.transformation(unit), unit)
 
 

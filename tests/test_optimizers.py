@@ -1,5 +1,6 @@
 """Units, scales and the named optimisers."""
 
+import itertools
 from typing import Any
 
 import jax
@@ -11,7 +12,7 @@ from contracts import random_features, same_trees
 
 from jnst.bases import in_units
 from jnst.errors import JnstError
-from jnst.optimizers import LBFGS, OPTIMIZERS, Adam, build, from_unit_gradient
+from jnst.optimizers import LBFGS, OPTIMIZERS, Adam, build, from_unit_gradient, limit_steps
 
 pytestmark = pytest.mark.usefixtures("unoptimised")
 
@@ -65,6 +66,30 @@ def test_adam_in_units_of_a_grey_level() -> None:
     """Adam's first step is its learning rate in every coordinate: 10 grey levels of 255."""
     x, _ = descend(build(Adam(10.0), 255.0), quadratic, START, 1)
     np.testing.assert_allclose(np.abs(np.asarray(x) - START), 10 / 255, rtol=1e-3)
+
+
+@pytest.mark.parametrize(("number", "length", "limited"), [(0, 9, 1), (0, 0.1, 1), (1, 9, 5), (1, 3, 3), (0, 0, 0)])
+def test_steps_are_limited_and_the_first_has_a_fifth(number: int, length: float, limited: float) -> None:
+    """Root mean squares before and behind a limit of 5."""
+    method, step = limit_steps(5.0), jnp.asarray(TARGET / np.sqrt(np.mean(TARGET**2)))
+    state = method.init(step)
+    for _ in range(number):
+        _, state = method.update(step, state)
+    found, _ = method.update(length * step, state)
+    np.testing.assert_allclose(np.asarray(found), limited * np.asarray(step), rtol=1e-5)
+
+
+def test_lbfgs_limits_its_steps_as_shares_of_the_range() -> None:
+    """A picture in grey levels of 255, far from the minimum: first 0.01 of the range, then all that a step may have."""
+    method = build(LBFGS(memory_size=4, decay_power=0.25, longest_step=0.05), 255.0)
+    points = [np.asarray(descend(method, quadratic, START, steps)[0]) for steps in range(4)]
+    lengths = [np.sqrt(np.mean((after - before) ** 2)) for before, after in itertools.pairwise(points)]
+    np.testing.assert_allclose(lengths, [0.01, 0.05, 0.05], rtol=1e-4)
+
+
+def test_a_line_search_takes_no_limit() -> None:
+    with pytest.raises(JnstError, match=r"longest_step 0\.1 with zoom: a line search chooses the step"):
+        build(LBFGS(zoom=True, longest_step=0.1), 1.0)
 
 
 @pytest.mark.parametrize("exponent", [-90, -24, 10, 40, 90])

@@ -16,7 +16,7 @@ from jnst.losses import (
     TotalVariation,
     Wasserstein,
 )
-from jnst.optimizers import LBFGS, SGD, Adam, RMSprop
+from jnst.optimizers import LBFGS, OPTIMIZERS, SGD, Adam, RMSprop
 from jnst.presets.settings import Preset
 
 STD5 = ("relu1_1", "relu2_1", "relu3_1", "relu4_1", "relu5_1")
@@ -42,7 +42,7 @@ PRESETS: dict[str, Preset] = {
         style_loss=Gram("chw", "relative"),
         style_weight=100.0,
         mean_of_styles=True,
-        optimizer=LBFGS(memory_size=20, decay_power=0.25),
+        optimizer=OPTIMIZERS["lbfgs-waves"](),
         num_steps=(100, 60),
         pyramid=Pyramid(),
     ),
