@@ -81,15 +81,15 @@ def scale_by_lbfgs(
                 _put(state.diff_scaled_memory, scaled_change, slot, keep),
             )
         )
-        seen = jnp.stack([change, updates])
-        by_step, by_change = _products(steps, seen), _products(changes, seen)
-        curvatures = _put(state.curvatures, by_step[:, 0], slot, keep, axis=1)
-        squares = _put(_put(state.squares, by_change[:, 0], slot, keep, axis=1), by_change[:, 0], slot, keep)
+        by_step, by_change = _products(steps, change), _products(changes, change)
+        curvatures = _put(state.curvatures, by_step, slot, keep, axis=1)
+        squares = _put(_put(state.squares, by_change, slot, keep, axis=1), by_change, slot, keep)
         first = jnp.minimum(1.0, 1.0 / jnp.sqrt(jnp.vdot(updates, scaled)))  # Optax begins like this.
-        gamma = jnp.where(keep, by_step[slot, 0] / by_change[slot, 0], jnp.where(begun, state.gamma, first))
+        gamma = jnp.where(keep, by_step[slot] / by_change[slot], jnp.where(begun, state.gamma, first))
         num_kept = state.num_kept + keep
         order = (num_kept + jnp.arange(memory_size)) % memory_size
-        of_steps, of_changes = _weights(curvatures, squares, by_step[:, 1], by_change[:, 1], gamma, order)
+        by_step, by_change = _products(steps, updates), _products(changes, updates)
+        of_steps, of_changes = _weights(curvatures, squares, by_step, by_change, gamma, order)
         direction = gamma * scaled + _sum(of_steps, steps) + _sum(of_changes, changes)
         now = state.num_updates + 1, num_kept, gamma, params, updates, scaled
         return direction, LBFGSState(*now, steps, changes, curvatures, squares)
@@ -139,10 +139,9 @@ def _put(memory: Array, array: Array, slot: Array, keep: Array, axis: int = 0) -
     return jax.lax.dynamic_update_index_in_dim(memory, jnp.where(keep, array, before), slot, axis)
 
 
-def _products(memory: Array, arrays: Array) -> Array:
-    """``(m, ...)`` and ``(k, ...)`` to ``(m, k)``: the sums of products over all other axes."""
-    axes = tuple(range(1, memory.ndim))
-    return jnp.tensordot(memory, arrays, axes=(axes, axes), precision="highest")
+def _products(memory: Array, array: Array) -> Array:
+    """``(m, ...)`` and ``(...)`` to ``(m,)``: the sums of products over all other axes."""
+    return jnp.tensordot(memory, array, axes=array.ndim, precision="highest")
 
 
 def _sum(weights: Array, memory: Array) -> Array:
