@@ -18,11 +18,13 @@ from benchmarks.samples import slope
 SIZES = (256, 512)
 GROWTH_SIZES = (128, 192, 256, 384, 512, 768, 1024)
 GROWING = ("jnst-float32", "jnst-auto", "torch-eager")
-USUAL = tuple(name for name in PEERS if name != "jnst-bfloat16")
+COMPARABLE = tuple(name for name, peer in PEERS.items() if "optimizer" not in peer.options)
+"""Those that take the settings' optimiser: another's losses are others from the second step on."""
+USUAL = tuple(name for name in COMPARABLE if name != "jnst-bfloat16")
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--peers", nargs="+", choices=PEERS, help="only these")
+    parser.add_argument("--peers", nargs="+", choices=COMPARABLE, help="only these")
     parser.add_argument("--statistics", nargs="+", choices=STATISTICS, default=list(STATISTICS))
     parser.add_argument("--growth", action="store_true", help=f"time at {', '.join(map(str, GROWTH_SIZES))} pixels")
 
