@@ -28,6 +28,11 @@ def fake(losses: list[float], called: list[str], name: str) -> Step:
     return Step(advance, lambda: np.zeros((2, 2, 3)), len(losses))
 
 
+def test_only_steps_of_one_optimiser_are_compared() -> None:
+    assert set(PEERS) - set(step.COMPARABLE) == {"jnst-waves"}
+    assert set(step.USUAL) | set(step.GROWING) <= set(step.COMPARABLE)
+
+
 def test_steps_take_turns_behind_a_warm_up() -> None:
     called: list[str] = []
     lengths = zip(NAMES, (1, 1, 5), strict=True)
