@@ -1,5 +1,6 @@
 """What a run needs, what there is, and what is said when that is less."""
 
+import itertools
 import subprocess
 import sys
 from collections.abc import Callable
@@ -12,7 +13,7 @@ import pytest
 from contracts import random_params, tiny_backbone
 
 import jnst
-from jnst import memory, optimize
+from jnst import compilation, memory, optimize
 from jnst.jobs import check_pictures, stylize_job
 from jnst.optimizers import LBFGS, Adam
 from jnst.plan import Job
@@ -37,6 +38,7 @@ def test_a_run_needs_at_least_its_state_and_about_so_much_for_every_pixel() -> N
 
 
 def test_the_run_takes_the_program_that_was_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(compilation, "_dropped", itertools.count(1))  # other tests' may be about to forget all traces
     compiled: list[str] = []
 
     def note(event: str, duration_secs: float, **about: str | int) -> None:
