@@ -167,13 +167,19 @@ def build(optimizer: Settings, unit: float) -> optax.GradientTransformation:
     rate = optimizer.learning_rate
     if rate is not None and not 0 < rate < float("inf"):
         raise JnstError(f"learning rate {rate}: expected a positive number")
-    if isinstance(optimizer, LBFGS) and optimizer.zoom and rate != 1.0:
-        raise JnstError(f"learning rate {rate} with lbfgs-zoom: its line search chooses the step, leave it out")
-    if isinstance(optimizer, LBFGS) and optimizer.zoom and optimizer.longest_step:
-        raise JnstError(
-            f"longest_step {optimizer.longest_step} with zoom: a line search chooses the step, leave it out"
-        )
+    if isinstance(optimizer, LBFGS):
+        _check_steps(optimizer)
     return in_units(optimizer.transformation(unit), unit)
+
+
+def _check_steps(optimizer: LBFGS) -> None:
+    rate, longest = optimizer.learning_rate, optimizer.longest_step
+    if not 0 <= longest < float("inf"):
+        raise JnstError(f"longest_step {longest}: expected a share of a picture's range, or 0 for steps of any length")
+    if optimizer.zoom and rate != 1.0:
+        raise JnstError(f"learning rate {rate} with lbfgs-zoom: its line search chooses the step, leave it out")
+    if optimizer.zoom and longest:
+        raise JnstError(f"longest_step {longest} with zoom: a line search chooses the step, leave it out")
 
 
 def neutral(optimizer: Settings) -> Settings:

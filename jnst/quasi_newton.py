@@ -91,6 +91,9 @@ def scale_by_lbfgs(
         by_step, by_change = _products(steps, updates), _products(changes, updates)
         of_steps, of_changes = _weights(curvatures, squares, by_step, by_change, gamma, order)
         direction = gamma * scaled + _sum(of_steps, steps) + _sum(of_changes, changes)
+        # Where gradients are nothing but rounding the systems may overflow: then by the gradient alone.
+        slope = jnp.vdot(direction, updates)
+        direction = jnp.where((slope > 0) & (slope < jnp.inf), direction, first * scaled)
         now = state.num_updates + 1, num_kept, gamma, params, updates, scaled
         return direction, LBFGSState(*now, steps, changes, curvatures, squares)
 

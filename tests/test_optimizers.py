@@ -92,6 +92,12 @@ def test_a_line_search_takes_no_limit() -> None:
         build(LBFGS(zoom=True, longest_step=0.1), 1.0)
 
 
+@pytest.mark.parametrize("longest", [-0.1, float("nan"), float("inf")])
+def test_a_limit_is_a_share_of_the_range(longest: float) -> None:
+    with pytest.raises(JnstError, match=r"longest_step .*: expected a share"):
+        build(LBFGS(longest_step=longest), 1.0)
+
+
 @pytest.mark.parametrize("exponent", [-90, -24, 10, 40, 90])
 def test_unit_gradient_makes_the_scale_of_the_loss_irrelevant(exponent: int) -> None:
     """Bit for bit for powers of two, also where the squares of the gradient are beyond float32."""

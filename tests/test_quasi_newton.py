@@ -117,3 +117,13 @@ def test_with_a_decay_power_it_is_lbfgs_of_the_amplitudes_of_waves(zoom: bool) -
     np.testing.assert_allclose(values, expected, rtol=1e-3)
     np.testing.assert_allclose(np.asarray(x).reshape(-1, 3), matrix @ np.asarray(z), atol=2e-3)
     assert values[-1] < 0.1 * values[0]
+
+
+@pytest.mark.parametrize("number", [0.1, float("nan")])
+def test_where_the_memory_overflows_the_gradient_alone_decides(number: float) -> None:
+    """A gradient that is not finite stays so, for the run to tell."""
+    method, x = scale_by_lbfgs(3), jnp.ones((2, 2, 3))
+    _, state = method.update(x, method.init(x), x)
+    second: Any = method.update(2 * x, state, 2 * x)[1]
+    direction, _ = method.update(number * x, second._replace(squares=jnp.full((3, 3), jnp.inf)), 2 * x)
+    np.testing.assert_allclose(np.asarray(direction), number, rtol=1e-5)
