@@ -2,8 +2,8 @@
 
 A step is the value and the gradient of what the preset "jnst" minimises, on VGG19 (random weights; to relu5_1) and on
 the embedded network. It is compiled as `jax.jit` does by itself and, where jnst has options of XLA for the device
-(`jnst.compilation.OPTIONS`), with these. Memory is what the compiled program asks for; times are taken in turns. The
-memory of a picture whose rows are divided is that of pretend CPU devices.
+(`jnst.solve.compilation.OPTIONS`), with these. Memory is what the compiled program asks for; times are taken in turns. The
+memory of an image whose rows are divided is that of pretend CPU devices.
 """
 
 import json
@@ -19,8 +19,8 @@ from benchmarks import divided
 from benchmarks.processes import run_module
 from benchmarks.timing import in_turns
 from jnst.backbones import Backbone
-from jnst.compilation import known
-from jnst.parallel import needed_bytes
+from jnst.solve.compilation import known
+from jnst.solve.devices import needed_bytes
 from jnst.types import Params
 
 VARIANTS: dict[str, tuple[bool, bool]] = {

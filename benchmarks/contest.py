@@ -1,4 +1,4 @@
-"""Steps of several peers on the same pictures, in turns: their times, their losses, and our times over the others'."""
+"""Steps of several peers on the same images, in turns: their times, their losses, and our times over the others'."""
 
 from collections.abc import Iterable, Mapping
 from functools import partial
@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks import peers
-from benchmarks.networks import Picture
+from benchmarks.networks import ImageArray
 from benchmarks.peers import PEERS, Settings, Step, Unavailable
 from benchmarks.samples import check_losses, ratios, shown, spread
 from benchmarks.timing import in_turns
@@ -17,7 +17,7 @@ OURS = "jnst-"
 
 
 def enter(
-    names: Iterable[str], content: Picture, style: Picture, settings: Settings
+    names: Iterable[str], content: ImageArray, style: ImageArray, settings: Settings
 ) -> tuple[dict[str, Step], dict[str, str]]:
     """The steps of all peers that know the statistic, and why some of them do not work here."""
     steps: dict[str, Step] = {}

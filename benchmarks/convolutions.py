@@ -1,6 +1,6 @@
 """Every way to compute VGG19's convolutions, layer by layer, beside XLA's own: what `formulations.fastest` rests on.
 
-Value and gradient by the map, with kernels laid out before, at the maps' sizes in a picture of each size. The ways take
+Value and gradient by the map, with kernels laid out before, at the maps' sizes in an image of each size. The ways take
 turns; ratios are taken pair by pair. The way that runs take is marked with a star.
 """
 
@@ -16,7 +16,7 @@ import numpy as np
 from benchmarks.samples import ratios, shown, spread
 from benchmarks.timing import in_turns
 from jnst.backbones import ops
-from jnst.backbones.formulations import FORMULATIONS, fastest, has_bfloat16_units
+from jnst.backbones.kernels.choice import FORMULATIONS, fastest, has_bfloat16_units
 from jnst.backbones.vgg import VGG19_WIDTHS
 
 XLA = "xla"

@@ -1,10 +1,10 @@
 """A catalogue made in this process, and how many programs XLA compiled for it: the children of `benchmarks.grid`.
 
     python -m benchmarks.counted REPORT grid FOLDER            # one call of jnst.stylize_grid
-    python -m benchmarks.counted REPORT singles FOLDER         # jnst.stylize, again and again
-    python -m benchmarks.counted REPORT command ARGUMENTS...   # jnst ARGUMENTS, a picture
+    python -m benchmarks.counted REPORT singles FOLDER         # jnst.transfer.stylize, again and again
+    python -m benchmarks.counted REPORT command ARGUMENTS...   # jnst ARGUMENTS, an image
 
-REPORT is a JSON file to write, FOLDER holds the `Catalogue`; the pictures are written there.
+REPORT is a JSON file to write, FOLDER holds the `Catalogue`; the images are written there.
 """
 
 import dataclasses
@@ -21,15 +21,15 @@ FILE = "catalogue.json"
 
 @dataclasses.dataclass(frozen=True)
 class Catalogue:
-    """Every content in every style with every style weight; pictures are files in its folder, of one size."""
+    """Every content in every style with every style weight; images are files in its folder, of one size."""
 
     contents: tuple[str, ...]
     styles: tuple[str, ...]
     style_weights: tuple[float, ...]
     steps: int
 
-    def pictures(self) -> Iterator[tuple[str, str, float, str]]:
-        """Content, style, style weight, and the name of the picture that is made."""
+    def images(self) -> Iterator[tuple[str, str, float, str]]:
+        """Content, style, style weight, and the name of the image that is made."""
         for i, content in enumerate(self.contents):
             for j, style in enumerate(self.styles):
                 for k, weight in enumerate(self.style_weights):
@@ -61,7 +61,7 @@ def grid(arguments: Sequence[str]) -> int:
         over={"style_weight": catalogue.style_weights},
     )
     images = solutions.image.reshape(-1, *solutions.image.shape[-3:])
-    for image, (*_, name) in zip(images, catalogue.pictures(), strict=True):
+    for image, (*_, name) in zip(images, catalogue.images(), strict=True):
         jnst.save_image(folder / f"grid-{name}", image)
     return 0
 
@@ -72,15 +72,15 @@ def singles(arguments: Sequence[str]) -> int:
     folder = Path(*arguments)
     catalogue = read(folder)
     loaded = {name: jnst.load_image(folder / name) for name in (*catalogue.contents, *catalogue.styles)}
-    for content, style, weight, name in catalogue.pictures():
+    for content, style, weight, name in catalogue.images():
         settings = jnst.preset("jnst", pyramid=None, style_weight=weight)
-        solution = jnst.stylize(loaded[content], loaded[style], preset=settings, num_steps=catalogue.steps)
+        solution = jnst.transfer.stylize(loaded[content], loaded[style], preset=settings, num_steps=catalogue.steps)
         jnst.save_image(folder / f"singles-{name}", solution.image)
     return 0
 
 
 def command(arguments: Sequence[str]) -> int:
-    from jnst.cli import main as jnst_command
+    from jnst.apps.cli import main as jnst_command
 
     return jnst_command(arguments)
 

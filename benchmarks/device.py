@@ -2,7 +2,7 @@
 
 Ours (float32 and bfloat16) beside PyTorch's and Crowson's, in turns, on VGG19 to conv5_1. The rate of matrix products
 is measured in the same run. A step's operations are those of the convolutions and Gram matrices and of their gradients
-by the picture; the share is these over the time, over the rate in the peer's own precision. It works on CPUs, too.
+by the image; the share is these over the time, over the rate in the peer's own precision. It works on CPUs, too.
 """
 
 import argparse
@@ -17,7 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from benchmarks import contest, networks
-from benchmarks.networks import Network, Picture
+from benchmarks.networks import ImageArray, Network
 from benchmarks.peers import PEERS, STATISTICS, Settings
 from benchmarks.samples import BFLOAT16, spread
 from benchmarks.timing import in_turns
@@ -51,7 +51,7 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
     rows = []
     for size in options.sizes:
         for batch in options.batches:
-            given = batched(networks.square_pictures(options.shared, size), batch)
+            given = batched(networks.square_images(options.shared, size), batch)
             for statistic, make in STATISTICS.items():
                 names = [name for name in options.peers if statistic in PEERS[name].statistics]
                 row = {"size": size, "batch": batch, "statistic": statistic}
@@ -59,19 +59,22 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
     return {"products": products, "contests": rows}
 
 
-def batched(pictures: tuple[Picture, Picture], batch: int) -> tuple[Picture, Picture]:
-    """Different pictures, by moving them sideways; one alone stays without an axis."""
+def batched(images: tuple[ImageArray, ImageArray], batch: int) -> tuple[ImageArray, ImageArray]:
+    """Different images, by moving them sideways; one alone stays without an axis."""
     if batch == 1:
-        return pictures
+        return images
     content, style = (
-        np.stack([np.roll(each, number * each.shape[1] // batch, axis=1) for number in range(batch)])
-        for each in pictures
+        np.stack([np.roll(each, number * each.shape[1] // batch, axis=1) for number in range(batch)]) for each in images
     )
     return content, style
 
 
 def measure_row(
-    names: Sequence[str], given: tuple[Picture, Picture], settings: Settings, rounds: int, products: dict[str, Any]
+    names: Sequence[str],
+    given: tuple[ImageArray, ImageArray],
+    settings: Settings,
+    rounds: int,
+    products: dict[str, Any],
 ) -> dict[str, Any]:
     """Seconds, ratios, steps a second and shares."""
     content, _ = given
@@ -153,7 +156,7 @@ def plot(results: dict[str, Any]) -> Any:
         axis.set_xscale("log", base=2)
         batches = sorted({row["batch"] for row in own})
         axis.set_xticks(batches, [str(batch) for batch in batches])
-        axis.set(title=f"{statistic}, {size} x {size}", xlabel="pictures", ylabel="steps a second, all pictures")
+        axis.set(title=f"{statistic}, {size} x {size}", xlabel="images", ylabel="steps a second, all images")
         axis.set_ylim(0, None)
         axis.grid(alpha=0.3)
         axis.legend(fontsize=7)

@@ -1,4 +1,4 @@
-"""What a step needs on each device when the picture's rows are divided among pretend CPU devices; nothing is run.
+"""What a step needs on each device when the image's rows are divided among pretend CPU devices; nothing is run.
 
 A child of `benchmarks.memory`; prints JSON: a list of rows, with and without rematerialisation, all compiled with the
 options that jnst gives.
@@ -17,16 +17,16 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 import jnst
-from jnst import parallel
 from jnst.backbones import Backbone
-from jnst.compilation import known
-from jnst.plan import TransferLoss
+from jnst.solve import devices as parallel
+from jnst.solve.compilation import known
+from jnst.transfer.plan import TransferLoss
 
 MOST_DEVICES = 8
 
 
 def compiled_step(backbone: Backbone, size: int, devices: int) -> Any:
-    """A gradient of the objective that "jnst" minimises, for pictures and parameters without values."""
+    """A gradient of the objective that "jnst" minimises, for images and parameters without values."""
     mesh = Mesh(np.asarray(jax.devices()[:devices]), ("devices",))
     everywhere = NamedSharding(mesh, PartitionSpec())
     picture = jax.ShapeDtypeStruct((size, size, 3), jnp.float32)

@@ -50,7 +50,7 @@ class Row:
 
 @dataclasses.dataclass(frozen=True)
 class Judge:
-    """The real VGG19's style and content loss of a picture."""
+    """The real VGG19's style and content loss of an image."""
 
     backbone: Backbone
     params: Params
@@ -69,7 +69,7 @@ def transfer(
         "jnst", content_layers=(CONTENT,), style_layers=LAYERS, style_weight=weight, pyramid=None, num_steps=(steps,)
     )
     begun = time.perf_counter()
-    solution = jnst.stylize(content, style, params, backbone=backbone, preset=settings)
+    solution = jnst.transfer.stylize(content, style, params, backbone=backbone, preset=settings)
     return solution.image, time.perf_counter() - begun
 
 
@@ -158,9 +158,9 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
     size = options.sizes[0]
     judge = Judge(*jnst.load_backbone("vgg19", options.shared / OXFORD))
     mini = jnst.load_backbone(None, options.weights)
-    table, pictures = make_pairs(options.shared / "images", judge, mini, size, options.steps)
+    table, images = make_pairs(options.shared / "images", judge, mini, size, options.steps)
     names = [name.rsplit(".", 1)[0] for name in STYLES]
-    contact_sheet(names, pictures).save(options.output / "embedded.jpg", quality=82)
+    contact_sheet(names, images).save(options.output / "embedded.jpg", quality=82)
     ratios = spread(step_ratio(judge, mini, (size * 2 // 3, size), options.rounds))
     closed = [row.gap_closed for row in table]
     print(f"step time, mini / VGG19 to {CONTENT}: {shown(ratios)}")

@@ -15,12 +15,12 @@ def main(arguments: list[str]) -> int:
     import jax
 
     import jnst
-    from jnst.demo_pictures import content_picture, style_picture
+    from jnst.images.demo import content_image, style_image
 
     size = int(arguments[0])
-    content, style = (make(size, size) for make in (content_picture, style_picture))
+    content, style = (make(size, size) for make in (content_image, style_image))
     settings = jnst.preset("jnst", pyramid=None, num_steps=(1,))
-    solution = jnst.stylize(jax.numpy.asarray(content), jax.numpy.asarray(style), preset=settings)
+    solution = jnst.transfer.stylize(jax.numpy.asarray(content), jax.numpy.asarray(style), preset=settings)
     jax.block_until_ready(solution.image)
     print(json.dumps({"done": time.time(), "loss": float(solution.losses[0])}))
     return 0

@@ -13,7 +13,7 @@ from PIL import ImageOps
 
 from benchmarks.counted import Catalogue
 from benchmarks.processes import run_module
-from jnst.demo_pictures import content_picture, style_picture
+from jnst.images.demo import content_image, style_image
 
 CONTENTS = ("kodim08_houses_street.png", "kodim23_parrots.png", "astronaut_portrait.png")
 STYLES = ("starry_night.jpg", "great_wave.jpg", "the_scream.jpg", "composition_vii.jpg")
@@ -30,15 +30,15 @@ def make(
     """Make the catalogue in three ways, each in fresh processes.
 
     Args:
-        images: Folder with ``content/`` and ``style/``; None: variations of the demo's pictures.
-        size: The longer side of all pictures, in pixels.
-        steps: For each picture, at one size.
+        images: Folder with ``content/`` and ``style/``; None: variations of the demo's images.
+        size: The longer side of all images, in pixels.
+        steps: For each image, at one size.
         shape: How many contents, styles and style weights, at most `SHAPE`.
         run: See `run_module`.
 
     Returns:
         For each way its seconds from the first process' start to the last one's end, its compilations, and how far
-        its pictures are from those of `grid`, in levels of 255 on average.
+        its images are from those of `grid`, in levels of 255 on average.
     """
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -49,24 +49,24 @@ def make(
             "commands": commands(run, folder, catalogue, size),
         }
         for way, row in rows.items():
-            row["difference"] = max(difference(folder, way, name) for *_, name in catalogue.pictures())
+            row["difference"] = max(difference(folder, way, name) for *_, name in catalogue.images())
     for way, row in rows.items():
         row["seconds_over_grid"] = row["seconds"] / rows["grid"]["seconds"]
         print(
             f"{WAYS[way]:26} {row['seconds']:8.1f} s {row['seconds_over_grid']:6.2f} x "
             f"{row['compilations']:5} compilations of {row['compile_seconds']:.1f} s; "
-            f"pictures differ by {row['difference']:.3f} levels",
+            f"images differ by {row['difference']:.3f} levels",
             flush=True,
         )
     return {"size": size, **dataclasses.asdict(catalogue), "ways": rows}
 
 
 def prepare(folder: Path, images: Path | None, size: int, steps: int, shape: tuple[int, ...]) -> Catalogue:
-    """Write the pictures, all of one size, and the catalogue."""
+    """Write the images, all of one size, and the catalogue."""
     sides = (size, max(1, round(size * 3 / 4)))
-    pictures = demo_pictures(*sides) if images is None else read_pictures(images)
-    for name, picture in pictures.items():
-        ImageOps.fit(picture.convert("RGB"), sides, Pillow.Resampling.LANCZOS).save(folder / name)
+    pictures = demo_images(*sides) if images is None else read_images(images)
+    for name, image in pictures.items():
+        ImageOps.fit(image.convert("RGB"), sides, Pillow.Resampling.LANCZOS).save(folder / name)
     names, (contents, styles, weights) = tuple(pictures), shape
     first = len(CONTENTS)
     catalogue = Catalogue(names[:contents], names[first : first + styles], STYLE_WEIGHTS[:weights], steps)
@@ -74,37 +74,37 @@ def prepare(folder: Path, images: Path | None, size: int, steps: int, shape: tup
     return catalogue
 
 
-def read_pictures(images: Path) -> dict[str, Pillow.Image]:
+def read_images(images: Path) -> dict[str, Pillow.Image]:
     paths = [images / "content" / name for name in CONTENTS] + [images / "style" / name for name in STYLES]
     return {f"{path.stem}.png": Pillow.open(path) for path in paths}
 
 
-def demo_pictures(width: int, height: int) -> dict[str, Pillow.Image]:
+def demo_images(width: int, height: int) -> dict[str, Pillow.Image]:
     """The demo's landscape and painting, mirrored and with their colours exchanged."""
-    pictures = {"content": (content_picture(height, width), len(CONTENTS)), "style": (style_picture(), len(STYLES))}
+    images = {"content": (content_image(height, width), len(CONTENTS)), "style": (style_image(), len(STYLES))}
     return {
-        f"{kind}{number}.png": to_pillow(np.roll(picture[:, :: (-1) ** number], number, axis=-1))
-        for kind, (picture, count) in pictures.items()
+        f"{kind}{number}.png": to_pillow(np.roll(image[:, :: (-1) ** number], number, axis=-1))
+        for kind, (image, count) in images.items()
         for number in range(count)
     }
 
 
-def to_pillow(picture: np.ndarray) -> Pillow.Image:
-    return Pillow.fromarray(np.asarray(picture * 255 + 0.5, np.uint8))
+def to_pillow(image: np.ndarray) -> Pillow.Image:
+    return Pillow.fromarray(np.asarray(image * 255 + 0.5, np.uint8))
 
 
 def one_process(run: Run, folder: Path, way: str) -> dict[str, Any]:
-    """All pictures by one of `benchmarks.counted`'s calls."""
+    """All images by one of `benchmarks.counted`'s calls."""
     report = folder / "report.json"
     _, seconds = run("benchmarks.counted", str(report), way, str(folder))
     return {"seconds": seconds, **json.loads(report.read_text())}
 
 
 def commands(run: Run, folder: Path, catalogue: Catalogue, size: int) -> dict[str, Any]:
-    """A process for each picture, one after the other."""
+    """A process for each image, one after the other."""
     report = folder / "report.json"
     total = {"seconds": 0.0, "compilations": 0, "compile_seconds": 0.0}
-    for content, style, weight, name in catalogue.pictures():
+    for content, style, weight, name in catalogue.images():
         files = (str(folder / content), str(folder / style), "-o", str(folder / f"commands-{name}"))
         flags = ("--size", str(size), "--steps", str(catalogue.steps), "--style-weight", str(weight), "--no-pyramid")
         _, seconds = run("benchmarks.counted", str(report), "command", "stylize", *files, *flags)
@@ -114,7 +114,7 @@ def commands(run: Run, folder: Path, catalogue: Catalogue, size: int) -> dict[st
 
 
 def difference(folder: Path, way: str, name: str) -> float:
-    """The mean difference of a picture from that of `grid`, in levels of 255."""
+    """The mean difference of an image from that of `grid`, in levels of 255."""
     ours, first = (np.asarray(Pillow.open(folder / f"{kind}-{name}"), np.float64) for kind in (way, "grid"))
     return float(np.abs(ours - first).mean())
 
@@ -129,4 +129,4 @@ def draw(figure: Any, made: dict[str, Any]) -> None:
         axis.set_xlabel(label)
         axis.margins(x=0.15)
     axes[0].invert_yaxis()
-    figure.suptitle(f"{count} pictures of {made['size']} pixels, {made['steps']} steps each")
+    figure.suptitle(f"{count} images of {made['size']} pixels, {made['steps']} steps each")

@@ -1,4 +1,4 @@
-"""The losses that decide: of a picture by any system, in float32, with the network as XLA convolves it."""
+"""The losses that decide: of an image by any system, in float32, with the network as XLA convolves it."""
 
 from collections.abc import Callable
 
@@ -6,13 +6,13 @@ import jax
 import jax.numpy as jnp
 
 import jnst
-from benchmarks.networks import Picture
+from benchmarks.networks import ImageArray
 from benchmarks.peers import Settings
 from benchmarks.peers.jnst_peer import network, preset
 
 
-def make_judge(content: Picture, style: Picture, settings: Settings) -> Callable[[Picture], float]:
-    """A function of a picture ``(h, w, 3)``, perhaps outside [0, 1], that gives its total loss."""
+def make_judge(content: ImageArray, style: ImageArray, settings: Settings) -> Callable[[ImageArray], float]:
+    """A function of an image ``(h, w, 3)``, perhaps outside [0, 1], that gives its total loss."""
     backbone, params = network(settings.params, "float32")
     chosen = preset(settings)
     backbone = chosen.network(backbone)

@@ -1,6 +1,6 @@
-"""Every style statistic: a picture of each, its time for a step beside Gram's, and the memory of a large step.
+"""Every style statistic: an image of each, its time for a step beside Gram's, and the memory of a large step.
 
-Its pictures are those of ``--shared``, the demo's without it. It writes the contact sheet ``losses.jpg`` as well.
+Its images are those of ``--shared``, the demo's without it. It writes the contact sheet ``losses.jpg`` as well.
 """
 
 import argparse
@@ -17,12 +17,12 @@ import jnst
 from benchmarks.samples import shown, spread
 from benchmarks.sheets import captioned
 from jnst.backbones import Backbone
-from jnst.demo_pictures import content_picture, style_picture
+from jnst.images.demo import content_image, style_image
 from jnst.presets import STATISTICS, Preset, with_style_statistic
 from jnst.types import Image, Params
 
 CONTENT, STYLE = Path("images/content/kodim08_houses_street.png"), Path("images/style/starry_night.jpg")
-PARTS = ("pictures", "figures")
+PARTS = ("images", "figures")
 
 
 def settings(name: str) -> Preset:
@@ -85,17 +85,17 @@ def memory(content: Image, style: Image, backbone: Backbone, params: Params) -> 
 
 def load(shared: Path | None, size: int) -> tuple[Image, Image]:
     if shared is None:
-        return jnp.asarray(content_picture(size * 2 // 3, size)), jnp.asarray(style_picture(size * 4 // 5, size))
+        return jnp.asarray(content_image(size * 2 // 3, size)), jnp.asarray(style_image(size * 4 // 5, size))
     return jnst.load_image(shared / CONTENT, size=size), jnst.load_image(shared / STYLE, size=size)
 
 
 def make_sheet(
     path: Path, shared: Path | None, size: int, backbone: Backbone, params: Params
 ) -> dict[str, list[float]]:
-    """A picture of each statistic, one beside the other; returns the first and the last loss of each."""
+    """An image of each statistic, one beside the other; returns the first and the last loss of each."""
     tiles, ends = [], {}
     for name, row in STATISTICS.items():
-        solution = jnst.stylize(*load(shared, size), params, backbone=backbone, preset=settings(name))
+        solution = jnst.transfer.stylize(*load(shared, size), params, backbone=backbone, preset=settings(name))
         tiles.append((name, row.good_for, np.asarray(solution.image)))
         ends[name] = [float(solution.losses[0]), float(solution.losses[-1])]
         print(f"{name:20} loss {ends[name][0]:.4g} to {ends[name][1]:.4g}", flush=True)
@@ -111,12 +111,12 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def measure(options: argparse.Namespace) -> dict[str, Any]:
-    """Pictures are made at the first size; figures at all."""
+    """Images are made at the first size; figures at all."""
     network = jnst.load_backbone(None, options.weights)
     found: dict[str, Any] = {}
     if options.only != "figures":
         found["losses"] = make_sheet(options.output / "losses.jpg", options.shared, options.sizes[0], *network)
-    if options.only != "pictures":
+    if options.only != "images":
         found["step_over_gram"] = {
             str(size): step_ratios(*load(options.shared, size), *network, options.rounds) for size in options.sizes
         }
@@ -125,7 +125,7 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def plot(results: dict[str, Any]) -> Any:
-    """Steps over Gram's, and memory; of pictures alone, by how much their losses fell."""
+    """Steps over Gram's, and memory; of images alone, by how much their losses fell."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(9, 3.8), dpi=120, layout="constrained")

@@ -55,7 +55,7 @@ def resident(size: int, options: argparse.Namespace) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
         inputs = Path(folder) / "inputs.npz"
         params = networks.vgg19(options.shared, options.weights)
-        networks.write_inputs(inputs, params, *networks.square_pictures(options.shared, size))
+        networks.write_inputs(inputs, params, *networks.square_images(options.shared, size))
         for number in range(options.rounds):
             for name in options.peers[:: (-1) ** number]:
                 said, _ = run_module("benchmarks.resident", name, str(inputs))

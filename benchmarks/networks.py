@@ -1,4 +1,4 @@
-"""The network and the pictures that all systems are given alike.
+"""The network and the images that all systems are given alike.
 
 jnst, and JAX with it, is imported only where it is needed: processes whose memory is measured have nothing else in it.
 """
@@ -12,7 +12,7 @@ from PIL import ImageOps
 Network = dict[str, dict[str, np.ndarray]]
 """``{"conv1_1": {"kernel": (3, 3, c_in, c_out), "bias": (c_out,)}, ...}``, float32, in order of depth."""
 
-Picture = np.ndarray
+ImageArray = np.ndarray
 """``(h, w, 3)`` float32 sRGB in [0, 1]."""
 
 SEED = 19
@@ -50,12 +50,12 @@ def _random(index: int, shape: tuple[int, ...]) -> np.ndarray:
     return np.random.default_rng([SEED, index]).normal(0.0, np.sqrt(2 / np.prod(shape[:-1])), shape)
 
 
-def square_pictures(shared: Path | None, size: int) -> tuple[Picture, Picture]:
-    """A content and a style picture, ``(size, size, 3)``: real ones out of ``shared``, or the demo's."""
+def square_images(shared: Path | None, size: int) -> tuple[ImageArray, ImageArray]:
+    """A content and a style image, ``(size, size, 3)``: real ones out of ``shared``, or the demo's."""
     if shared is None:
-        from jnst.demo_pictures import content_picture, style_picture
+        from jnst.images.demo import content_image, style_image
 
-        return content_picture(size, size).astype(np.float32), style_picture(size, size).astype(np.float32)
+        return content_image(size, size).astype(np.float32), style_image(size, size).astype(np.float32)
     content, style = (
         as_floats(ImageOps.fit(_opened(shared / path), (size, size), Pillow.Resampling.BICUBIC))
         for path in (CONTENT, STYLE)
@@ -63,13 +63,13 @@ def square_pictures(shared: Path | None, size: int) -> tuple[Picture, Picture]:
     return content, style
 
 
-def write_inputs(path: Path, network: Network, content: Picture, style: Picture) -> None:
+def write_inputs(path: Path, network: Network, content: ImageArray, style: ImageArray) -> None:
     """Keep what a peer is given in a file, for another process."""
     layers = {f"{layer}/{part}": array for layer, parts in network.items() for part, array in parts.items()}
     np.savez(path, content=content, style=style, **layers)  # pyright: ignore[reportArgumentType]
 
 
-def read_inputs(path: Path) -> tuple[Network, Picture, Picture]:
+def read_inputs(path: Path) -> tuple[Network, ImageArray, ImageArray]:
     """What `write_inputs` wrote."""
     network: Network = {}
     with np.load(path) as file:
@@ -80,18 +80,18 @@ def read_inputs(path: Path) -> tuple[Network, Picture, Picture]:
         return network, file["content"], file["style"]
 
 
-def sized_picture(path: Path, size: int) -> Picture:
-    """A picture with ``size`` as its longer side, as neural-style-pt loads it: bilinear, fractions cut off."""
-    picture = _opened(path)
-    factor = size / max(picture.size)
-    width, height = (int(factor * side) for side in picture.size)
-    return as_floats(picture.resize((width, height), Pillow.Resampling.BILINEAR))
+def sized_image(path: Path, size: int) -> ImageArray:
+    """An image with ``size`` as its longer side, as neural-style-pt loads it: bilinear, fractions cut off."""
+    image = _opened(path)
+    factor = size / max(image.size)
+    width, height = (int(factor * side) for side in image.size)
+    return as_floats(image.resize((width, height), Pillow.Resampling.BILINEAR))
 
 
 def _opened(path: Path) -> Pillow.Image:
-    with Pillow.open(path) as picture:
-        return picture.convert("RGB")
+    with Pillow.open(path) as image:
+        return image.convert("RGB")
 
 
-def as_floats(picture: Pillow.Image) -> Picture:
-    return np.asarray(picture, np.float32) / 255
+def as_floats(image: Pillow.Image) -> ImageArray:
+    return np.asarray(image, np.float32) / 255

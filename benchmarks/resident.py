@@ -3,7 +3,7 @@
     python -m benchmarks.resident torch-eager INPUTS.npz
 
 INPUTS is what `benchmarks.networks.write_inputs` wrote. ``peak_bytes`` is the most that was resident at once,
-``before_bytes`` the most before the peer was prepared: Python, network, pictures, and the packages that the peer
+``before_bytes`` the most before the peer was prepared: Python, network, images, and the packages that the peer
 imports. On GPUs ``device_bytes`` is what the device's allocator held at most.
 """
 

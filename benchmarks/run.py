@@ -1,11 +1,11 @@
 """Whole runs: wall time to the loss that neural-style-pt reached, and whether less precision changes the end.
 
-`reach`: the pictures and settings of published curves of neural-style-pt (L-BFGS, VGG19 to relu3_2); jnst-waves
+`reach`: the images and settings of published curves of neural-style-pt (L-BFGS, VGG19 to relu3_2); jnst-waves
 minimises the same loss with jnst's own L-BFGS, which moves waves instead of pixels. All take turns, some steps each,
 until a float32 evaluation that is not timed finds the loss that the program had printed at evaluation 100. Time counts
-from the pictures on, with the fitting of targets; compiling is given on its own and in the sum. `agreement`: runs in
-float32 and in another precision on three pairs: final losses, how alike the pictures are; and for comparison a float32
-run whose start differs by `BESIDE`, which no file of 8 bits could hold. With L-BFGS that alone changes the picture.
+from the images on, with the fitting of targets; compiling is given on its own and in the sum. `agreement`: runs in
+float32 and in another precision on three pairs: final losses, how alike the images are; and for comparison a float32
+run whose start differs by `BESIDE`, which no file of 8 bits could hold. With L-BFGS that alone changes the image.
 
 Both need ``--shared``.
 """
@@ -24,11 +24,11 @@ import numpy as np
 import jnst
 from benchmarks import contest, networks, peers
 from benchmarks.judge import make_judge
-from benchmarks.networks import Picture
+from benchmarks.networks import ImageArray
 from benchmarks.peers import PEERS, Settings, Step
 from benchmarks.peers.jnst_peer import network, preset
 from benchmarks.samples import check_losses, ratios, shown, spread
-from jnst.backbones.formulations import PRECISIONS
+from jnst.backbones.kernels.choice import PRECISIONS
 
 CURVES = ("trajectory_parrots_starry_lbfgs_max.json", "trajectory_houses_wave_lbfgs_avg.json")
 EVALUATION = 100
@@ -41,7 +41,7 @@ PAIRS = (
 )
 PARTS = ("reach", "agreement")
 BESIDE = 1e-6
-"""Standard deviation of what is added to the start of the run for comparison; pictures lie in [0, 1]."""
+"""Standard deviation of what is added to the start of the run for comparison; images lie in [0, 1]."""
 LIMIT = 4
 """A run that needs so many times the published number of steps has failed."""
 
@@ -77,7 +77,7 @@ def reach(path: Path, options: argparse.Namespace) -> dict[str, Any]:
     """Runs to the published loss, `options.rounds` of them for each peer."""
     published = json.loads(path.read_text())
     content, style = (
-        networks.sized_picture(options.shared / "images" / published[kind], published["image_size"])
+        networks.sized_image(options.shared / "images" / published[kind], published["image_size"])
         for kind in ("content", "style")
     )
     params = networks.vgg19(options.shared, options.weights, last="conv3_2")
@@ -103,7 +103,7 @@ def reach(path: Path, options: argparse.Namespace) -> dict[str, Any]:
 
 
 def seconds_to_first(prepare: Callable[[str], Step], name: str) -> float:
-    """From the pictures to the end of the first step."""
+    """From the images to the end of the first step."""
     begun = time.perf_counter()
     prepare(name)()
     return time.perf_counter() - begun
@@ -112,7 +112,7 @@ def seconds_to_first(prepare: Callable[[str], Step], name: str) -> float:
 def race(
     prepare: Callable[[str], Step],
     names: Iterable[str],
-    judge: Callable[[Picture], float],
+    judge: Callable[[ImageArray], float],
     target: float,
     every: int,
     limit: int,
@@ -138,7 +138,7 @@ def race(
             run["seconds"] += time.perf_counter() - begun
             run["losses"] += turn
             run["steps"] += len(turn)
-            run["reached"] = judge(steps[name].picture())
+            run["reached"] = judge(steps[name].image())
             if not np.isfinite(turn).all() or (run["reached"] > target and run["steps"] >= limit):
                 raise RuntimeError(
                     f"{name}: a loss of {run['reached']:.6g} after {run['steps']} steps, not {target:.6g}"
@@ -170,9 +170,9 @@ def report(tries: list[dict[str, dict[str, Any]]], compiling: dict[str, float], 
 
 
 def agreement(shared: Path, settings: Settings, pair: tuple[str, str], size: int, precision: str) -> dict[str, Any]:
-    """`jnst.stylize` in both precisions: final losses judged in float32, and the pictures' similarity."""
+    """`jnst.transfer.stylize` in both precisions: final losses judged in float32, and the images' similarity."""
     content, style = (
-        networks.sized_picture(shared / "images" / kind / name, size)
+        networks.sized_image(shared / "images" / kind / name, size)
         for kind, name in zip(("content", "style"), pair, strict=True)
     )
     judge = make_judge(content, style, settings)
@@ -182,7 +182,7 @@ def agreement(shared: Path, settings: Settings, pair: tuple[str, str], size: int
     for name, (each, start) in runs.items():
         backbone, arrays = network(settings.params, each)
         given: Any = {"backbone": backbone, "preset": preset(settings), "init": jnp.asarray(start, jnp.float32)}
-        solution = jnst.stylize(jnp.asarray(content), jnp.asarray(style), arrays, **given)
+        solution = jnst.transfer.stylize(jnp.asarray(content), jnp.asarray(style), arrays, **given)
         ends[name], images[name] = judge(np.asarray(solution.state.run.image)), solution.image
     gaps = {name: end / ends["float32"] - 1 for name, end in ends.items()}
     similarities = {name: float(jnst.ssim(image, images["float32"])) for name, image in images.items()}

@@ -1,4 +1,4 @@
-"""Contact sheets: pictures in a table with labels."""
+"""Contact sheets: images in a table with labels."""
 
 import textwrap
 from collections.abc import Sequence
@@ -21,7 +21,7 @@ def to_pillow(image: Image, width: int) -> Pillow.Image:
 def contact_sheet(
     columns: Sequence[str], rows: Sequence[tuple[str, Sequence[Image]]], width: int = 190
 ) -> Pillow.Image:
-    """Pictures in a table with labels above and at the left."""
+    """Images in a table with labels above and at the left."""
     tiles = [[to_pillow(tile, width) for tile in row] for _, row in rows]
     heights = [max(tile.height for tile in row) for row in tiles]
     font, margin, top = ImageFont.load_default(11), 60, 20
@@ -39,14 +39,14 @@ def contact_sheet(
 
 
 def captioned(tiles: Sequence[tuple[str, str, Image]], columns: int = 3, width: int = 300) -> Pillow.Image:
-    """Pictures in rows of ``columns``, each with a title and a line below it: (title, line, picture)."""
-    pictures = [to_pillow(image, width) for _, _, image in tiles]
+    """Images in rows of ``columns``, each with a title and a line below it: (title, line, image)."""
+    images = [to_pillow(image, width) for _, _, image in tiles]
     title_font, line_font, caption = ImageFont.load_default(14), ImageFont.load_default(10), 52
-    height = max(picture.height for picture in pictures) + caption
+    height = max(picture.height for picture in images) + caption
     rows = -(-len(tiles) // columns)
     sheet = Pillow.new("RGB", (columns * (width + GAP), rows * (height + GAP)), "white")
     draw = ImageDraw.Draw(sheet)
-    for index, ((title, line, _), picture) in enumerate(zip(tiles, pictures, strict=True)):
+    for index, ((title, line, _), picture) in enumerate(zip(tiles, images, strict=True)):
         x, y = index % columns * (width + GAP), index // columns * (height + GAP)
         sheet.paste(picture, (x, y))
         draw.text((x + 2, y + picture.height + 2), title, "black", title_font)

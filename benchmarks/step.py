@@ -1,6 +1,6 @@
-"""A step of VGG19 to conv5_1 beside every peer's, and how a step's time grows with the picture.
+"""A step of VGG19 to conv5_1 beside every peer's, and how a step's time grows with the image.
 
-All are given the same pictures, network, layers and losses (content relu4_2, style relu1_1 to relu5_1, Adam), with Gram
+All are given the same images, network, layers and losses (content relu4_2, style relu1_1 to relu5_1, Adam), with Gram
 matrices in neural-style-pt's conventions and with Wasserstein distances in Crowson's. They take turns; ratios are taken
 pair by pair. With ``--growth`` only some of them are timed, at sizes from 128 to 1024.
 """
@@ -36,9 +36,9 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
     params = networks.vgg19(options.shared, options.weights)
     rows = []
     for size in options.sizes or (GROWTH_SIZES if options.growth else SIZES):
-        pictures = networks.square_pictures(options.shared, size)
+        images = networks.square_images(options.shared, size)
         for statistic in statistics:
-            steps, unavailable = contest.enter(names, *pictures, STATISTICS[statistic](params))
+            steps, unavailable = contest.enter(names, *images, STATISTICS[statistic](params))
             if steps:
                 found = contest.measure(steps, options.rounds)
                 contest.show(f"{statistic}, {size} x {size}", found)
@@ -92,6 +92,6 @@ def draw_growth(axis: Any, rows: list[dict[str, Any]], found: dict[str, float]) 
     axis.set_yscale("log")
     axis.set_xticks(sizes, [str(size) for size in sizes])
     axis.minorticks_off()
-    axis.set(xlabel="side of the picture, pixels", ylabel="seconds of a step", title="growth; slopes are by pixels")
+    axis.set(xlabel="side of the image, pixels", ylabel="seconds of a step", title="growth; slopes are by pixels")
     axis.grid(alpha=0.3)
     axis.legend()

@@ -1,21 +1,15 @@
 """Neural style transfer and perceptual losses as pure JAX functions."""
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from jnst import starting
-
-if starting.is_command():
-    starting.end_quietly_on_interruption()
-    starting.replace_closed_streams()
-
-# isort: split
 from jnst import losses, presets
 from jnst.backbones import BACKBONES, Backbone, Preprocessing, make_backbone
-from jnst.checkpoint import SavedState, load_state, save_state
-from jnst.compilation import keep_programs
-from jnst.errors import JnstError, NumericsError, PictureError, ResourceError, WeightsError
-from jnst.image import Pyramid, resize
+from jnst.errors import ImageError, JnstError, NumericsError, ResourceError, WeightsError
+from jnst.images import Pyramid, resize
 from jnst.losses import Gram, SquaredError, TotalVariation, content_loss, style_loss, total_variation
+from jnst.losses.objective import Objective, make_objective, total_loss
+from jnst.losses.targets import fit_targets
 from jnst.metrics import (
     LPIPS,
     content_distance,
@@ -26,18 +20,18 @@ from jnst.metrics import (
     style_distance,
     style_distances,
 )
-from jnst.objective import Objective, make_objective, total_loss
-from jnst.optimizers import LBFGS, SGD, Adam, RMSprop
-from jnst.parallel import local_mesh
 from jnst.presets import Preset, preset, with_style_statistic
+from jnst.solve.compilation import keep_programs
+from jnst.solve.devices import local_mesh
+from jnst.solve.optimizers import LBFGS, SGD, Adam, RMSprop
 from jnst.statistics import gram_matrix
-from jnst.stylize import Solution, reconstruct, stylize, synthesize
-from jnst.stylize_many import Solutions, stylize_batch, stylize_grid, sweep
-from jnst.targets import fit_targets
+from jnst.transfer.stylize import Solution, reconstruct, stylize, synthesize
+from jnst.transfer.stylize_many import Solutions, stylize_batch, stylize_grid, sweep
 from jnst.weights.load import load_backbone
 
 if TYPE_CHECKING:
-    from jnst.io import load_image, save_image
+    from jnst.apps.checkpoint import SavedState, load_state, save_state
+    from jnst.apps.io import load_image, save_image
 
 __version__ = "0.1.0"
 
@@ -52,7 +46,7 @@ __all__ = [
     "JnstError",
     "NumericsError",
     "Objective",
-    "PictureError",
+    "ImageError",
     "Preprocessing",
     "Preset",
     "Pyramid",
@@ -100,10 +94,17 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> Any:
-    # Pillow is loaded with the first picture, not with the package.
-    if name in ("load_image", "save_image"):
-        import jnst.io
+_APPS = {
+    "SavedState": "checkpoint",
+    "load_image": "io",
+    "load_state": "checkpoint",
+    "save_image": "io",
+    "save_state": "checkpoint",
+}
 
-        return getattr(jnst.io, name)
+
+def __getattr__(name: str) -> Any:
+    # Files belong to the applications, which are imported on first use.
+    if name in _APPS:
+        return getattr(import_module(f"jnst.apps.{_APPS[name]}"), name)
     raise AttributeError(f"module 'jnst' has no attribute {name!r}")

@@ -2,7 +2,7 @@
 
 import sys
 
-from jnst.cli import main
+from jnst.apps.cli import main
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -15,8 +15,8 @@ class JnstError(ValueError):
     exit_code = 2
 
 
-class PictureError(JnstError):
-    """A picture that cannot be read, or that is not what a picture must be."""
+class ImageError(JnstError):
+    """An image that cannot be read, or that is not what an image must be."""
 
     exit_code = 3
 
@@ -31,7 +31,7 @@ class NumericsError(JnstError):
     """A loss that stopped being finite.
 
     Attributes:
-        result: The run up to there, ending with the last finite picture; what the function would have returned.
+        result: The run up to there, ending with the last finite image; what the function would have returned.
     """
 
     exit_code = 5

@@ -121,7 +121,7 @@ class Page:
         return self._browser.order(method, self._session, **params)
 
     def load(self, url: str) -> None:
-        """Go to a page, and wait until it and its pictures are loaded."""
+        """Go to a page, and wait until it and its images are loaded."""
         fault = self._order("Page.navigate", url=url).get("errorText")
         if fault:
             raise RuntimeError(f"{url}: {fault}")
@@ -165,7 +165,7 @@ class Page:
         return found
 
     def requests(self) -> list[str]:
-        """The addresses of all requests, in order, without pictures that stand in the page itself."""
+        """The addresses of all requests, in order, without images that stand in the page itself."""
         events = self._browser.events(self._session)
         sent = [event["params"]["request"]["url"] for event in events if event["method"] == "Network.requestWillBeSent"]
         return [url for url in sent if urlsplit(url).scheme not in ("data", "blob", "about")]

@@ -1,4 +1,4 @@
-"""One of two processes: it saves a state whose pictures they share, twice, and reads it again."""
+"""One of two processes: it saves a state whose images they share, twice, and reads it again."""
 
 import json
 import os

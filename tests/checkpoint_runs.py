@@ -6,14 +6,14 @@ from typing import Any
 
 import jax
 import numpy as np
-from contracts import random_params, random_picture
+from contracts import random_image, random_params
 
 import jnst
-from jnst.stylize import Solution, stylize
+from jnst.transfer.stylize import Solution, stylize
 
 BACKBONE = jnst.make_backbone("convnet", widths=((4,), (6,)), pooling="avg")
 GIVEN = {"params": random_params(BACKBONE), "backbone": BACKBONE}
-CONTENT, STYLE = random_picture(1, 20, 24), random_picture(2, 18, 16)
+CONTENT, STYLE = random_image(1, 20, 24), random_image(2, 18, 16)
 SETTINGS = jnst.preset(
     content_layers=("relu2_1",),
     style_layers=("relu1_1",),
@@ -32,7 +32,7 @@ RUNS: dict[str, dict[str, Any]] = {
 
 
 def make(name: str, **changes: Any) -> Solution:
-    """One of `RUNS`, with changes of its settings or further arguments of `jnst.stylize`."""
+    """One of `RUNS`, with changes of its settings or further arguments of `jnst.transfer.stylize`."""
     arguments = {key: changes.pop(key) for key in ("state", "callback", "size") if key in changes}
     settings = jnst.preset(SETTINGS, **(RUNS[name] | changes))
     return stylize(CONTENT, STYLE, preset=settings, key=jax.random.key(5), **GIVEN, **arguments)

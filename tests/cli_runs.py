@@ -1,4 +1,4 @@
-"""Running the command line inside the test process, and small pictures to run it on."""
+"""Running the command line inside the test process, and small images to run it on."""
 
 from pathlib import Path
 from typing import NamedTuple
@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from jnst.cli import main
+from jnst.apps.cli import main
 
 SLIM = "weights/vgg19-slim16x/encoder_relu5_1.pth"
 OXFORD = "weights/vgg19-oxford-tfjs/model.json"
@@ -41,12 +41,12 @@ def run(capsys: pytest.CaptureFixture[str], *args: object) -> Finished:
     return Finished(status, captured.out.splitlines(), captured.err.splitlines())
 
 
-def save_pictures(folder: Path) -> tuple[Path, Path]:
-    """Write a content and a style picture: smooth, unlike each other, without grain that a codec could not keep."""
+def save_images(folder: Path) -> tuple[Path, Path]:
+    """Write a content and a style image: smooth, unlike each other, without grain that a codec could not keep."""
     y, x = np.mgrid[0:HEIGHT, 0:WIDTH] / WIDTH
     content = np.stack([x, y, 0.5 + 0.3 * np.sin(9 * x)], axis=-1)
     style = np.stack([0.5 + 0.4 * np.sin(20 * y), 0.3 + 0.2 * x, 0.5 + 0.4 * np.cos(15 * (x + y))], axis=-1)
     paths = folder / "content.png", folder / "style.png"
-    for path, picture in zip(paths, (content, style), strict=True):
-        Image.fromarray(np.round(255 * picture).astype(np.uint8)).save(path)
+    for path, image in zip(paths, (content, style), strict=True):
+        Image.fromarray(np.round(255 * image).astype(np.uint8)).save(path)
     return paths

@@ -56,10 +56,10 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(scope="session")
 def shared() -> Path:
-    """The folder of real weights, pictures and golden values beside the checkout."""
+    """The folder of real weights, images and golden values beside the checkout."""
     folder = ROOT.parent / "shared"
     if not folder.is_dir():
-        reason = "needs the folder ../shared (weights, pictures, golden values) beside the checkout"
+        reason = "needs the folder ../shared (weights, images, golden values) beside the checkout"
         if os.environ.get("CI"):
             pytest.fail(reason)
         pytest.skip(reason)

@@ -20,7 +20,7 @@ from jnst.losses.total_variation import NORMS
 from jnst.statistics import GRAM_NORMALIZATIONS
 from jnst.types import Array, Params
 
-TABLES = {"content": CONTENT_LOSSES, "style": STYLE_LOSSES, "picture": REGULARIZERS}
+TABLES = {"content": CONTENT_LOSSES, "style": STYLE_LOSSES, "image": REGULARIZERS}
 
 VARIANTS: dict[str, list[dict[str, Any]]] = {
     "mse": [{"reduction": reduction} for reduction in REDUCTIONS],
@@ -68,9 +68,9 @@ NOT_A_MIXTURE = {
     "remd-16",
     "strotss-default",
 }
-"""Cases whose blended targets are not those of the two pictures side by side, and why: unnormalised sums grow with the
-picture; across the seam there are pairs of positions, patches and hypercolumns that neither picture has; the
-contextual loss counts the target's positions; a sample is drawn of each picture."""
+"""Cases whose blended targets are not those of the two images side by side, and why: unnormalised sums grow with the
+image; across the seam there are pairs of positions, patches and hypercolumns that neither image has; the
+contextual loss counts the target's positions; a sample is drawn of each image."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -87,7 +87,7 @@ class Case:
 
     @property
     def channels(self) -> int:
-        return 3 if self.kind == "picture" else 5
+        return 3 if self.kind == "image" else 5
 
     def layers(self, array: Any) -> Any:
         """What the loss is given: features, or for a joint loss also coarser ones with fewer channels."""
@@ -98,12 +98,12 @@ class Case:
         return (guide, guide[..., ::2, ::2]) if getattr(self.loss, "joint", False) else guide
 
     def fit(self, features: Any, guide: Any = None) -> Any:
-        if self.kind == "picture":
+        if self.kind == "image":
             return None
         return self.loss.fit(self.layers(features), None if guide is None else self.guides(guide))
 
     def value(self, features: Any, target: Any, guide: Any = None) -> Array:
-        if self.kind == "picture":
+        if self.kind == "image":
             return self.loss.loss(features)
         return self.loss.loss(self.layers(features), target, None if guide is None else self.guides(guide))
 
@@ -129,7 +129,7 @@ def random_features(seed: int, *shape: int) -> Any:
     return np.random.default_rng(seed).standard_normal(shape).astype(np.float32)
 
 
-def random_picture(seed: int, *shape: int) -> Any:
+def random_image(seed: int, *shape: int) -> Any:
     """Smooth colours with some noise, float32 in [0, 1]; ``shape`` (..., h, w) goes without the channels."""
     rng = np.random.default_rng(seed)
     y, x = np.mgrid[: shape[-2], : shape[-1]]

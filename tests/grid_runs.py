@@ -6,13 +6,13 @@ from typing import Any
 
 import pytest
 from cli_runs import Finished, run
-from small_pictures import save
+from small_images import save
 
 QUICK = ("--size", "24", "--steps", "2", "--optimizer", "adam")
 QUICK += ("--content-layers", "relu1_1", "--style-layers", "relu1_1,relu2_1")
 """For all alike, so that programs are compiled once."""
 NAMES = [f"{content}__{style}.png" for content in "abc" for style in "xy"]
-"""What a catalogue of `save_inputs`' pictures makes, in order."""
+"""What a catalogue of `save_inputs`' images makes, in order."""
 
 
 def save_inputs(folder: Path) -> None:
@@ -29,7 +29,7 @@ def grid(capsys: pytest.CaptureFixture[str], folder: Path, *flags: object) -> Fi
     return run(capsys, "grid", *inputs, "-o", folder / "out", *QUICK, *flags)
 
 
-def pictures(folder: Path) -> dict[str, bytes]:
+def images(folder: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in sorted((folder / "out").glob("*.png"))}
 
 

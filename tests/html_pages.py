@@ -48,7 +48,7 @@ class Parsed(HTMLParser):
 
 
 def read(path: Path) -> Parsed:
-    """A page that keeps to itself: no script, no style or picture from elsewhere."""
+    """A page that keeps to itself: no script, no style or image from elsewhere."""
     text = path.read_text("utf-8")
     page = Parsed(text)
     assert page.all("script") == page.all("link") == page.all("iframe") == []
@@ -62,6 +62,6 @@ def read(path: Path) -> Parsed:
 
 
 def embedded(page: Parsed) -> list[Pillow.Image]:
-    """The pictures that are in the page itself."""
-    sources = [picture["src"].partition(";base64,") for picture in page.all("img")]
+    """The images that are in the page itself."""
+    sources = [image["src"].partition(";base64,") for image in page.all("img")]
     return [Pillow.open(BytesIO(base64.b64decode(data))) for kind, _, data in sources if kind == "data:image/jpeg"]

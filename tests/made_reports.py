@@ -10,8 +10,8 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from jnst.optimize import Method, Report, State
-from jnst.preview import Preview
+from jnst.apps.preview import Preview
+from jnst.solve.run import Method, Report, State
 
 
 def _no_loss(image: Any, args: Any, step: Any) -> tuple[Any, dict[str, Any]]:
@@ -28,7 +28,7 @@ def report(
     image: np.ndarray | None = None,
     seconds: float | None = None,
 ) -> Report:
-    """A chunk's report: two parts, of which the second is zero; the picture grey, ``first / num_steps`` bright."""
+    """A chunk's report: two parts, of which the second is zero; the image grey, ``first / num_steps`` bright."""
     picture = np.full((12, 16, 3), first / num_steps, np.float32) if image is None else image
     state = State(jnp.asarray(picture), None, jnp.int32(first), jnp.asarray(True))
     total = np.asarray(totals, np.float32)

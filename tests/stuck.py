@@ -4,7 +4,7 @@ import hashlib
 import sys
 import time
 
-from jnst.cli.interruption import interruptible, promptly
+from jnst.apps.cli.interruption import interruptible, promptly
 
 
 def compute() -> None:

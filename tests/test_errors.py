@@ -11,13 +11,13 @@ import pytest
 
 import jnst
 from jnst import errors
-from jnst.cli import main as command_line
+from jnst.apps.cli import main as command_line
 
 CLASSES: list[type[jnst.JnstError]] = [
     value for value in vars(errors).values() if inspect.isclass(value) and issubclass(value, jnst.JnstError)
 ]
 BACKBONE = jnst.make_backbone("vgg19", held=("conv1_1/kernel", "conv1_1/bias", "conv1_2/kernel", "conv1_2/bias"))
-PICTURE = np.full((8, 6, 3), 0.5, np.float32)
+IMAGE = np.full((8, 6, 3), 0.5, np.float32)
 NO_LAYERS = jnst.preset(content_layers=(), style_layers=(), num_steps=(1,))
 PRESET = jnst.preset(content_layers=("relu1_2",), style_layers=("relu1_1",), num_steps=(1,))
 
@@ -32,7 +32,7 @@ def test_every_class_is_a_value_error_with_its_own_exit_status():
     assert defined == {*CLASSES, errors.did_you_mean, errors.hint}
     assert issubclass(jnst.JnstError, ValueError)
     statuses = {kind.__name__: kind.exit_code for kind in CLASSES}
-    assert statuses == {"JnstError": 2, "PictureError": 3, "WeightsError": 4, "NumericsError": 5, "ResourceError": 6}
+    assert statuses == {"JnstError": 2, "ImageError": 3, "WeightsError": 4, "NumericsError": 5, "ResourceError": 6}
 
 
 def test_every_class_is_public_and_its_status_documented():
@@ -41,39 +41,39 @@ def test_every_class_is_public_and_its_status_documented():
     assert {kind.exit_code for kind in CLASSES} | {0, 130, 143} == documented
 
 
-def stylize(params, content: Any = PICTURE, style: Any = PICTURE, preset=PRESET, **arguments):
-    return jnst.stylize(content, style, params, backbone=BACKBONE, preset=preset, **arguments)
+def stylize(params, content: Any = IMAGE, style: Any = IMAGE, preset=PRESET, **arguments):
+    return jnst.transfer.stylize(content, style, params, backbone=BACKBONE, preset=preset, **arguments)
 
 
-NO_PICTURES: list[tuple[Any, tuple[str, ...]]] = [
-    (PICTURE * 255, ("0-255", "255", "load_image")),
-    ((PICTURE * 255).astype(np.uint8), ("uint8", "floats", "255")),
+NO_IMAGES: list[tuple[Any, tuple[str, ...]]] = [
+    (IMAGE * 255, ("0-255", "255", "load_image")),
+    ((IMAGE * 255).astype(np.uint8), ("uint8", "floats", "255")),
     (np.zeros((8, 6, 3), np.int32), ("int32", "floats")),
-    (np.moveaxis(PICTURE, -1, 0), ("(3, 8, 6)", "moveaxis")),
-    (PICTURE[..., 0], ("(8, 6)", "grey")),
-    (PICTURE[None], ("(1, 8, 6, 3)", "one picture")),
-    (np.concatenate([PICTURE, PICTURE[..., :1]], -1), ("(8, 6, 4)", "alpha")),
-    (np.where(np.arange(3) == 1, np.nan, PICTURE), ("48", "NaN")),
-    (PICTURE - 1, ("-0.5", "[0, 1]", "clip")),
-    (PICTURE[:0], ("(0, 6, 3)", "empty")),
+    (np.moveaxis(IMAGE, -1, 0), ("(3, 8, 6)", "moveaxis")),
+    (IMAGE[..., 0], ("(8, 6)", "grey")),
+    (IMAGE[None], ("(1, 8, 6, 3)", "one image")),
+    (np.concatenate([IMAGE, IMAGE[..., :1]], -1), ("(8, 6, 4)", "alpha")),
+    (np.where(np.arange(3) == 1, np.nan, IMAGE), ("48", "NaN")),
+    (IMAGE - 1, ("-0.5", "[0, 1]", "clip")),
+    (IMAGE[:0], ("(0, 6, 3)", "empty")),
 ]
-"""Arrays that are no picture, and what the message says of each."""
+"""Arrays that are no image, and what the message says of each."""
 NOT_CONTENT_OR_STYLE = [
-    *NO_PICTURES,
-    (PICTURE[:1, :1], ("1x1", "2x2", "relu1_")),
+    *NO_IMAGES,
+    (IMAGE[:1, :1], ("1x1", "2x2", "relu1_")),
     ("content.png", ("str", "load_image")),
 ]
 
 
 @pytest.mark.parametrize(
-    ("argument", "picture", "words"),
+    ("argument", "image", "words"),
     [("content", *case) for case in NOT_CONTENT_OR_STYLE]
     + [("style", *case) for case in NOT_CONTENT_OR_STYLE]
-    + [("init", *case) for case in NO_PICTURES],
+    + [("init", *case) for case in NO_IMAGES],
 )
-def test_pictures_that_are_none(params, argument, picture, words):
-    with pytest.raises(jnst.PictureError) as caught:
-        stylize(params, **{argument: picture})
+def test_images_that_are_none(params, argument, image, words):
+    with pytest.raises(jnst.ImageError) as caught:
+        stylize(params, **{argument: image})
     check_message(caught.value, (f"`{argument}`", *words))
 
 
@@ -81,9 +81,9 @@ def test_pictures_that_are_none(params, argument, picture, words):
 @pytest.mark.parametrize("dtype", [jnp.float16, jnp.bfloat16, np.float64])
 def test_other_floats_are_cast(params, dtype, x64):
     with jax.enable_x64(x64):
-        solution = stylize(params, content=PICTURE.astype(dtype), num_steps=0)
+        solution = stylize(params, content=IMAGE.astype(dtype), num_steps=0)
     assert solution.image.dtype == jnp.float32
-    np.testing.assert_array_equal(solution.image, PICTURE)
+    np.testing.assert_array_equal(solution.image, IMAGE)
 
 
 @pytest.mark.parametrize("count", [np.int64(1), 1, (1,), [1]])
@@ -93,9 +93,9 @@ def test_counts_of_any_integer_type(params, count):
 
 @pytest.mark.usefixtures("unoptimised")
 def test_with_64_bits_switched_on_a_run_is_the_same(params):
-    without = stylize(params, style=0.4 * PICTURE)
+    without = stylize(params, style=0.4 * IMAGE)
     with jax.enable_x64(True):
-        solution = stylize(params, content=PICTURE.astype(np.float64), style=0.4 * PICTURE)
+        solution = stylize(params, content=IMAGE.astype(np.float64), style=0.4 * IMAGE)
     assert solution.image.dtype == jnp.float32
     np.testing.assert_allclose(solution.losses, without.losses, rtol=1e-5)
     assert without.losses[0] > 0
@@ -115,7 +115,7 @@ def test_with_64_bits_switched_on_a_run_is_the_same(params):
         (lambda: BACKBONE.check_layers(["relu4_2"]), jnst.WeightsError, ("relu4_2", "relu1_2", "weights")),
         (lambda: jnst.load_backbone("vgg19"), jnst.WeightsError, ("vgg19", "https://", "weights")),
         (lambda: jnst.load_backbone(weights="no.h5"), jnst.WeightsError, ("no.h5", "no such file")),
-        (lambda: stylize({}, init="nosie"), jnst.JnstError, ("nosie", "noise", "picture")),
+        (lambda: stylize({}, init="nosie"), jnst.JnstError, ("nosie", "noise", "image")),
         (lambda: stylize({}, num_steps=-1), jnst.JnstError, ("-1", "at least 0")),
         (lambda: stylize({}, num_steps=()), jnst.JnstError, ("()", "at least 0")),
         (lambda: stylize({}, num_steps=2.5), jnst.JnstError, ("2.5", "whole numbers")),
@@ -124,7 +124,7 @@ def test_with_64_bits_switched_on_a_run_is_the_same(params):
         (lambda: stylize({}, size="big"), jnst.JnstError, ("size big", "at least 1")),
         (lambda: stylize({}, preset=NO_LAYERS), jnst.JnstError, ("nothing to minimise", "at least one layer")),
         (
-            lambda: jnst.synthesize(jnp.asarray(PICTURE), (-1, 3), {}, backbone=BACKBONE, preset=PRESET),
+            lambda: jnst.synthesize(jnp.asarray(IMAGE), (-1, 3), {}, backbone=BACKBONE, preset=PRESET),
             jnst.JnstError,
             ("shape (-1, 3)", "height and width"),
         ),
@@ -153,7 +153,7 @@ def test_arguments_that_make_no_sense(call, kind, words):
 
 def test_a_loss_that_explodes_carries_the_run_up_to_there(params):
     settings = jnst.preset(PRESET, clamp=False)
-    start = np.clip(PICTURE + 0.1 * np.sin(np.arange(8 * 6 * 3)).reshape(8, 6, 3), 0, 1).astype(np.float32)
+    start = np.clip(IMAGE + 0.1 * np.sin(np.arange(8 * 6 * 3)).reshape(8, 6, 3), 0, 1).astype(np.float32)
     with pytest.raises(jnst.NumericsError) as caught:
         stylize(params, preset=settings, init=start, num_steps=5, optimizer=jnst.Adam(1e30))
     check_message(caught.value, ("step 2", "learning rate"))

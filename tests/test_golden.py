@@ -19,7 +19,7 @@ from jnst.types import Array
 
 pytestmark = pytest.mark.usefixtures("unoptimised")
 
-PICTURES = ("image", "content", "style")
+IMAGES = ("image", "content", "style")
 TRIPLES = ["parrots_starry_32", "houses_wave_33"]
 STYLE_LAYERS = ("relu1_1", "relu2_1", "relu3_1")
 
@@ -31,7 +31,7 @@ def vgg19(folder: Path, pooling: str) -> tuple[jnst.Backbone, Any]:
 
 @dataclasses.dataclass(frozen=True)
 class Golden:
-    """One triple of pictures, what belongs to them, and the features of all three."""
+    """One triple of images, what belongs to them, and the features of all three."""
 
     arrays: dict[str, np.ndarray]
     scalars: dict[str, float]
@@ -41,9 +41,9 @@ class Golden:
     @functools.cached_property
     def features(self) -> dict[str, dict[str, Array]]:
         apply = jax.jit(lambda params, image: self.backbone.apply(params, image, self.backbone.layers))
-        return {name: apply(self.params, self.picture(name)) for name in PICTURES}
+        return {name: apply(self.params, self.image(name)) for name in IMAGES}
 
-    def picture(self, name: str) -> Array:
+    def image(self, name: str) -> Array:
         return jnp.asarray(self.arrays[f"{name}_u8"] / np.float32(255))
 
 
@@ -69,7 +69,7 @@ def test_activations(golden: Golden) -> None:
 
 def test_activations_with_average_pooling(golden: Golden, shared: Path) -> None:
     backbone, params = vgg19(shared, "avg")
-    features = backbone.apply(params, golden.picture("image"), ("relu3_4",))["relu3_4"]
+    features = backbone.apply(params, golden.image("image"), ("relu3_4",))["relu3_4"]
     assert_close(features, golden.arrays["avg/relu3_4"], 1e-5, "avg/relu3_4")
 
 
@@ -118,7 +118,7 @@ def test_wasserstein_losses(golden: Golden) -> None:
 
 
 def test_first_loss_of_style_transfer_pytorch(shared: Path) -> None:
-    """Its Wasserstein distances with roots of 12 iterations, of the content picture; its smoothness adds 0.013."""
+    """Its Wasserstein distances with roots of 12 iterations, of the content image; its smoothness adds 0.013."""
     published = json.loads((shared / "golden" / "trajectory_crowson_parrots_starry.json").read_text())
     first = published["losses"][0]
     content, style = (
@@ -137,7 +137,7 @@ def test_first_loss_of_style_transfer_pytorch(shared: Path) -> None:
 
 
 def test_total_variation(golden: Golden) -> None:
-    value = total_variation(golden.picture("image"), value_range=255.0)
+    value = total_variation(golden.image("image"), value_range=255.0)
     np.testing.assert_allclose(value, golden.scalars["tv_l1_sum_255"], rtol=1e-5)
 
 
@@ -146,7 +146,7 @@ def total_and_gradient(golden: Golden, dtype: DTypeLike) -> tuple[Array, np.ndar
     settings = jnst.preset("neural-style-pt", content_layers=("relu3_2",), style_layers=STYLE_LAYERS)
     objective = settings.objective(golden.backbone)
     params = jax.tree.map(lambda leaf: jnp.asarray(leaf, dtype), golden.params)
-    image, content, style = (jnp.asarray(golden.arrays[f"{name}_u8"], dtype) / 255 for name in PICTURES)
+    image, content, style = (jnp.asarray(golden.arrays[f"{name}_u8"], dtype) / 255 for name in IMAGES)
     targets = jnst.fit_targets(objective, params, content, style, backbone=golden.backbone)
 
     @jax.jit
@@ -162,7 +162,7 @@ def total_and_gradient(golden: Golden, dtype: DTypeLike) -> tuple[Array, np.ndar
 def test_total_and_gradient(golden: Golden) -> None:
     """In float32 nearly everywhere, and everywhere with the network in float64.
 
-    In one of the pictures four windows of the first maximum pooling have two candidates that differ by less than a
+    In one of the images four windows of the first maximum pooling have two candidates that differ by less than a
     millionth (one by 7e-9) of the layer's largest value. Float32, PyTorch's as well, may take the other one, and then
     changes the 5x5 pixels that such a candidate sees, by 1e-3.
     """

@@ -42,7 +42,7 @@ def test_a_backbone_loads_nothing_heavy_either():
     assert run(script) == "[]"
 
 
-def test_pictures_are_loaded_lazily_and_work(tmp_path):
+def test_images_are_loaded_lazily_and_work(tmp_path):
     path = tmp_path / "grey.png"
     script = f"""
 import jnst

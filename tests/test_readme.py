@@ -8,8 +8,8 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from jnst import demo
-from jnst.cli import main
+from jnst.apps import demo
+from jnst.apps.cli import main
 
 pytestmark = pytest.mark.usefixtures("unoptimised")
 
@@ -21,7 +21,7 @@ QUICK = {
     "synthesize": ("--shape", "64x48", "--steps", "2"),
     "reconstruct": ("--size", "64", "--steps", "2"),
 }
-"""What is added to commands, after their own flags, that make pictures."""
+"""What is added to commands, after their own flags, that make images."""
 NOT_RUN = {"pip", "git", "cd", "pytest", "ruff", "pyright", "python"}
 """First words of commands that only stand in the README."""
 
@@ -99,7 +99,7 @@ def test_readme(project, shared, monkeypatch):
     run_blocks(text)
 
 
-def test_pictures_and_files_that_the_readme_names_exist():
+def test_images_and_files_that_the_readme_names_exist():
     text = (ROOT / "README.md").read_text()
     named = re.findall(r"\]\(([^)]+)\)", text) + re.findall(r"`(jnst/[\w/.]+\.\w+|tests/[\w/.]+)`", text)
     assert len(named) >= 4

@@ -1,6 +1,6 @@
-"""Experiment 1: the same pictures through several networks.
+"""Experiment 1: the same images through several networks.
 
-Every content in every style with each network, one pair also at a low resolution; beside the pictures how far each is
+Every content in every style with each network, one pair also at a low resolution; beside the images how far each is
 from its style and content, as one network judges all of them, LPIPS against the content, and the seconds.
 """
 
@@ -14,8 +14,8 @@ import numpy as np
 
 import jnst
 from benchmarks.experiments.classes import to_pixels
-from benchmarks.experiments.outcome import Network, flags, networks, parse, pictures, save, table_sheet
-from jnst.report import Heading, Table, Tile
+from benchmarks.experiments.outcome import Network, flags, images, networks, parse, save, table_sheet
+from jnst.apps.report import Heading, Table, Tile
 from jnst.types import Image
 
 WANTED = ("vgg16", "vgg19", "resnet50")
@@ -28,21 +28,21 @@ style_distance, content_distance, perceptual_distance = (
 )
 
 Row = dict[str, Any]
-"""One picture: its network, content, style, resolution and measures."""
+"""One image: its network, content, style, resolution and measures."""
 Places = list[tuple[str, Image, str, Image, int]]
 """The table's rows: content and style, each with its name, and the size."""
 
 
 def transfer(network: Network, content: Image, style: Image, steps: int) -> tuple[Image, float]:
-    """A picture at one size, begun from the content, and the seconds it took."""
+    """An image at one size, begun from the content, and the seconds it took."""
     settings = jnst.preset("jnst", pyramid=None, num_steps=(steps,))
     begun = time.perf_counter()
-    solution = jnst.stylize(content, style, network.params, backbone=network.backbone, preset=settings)
+    solution = jnst.transfer.stylize(content, style, network.params, backbone=network.backbone, preset=settings)
     return solution.image.block_until_ready(), time.perf_counter() - begun
 
 
 def measure(judge: Network, lpips: Any, image: Image, content: Image, style: Image) -> dict[str, float | None]:
-    """How far a picture is from its style and its content."""
+    """How far an image is from its style and its content."""
     return {
         "style_distance": float(style_distance(judge.backbone, judge.params, image, style)),
         "content_distance": float(content_distance(judge.backbone, judge.params, image, content)),
@@ -50,22 +50,22 @@ def measure(judge: Network, lpips: Any, image: Image, content: Image, style: Ima
     }
 
 
-def at_size(picture: Image, size: int) -> Image:
-    """The picture with a longer side of ``size`` pixels."""
-    height, width = picture.shape[:2]
+def at_size(image: Image, size: int) -> Image:
+    """The image with a longer side of ``size`` pixels."""
+    height, width = image.shape[:2]
     scale = size / max(height, width)
-    return jnst.resize(picture, (round(height * scale), round(width * scale)))
+    return jnst.resize(image, (round(height * scale), round(width * scale)))
 
 
 def run(network: Network, places: Places, steps: int, judge: Network, lpips: Any) -> list[tuple[Row, np.ndarray]]:
-    """All pictures of a network, with their measures."""
+    """All images of a network, with their measures."""
     made = []
     for name, content, style_name, style, size in places:
         content, style = at_size(content, size), at_size(style, size)
         image, seconds = transfer(network, content, style, steps)
         about = {"network": network.name, "content": name, "style": style_name, "size": size, "seconds": seconds}
         made.append((about | measure(judge, lpips, image, content, style), to_pixels(image)))
-    print(f"{network.name}: {len(made)} pictures", flush=True)
+    print(f"{network.name}: {len(made)} images", flush=True)
     return made
 
 
@@ -80,20 +80,20 @@ def summary(rows: list[Row], judge: Network) -> Table:
 
 
 def caption(row: Row) -> str:
-    """What stands below a picture."""
+    """What stands below an image."""
     apart = "" if row["lpips"] is None else f"LPIPS {row['lpips']:.2f}, "
     return f"style {row['style_distance']:.2f}, content {row['content_distance']:.2f}\n{apart}{row['seconds']:.1f} s"
 
 
 def main(words: Sequence[str]) -> None:
-    """Run all, and write the table of pictures."""
+    """Run all, and write the table of images."""
     parser = flags("backbones", __doc__, size=256, steps=100)
     parser.add_argument("--pairs", type=int, nargs=2, default=(4, 5), help="how many contents and styles")
     parser.add_argument("--low", type=int, default=128, help="size of the last row, at a low resolution; 0 for none")
     parser.add_argument("--lpips", type=Path, help="a whole LPIPS model; default: the shared one")
     args = parse(parser, words)
     nets = networks(args, WANTED)
-    contents, styles = pictures(args, "contents", args.pairs[0]), pictures(args, "styles", args.pairs[1])
+    contents, styles = images(args, "contents", args.pairs[0]), images(args, "styles", args.pairs[1])
     file = args.lpips or (args.shared and args.shared / LPIPS)
     lpips, judge = jnst.load_lpips(file) if file else None, nets[0]
     places = [(*content, *style, args.size) for content in contents.items() for style in styles.items()]
@@ -114,6 +114,6 @@ def main(words: Sequence[str]) -> None:
     keys = ("network", "content", "style", "size", *MEASURES)
     parts = [
         ("Networks", [summary(rows, judge)]),
-        ("Every picture", [Table(keys, [[row[key] for key in keys] for row in rows])]),
+        ("Every image", [Table(keys, [[row[key] for key in keys] for row in rows])]),
     ]
     save(args, "Several networks", sheet, parts, judge=judge.name, rows=rows)

@@ -1,6 +1,6 @@
 """Experiment 0: a small classifier trained from scratch, and its convolutions in place of VGG's.
 
-Folders of pictures in four classes (`--data DIR`; without it a built-in set made by formula), three convolutions of 16,
+Folders of images in four classes (`--data DIR`; without it a built-in set made by formula), three convolutions of 16,
 32 and 64 filters, 10 epochs of Adam; then 800 steps of transfer at 128 pixels, style on all three, content on the last.
 With `--weights FILE` that network is used instead of training one.
 """
@@ -14,21 +14,21 @@ import numpy as np
 
 import jnst
 from benchmarks.experiments.classes import save_classes, to_pixels
-from benchmarks.experiments.outcome import flags, parse, pictures, save, table_sheet
-from jnst.report import Figure, Figures, Heading, Plot, Table, Tile
-from jnst.training.classifier import Settings
-from jnst.training.data import Dataset, load_dataset
-from jnst.training.fit import Epoch, Trained, train_classifier
+from benchmarks.experiments.outcome import flags, images, parse, save, table_sheet
+from jnst.apps.report import Figure, Figures, Heading, Plot, Table, Tile
+from jnst.apps.training.classifier import Settings
+from jnst.apps.training.data import Dataset, load_dataset
+from jnst.apps.training.fit import Epoch, Trained, train_classifier
 
 BUILT_IN = 40
-"""Pictures of each class in the built-in set."""
+"""Images of each class in the built-in set."""
 EXAMPLES = 4
 TRAINED = ("train_loss", "test_loss", "test_accuracy")
 PUBLISHED = {"train_loss": 0.90, "test_loss": 0.89, "style": 44892.40, "content": 127.82}
 
 
 def train(data: Path | None, count: int, settings: Settings) -> tuple[Dataset, jnst.Backbone, Trained]:
-    """Read the pictures and train."""
+    """Read the images and train."""
     with tempfile.TemporaryDirectory() as folder:
         dataset = load_dataset(data or save_classes(Path(folder), count), side=2 * settings.size)
     backbone = jnst.make_backbone("convnet", widths="16/32/64", training="classifier")
@@ -44,7 +44,7 @@ def say(history: Sequence[Epoch]) -> None:
 
 
 def examples(dataset: Dataset) -> Figures:
-    """Some pictures of every class."""
+    """Some images of every class."""
     shown = [
         Figure(example.pixels / 255, dataset.classes[label])
         for label in range(len(dataset.classes))
@@ -68,7 +68,7 @@ def main(words: Sequence[str]) -> None:
     """Train, transfer, and write both."""
     parser = flags("classifier", __doc__, size=128, steps=800, several=False)
     parser.add_argument("--data", type=Path, help="folder of class folders")
-    parser.add_argument("--count", type=int, default=BUILT_IN, help="pictures of each class in the built-in set")
+    parser.add_argument("--count", type=int, default=BUILT_IN, help="images of each class in the built-in set")
     parser.add_argument("--epochs", type=int, default=10)
     parser.add_argument("--crop", type=int, default=224, help="side of the views that are trained on")
     args = parse(parser, words)
@@ -82,7 +82,7 @@ def main(words: Sequence[str]) -> None:
         figures = [(f"{name.replace('_', ' ')}", epochs[-1][name], PUBLISHED.get(name)) for name in TRAINED]
         curves = {name: [epoch[name] for epoch in epochs] for name in TRAINED[:2]}
         parts = [("Training", [Plot(curves, axis="epoch")]), ("Trained on, among others", [examples(dataset)])]
-    contents, styles = pictures(args, "contents", 2), pictures(args, "styles", 3)
+    contents, styles = images(args, "contents", 2), images(args, "styles", 3)
     settings = settings_of(backbone, args.steps)
     sources = list(contents.values()), list(styles.values())
     made = jnst.stylize_grid(*sources, params, backbone=backbone, preset=settings, fit="crop")

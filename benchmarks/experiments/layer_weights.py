@@ -1,7 +1,7 @@
 """Experiment 2: layer weights 1, 0.8, 0.5, 0.3, 0.1 and the ratio of content to style weight.
 
 Content on conv4_2, style on conv1_1 to conv5_1, as far as a network has them; the style weight goes through five values
-of one compiled program. Below the pictures what the network sees: feature maps and Gram matrices of the style.
+of one compiled program. Below the images what the network sees: feature maps and Gram matrices of the style.
 """
 
 from collections.abc import Sequence
@@ -11,9 +11,9 @@ import numpy as np
 
 import jnst
 from benchmarks.experiments.classes import to_pixels
-from benchmarks.experiments.outcome import Network, flags, networks, parse, pictures, reached, save, table_sheet
-from jnst import report
-from jnst.report import Heading, Plot, Table, Tile
+from benchmarks.experiments.outcome import Network, flags, images, networks, parse, reached, save, table_sheet
+from jnst.apps import report
+from jnst.apps.report import Heading, Plot, Table, Tile
 from jnst.types import Image
 
 CONTENT, STYLE = ("conv4_2",), ("conv1_1", "conv2_1", "conv3_1", "conv4_1", "conv5_1")
@@ -61,18 +61,18 @@ def seen(network: Network, layers: Sequence[str], style: Image) -> list[list[Til
     """A row of feature maps and a row of Gram matrices of the style layers."""
     features = network.backbone.apply(network.params, style, layers)
     maps = {layer: report.feature_montage(features[layer]) for layer in layers}
-    grams = {layer: report.gram_picture(jnst.gram_matrix(features[layer])) for layer in layers}
+    grams = {layer: report.gram_image(jnst.gram_matrix(features[layer])) for layer in layers}
     return [
-        [Tile(np.asarray(picture.convert("RGB")), caption=layer) for layer, picture in pictures.items()]
-        for pictures in (maps, grams)
+        [Tile(np.asarray(image.convert("RGB")), caption=layer) for layer, image in images.items()]
+        for images in (maps, grams)
     ]
 
 
 def main(words: Sequence[str]) -> None:
-    """Run all, and write pictures, curves and what the networks see."""
+    """Run all, and write images, curves and what the networks see."""
     args = parse(flags("layer-weights", __doc__, size=256, steps=500), words)
-    content_name, content = next(iter(pictures(args, "contents", 1).items()))
-    style_name, style = next(iter(pictures(args, "styles", 1).items()))
+    content_name, content = next(iter(images(args, "contents", 1).items()))
+    style_name, style = next(iter(images(args, "styles", 1).items()))
     tiles: list[list[Tile]] = []
     rows: list[Heading] = []
     plots: list[tuple[str, list[Plot]]] = []

@@ -8,14 +8,14 @@ from typing import Any
 
 import jnst
 from benchmarks.experiments.classes import to_pixels
-from benchmarks.experiments.outcome import Network, flags, networks, parse, pictures, reached, save, table_sheet
-from jnst.report import Heading, Plot, Table, Tile
+from benchmarks.experiments.outcome import Network, flags, images, networks, parse, reached, save, table_sheet
+from jnst.apps.report import Heading, Plot, Table, Tile
 
 STYLE = ("relu1_1", "relu2_1", "relu3_1", "relu4_1", "relu5_1")
 CONTENT = ("relu5_2", "relu5_1")
 BETAS = (1e0, 1e1, 1e2, 1e3)
 KEYS = ("network", "style_from", "alpha_over_beta", "first", "last", "style_loss", "content_loss")
-NOTE = "Relative losses: 0 for the target, 1 for a picture without features. The document shows pictures only."
+NOTE = "Relative losses: 0 for the target, 1 for an image without features. The document shows images only."
 
 
 def choices(network: Network) -> dict[str, tuple[str, ...]]:
@@ -36,10 +36,10 @@ def outcomes(swept: jnst.Solutions) -> list[dict[str, Any]]:
 
 
 def main(words: Sequence[str]) -> None:
-    """Run all, and write the table of pictures."""
+    """Run all, and write the table of images."""
     args = parse(flags("layers", __doc__, size=256, steps=200), words)
-    content_name, content = next(iter(pictures(args, "contents", 1).items()))
-    style_name, style = next(iter(pictures(args, "styles", 1).items()))
+    content_name, content = next(iter(images(args, "contents", 1).items()))
+    style_name, style = next(iter(images(args, "styles", 1).items()))
     rows: list[Heading] = []
     made: list[jnst.Solutions] = []
     plots: list[tuple[str, list[Plot]]] = []

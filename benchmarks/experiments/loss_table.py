@@ -14,9 +14,9 @@ import numpy as np
 
 import jnst
 from benchmarks.experiments.classes import to_pixels
-from benchmarks.experiments.outcome import Network, flags, networks, parse, pictures, reached, save, table_sheet
-from jnst import lanes
-from jnst.report import Heading, Plot, Table, Tile
+from benchmarks.experiments.outcome import Network, flags, images, networks, parse, reached, save, table_sheet
+from jnst.apps.report import Heading, Plot, Table, Tile
+from jnst.transfer import lanes
 from jnst.types import Image
 
 VARIANTS = {"without total variation": 0.0, "with total variation": 30.0}
@@ -57,7 +57,7 @@ def settings_of(network: Network, tv_weight: float, steps: int) -> jnst.Preset:
 def run(
     network: Network, content: Image, styles: Sequence[Image], settings: jnst.Preset
 ) -> tuple[np.ndarray, list[dict[str, np.ndarray]]]:
-    """All styles in one call: the pictures, and for each style its curves by the names of `HEADER`."""
+    """All styles in one call: the images, and for each style its curves by the names of `HEADER`."""
     seconds = np.zeros((len(styles), settings.num_steps[0]))
 
     def watch(chunk: lanes.Report) -> None:
@@ -88,7 +88,7 @@ def loss_rows(curves: dict[str, np.ndarray]) -> list[tuple[float | int, ...]]:
 
 
 def main(words: Sequence[str]) -> None:
-    """Run all, print the tables, write pictures and curves."""
+    """Run all, print the tables, write images and curves."""
     args = parse(flags("loss-table", __doc__, size=256, steps=1000), words)
     content_name, content = next(iter(pictures(args, "contents", 1).items()))
     styles = pictures(args, "styles", 3)
@@ -110,7 +110,7 @@ def main(words: Sequence[str]) -> None:
                 shown = {name: own[name] for name in HEADER[1:4]}
                 parts.append((title, [Table(HEADER, [*table, published], title), Plot(shown)]))
                 results.append({"network": network.name, "style": style, "tv_weight": weight, "rows": table})
-            print(f"{network.name}, {variant}: {len(styles)} pictures", flush=True)
+            print(f"{network.name}, {variant}: {len(styles)} images", flush=True)
     columns = [Heading(name, (to_pixels(style),)) for name, style in styles.items()]
     note = f"{content_name}, preset tf-blogpost, {args.steps} steps"
     sheet = table_sheet(rows, columns, lambda row, column: Tile(images[row][column]), content, note=note)

@@ -1,4 +1,4 @@
-"""What the experiments have in common: their flags, networks and pictures at the start, and what they leave behind."""
+"""What the experiments have in common: their flags, networks and images at the start, and what they leave behind."""
 
 import argparse
 import datetime
@@ -16,18 +16,19 @@ from PIL import Image as Pillow
 import jnst
 from benchmarks.experiments import classes
 from benchmarks.machine import machine
-from jnst import demo_pictures, report
-from jnst.files import write_atomically
-from jnst.report import Heading, Tile
-from jnst.report.page import Block, cell_text
+from jnst.apps import report
+from jnst.apps.report import Heading, Tile
+from jnst.apps.report.page import Block, cell_text
+from jnst.images import demo as demo_images
 from jnst.types import Image, Params
+from jnst.weights.files import write_atomically
 
 SHARED = (
     "vgg19-oxford-tfjs/model.json",
     "vgg19-slim16x/encoder_relu5_1.pth",
     "squeezenet1.1-keras/squeezenet_weights_tf_dim_ordering_tf_kernels_notop.h5",
 )
-PICTURES = {
+IMAGES = {
     "contents": ("kodim08_houses_street", "kodim23_parrots", "kodim21_coast_lighthouse", "kodim22_red_barn"),
     "styles": ("starry_night", "great_wave", "the_scream", "composition_vii", "wheat_field_cypresses"),
 }
@@ -51,9 +52,9 @@ def flags(name: str, about: str | None, *, size: int, steps: int, several: bool 
     parser.add_argument("--shared", type=Path, help="folder with weights/ and images/")
     if several:
         parser.add_argument("--only", nargs="+", default=[], help="networks to run, by the beginning of their names")
-    parser.add_argument("--contents", type=Path, nargs="+", default=[], help="picture files")
-    parser.add_argument("--styles", type=Path, nargs="+", default=[], help="picture files")
-    parser.add_argument("--size", type=int, default=size, help="of pictures' longer sides")
+    parser.add_argument("--contents", type=Path, nargs="+", default=[], help="image files")
+    parser.add_argument("--styles", type=Path, nargs="+", default=[], help="image files")
+    parser.add_argument("--size", type=int, default=size, help="of images' longer sides")
     parser.add_argument("--steps", type=int, default=steps)
     parser.add_argument("-o", "--output", type=Path, default=Path(f"experiments-{name}"), help="folder to write to")
     parser.set_defaults(name=name)
@@ -92,21 +93,21 @@ def reached(network: Network, wanted: Iterable[str], usual: Iterable[str]) -> tu
     return tuple(layer for layer in wanted if layer in has) or tuple(layer for layer in usual if layer in has)
 
 
-def pictures(args: argparse.Namespace, kind: str, count: int) -> dict[str, Image]:
+def images(args: argparse.Namespace, kind: str, count: int) -> dict[str, Image]:
     """The first contents or styles by name: named by flags, else the shared ones, else made by formula."""
     files = getattr(args, kind)
     if not files and args.shared:
         folder = args.shared / "images" / kind.removesuffix("s")
-        files = [path for name in PICTURES[kind] for path in folder.glob(f"{name}.*")]
+        files = [path for name in IMAGES[kind] for path in folder.glob(f"{name}.*")]
     if files:
         return {path.stem: jnst.load_image(path, size=args.size) for path in files[:count]}
     if kind == "contents":
-        made = {"landscape": demo_pictures.content_picture(320, 448)}
+        made = {"landscape": demo_images.content_image(320, 448)}
         others = ("architecture", "travel", "food")
     else:
-        made = {"swirls": demo_pictures.style_picture(320, 448)}
+        made = {"swirls": demo_images.style_image(320, 448)}
         others = ("art", "food", "architecture", "travel")
-    made |= {name: classes.picture(name, len(kind)) / 255 for name in others}
+    made |= {name: classes.image(name, len(kind)) / 255 for name in others}
     shape = max(16, args.size * 5 // 7), args.size
     return {name: jnst.resize(jnp.asarray(image, jnp.float32), shape) for name, image in list(made.items())[:count]}
 
@@ -120,7 +121,7 @@ def table_sheet(
     captions: int = 0,
     note: str = "",
 ) -> Pillow.Image:
-    """A contact sheet of pictures shaped like one of them; so many lines of captions are below each."""
+    """A contact sheet of images shaped like one of them; so many lines of captions are below each."""
     height, width = like.shape[:2]
     return report.contact_sheet(
         rows, columns, tile, shape=(height, width), captions=captions, note=note, max_side=LARGEST_SHEET
@@ -139,7 +140,7 @@ def save(args: argparse.Namespace, title: str, sheet: Pillow.Image, parts: Seque
     """Print the tables, and write JSON, contact sheet and report; ``parts`` are the report's sections."""
     name = f"experiments-{args.name}"
     sections: list[tuple[str, Sequence[Block]]] = [
-        ("Pictures", [report.Figures([report.Figure(sheet, name=title)], wide=True)]),
+        ("Images", [report.Figures([report.Figure(sheet, name=title)], wide=True)]),
         *parts,
         ("Versions", [report.Facts(report.versions())]),
         ("To repeat it", [report.Code(shlex.join(["python", "-m", "benchmarks.experiments", args.name, *args.words]))]),

@@ -1,6 +1,6 @@
 """The systems that are measured: ours and others, each written from its description, a file each.
 
-A file has ``prepare(content, style, settings) -> Step`` and ``run(content, style, settings) -> (picture, losses)``.
+A file has ``prepare(content, style, settings) -> Step`` and ``run(content, style, settings) -> (image, losses)``.
 """
 
 import dataclasses
@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from types import ModuleType
 from typing import Any
 
-from benchmarks.networks import Picture
+from benchmarks.networks import ImageArray
 from benchmarks.peers.settings import STATISTICS, Settings, Step, Unavailable
 from benchmarks.samples import BFLOAT16, FLOAT32
 
@@ -64,7 +64,7 @@ def load(name: str) -> ModuleType:
         raise Unavailable(f"{error.name} is not installed") from error
 
 
-def prepare(name: str, content: Picture, style: Picture, settings: Settings) -> Step:
+def prepare(name: str, content: ImageArray, style: ImageArray, settings: Settings) -> Step:
     """The step of a row of `PEERS`.
 
     Raises:

@@ -5,7 +5,7 @@ import torch  # pyright: ignore[reportMissingImports]
 import torch.nn.functional as F  # pyright: ignore[reportMissingImports]
 from torch import Tensor  # pyright: ignore[reportMissingImports]
 
-from benchmarks.networks import Picture
+from benchmarks.networks import ImageArray
 from benchmarks.peers import torch_step
 from benchmarks.peers.settings import Settings, Step, Unavailable, make_run
 from benchmarks.peers.torch_step import Flavour, Loss, mse
@@ -78,7 +78,7 @@ def smoothness(image: Tensor) -> Tensor:
 
 
 def wasserstein_loss(content: Tensor, style: Tensor, settings: Settings) -> Loss:
-    """The loss of pictures in [0, 1], with the targets of others."""
+    """The loss of images in [0, 1], with the targets of others."""
     weights = torch_step.load_weights(settings.params, Flavour())
 
     def tapped(x: Tensor, layers: tuple[str, ...]) -> torch_step.Features:
@@ -104,7 +104,7 @@ def wasserstein_loss(content: Tensor, style: Tensor, settings: Settings) -> Loss
     return loss
 
 
-def prepare(content: Picture, style: Picture, settings: Settings) -> Step:
+def prepare(content: ImageArray, style: ImageArray, settings: Settings) -> Step:
     if settings.statistic != "wasserstein" or settings.pooling != "max":
         raise Unavailable("it minimises Wasserstein distances, with the maximum pooling that its default is")
     moved, decay = torch_step.to_tensor(content), settings.average
@@ -117,11 +117,11 @@ def prepare(content: Picture, style: Picture, settings: Settings) -> Step:
             average.mul_(decay).add_(moved, alpha=1 - decay)
         counted[0] += 1
 
-    def picture() -> np.ndarray:
+    def image() -> np.ndarray:
         shown = average / (1 - decay ** counted[0]) if decay and counted[0] else moved
-        return torch_step.to_picture(shown, np.shape(content))
+        return torch_step.to_image(shown, np.shape(content))
 
-    return torch_step.make_step(loss, moved, settings, picture, Flavour(), after)
+    return torch_step.make_step(loss, moved, settings, image, Flavour(), after)
 
 
 run = make_run(prepare)

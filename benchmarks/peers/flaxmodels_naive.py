@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from benchmarks.networks import Network, Picture
+from benchmarks.networks import ImageArray, Network
 from benchmarks.peers.settings import HISTORY, MEAN, Settings, Step, Unavailable, make_run
 from jnst.backbones import param_shapes
 from jnst.types import Array
@@ -59,19 +59,19 @@ def make_targets(params: Any, content: Array, style: Array, settings: Settings) 
     return activations(params, content)[settings.content_layer], [gram(taps[layer]) for layer in settings.style_layers]
 
 
-def to_input(picture: Picture) -> Array:
+def to_input(image: ImageArray) -> Array:
     """What the network is fed, and what the optimiser moves: BGR, 0-255, minus its mean."""
-    return jnp.asarray(picture[..., ::-1]) * 255.0 - jnp.asarray(MEAN)
+    return jnp.asarray(image[..., ::-1]) * 255.0 - jnp.asarray(MEAN)
 
 
-def prepare(content: Picture, style: Picture, settings: Settings, length: int = 1) -> Step:
+def prepare(content: ImageArray, style: ImageArray, settings: Settings, length: int = 1) -> Step:
     """The step; with a ``length`` above 1, so many in one `jax.lax.scan`.
 
     Raises:
         Unavailable: A batch, or settings that its network or its losses do not have.
     """
     if settings.statistic != "gram" or settings.pooling != "max" or content.ndim != 3:
-        raise Unavailable("it takes one picture, Gram matrices and maximum pooling")
+        raise Unavailable("it takes one image, Gram matrices and maximum pooling")
     params, optimizer = whole(settings.params), make_optimizer(settings)
     targets = jax.jit(partial(make_targets, settings=settings))(params, to_input(content), to_input(style))
 
@@ -100,10 +100,10 @@ def prepare(content: Picture, style: Picture, settings: Settings, length: int = 
         *held[:], values = jax.block_until_ready(steps(*held, params, targets))
         return [float(value) for value in values]
 
-    def picture() -> np.ndarray:
+    def image() -> np.ndarray:
         return np.asarray((held[0] + jnp.asarray(MEAN)) / 255.0)[..., ::-1]
 
-    return Step(advance, picture, length)
+    return Step(advance, image, length)
 
 
 run = make_run(prepare)

@@ -1,4 +1,4 @@
-"""jnst: the programs that `jnst.stylize` runs, or with several pictures those of `jnst.stylize_batch`, step by step."""
+"""jnst: the programs that `jnst.transfer.stylize` runs, or with several images those of `jnst.stylize_batch`, step by step."""
 
 import dataclasses
 from functools import partial
@@ -9,18 +9,19 @@ import jax.numpy as jnp
 import numpy as np
 
 import jnst
-from benchmarks.networks import Network, Picture
+from benchmarks.networks import ImageArray, Network
 from benchmarks.peers.settings import HISTORY, Settings, Step, make_run
-from jnst import lanes, optimize
 from jnst.backbones import Backbone
-from jnst.coarse_to_fine import initial
-from jnst.fitting import TargetStore
-from jnst.jobs import check_pictures, stylize_job
-from jnst.optimizers import LBFGS, OPTIMIZERS, Adam
-from jnst.pace import chunk_length
-from jnst.plan import Job
 from jnst.presets import Preset
-from jnst.together import AXES
+from jnst.solve import run as optimize
+from jnst.solve.optimizers import LBFGS, OPTIMIZERS, Adam
+from jnst.transfer import lanes
+from jnst.transfer.coarse_to_fine import initial
+from jnst.transfer.fitting import TargetStore
+from jnst.transfer.jobs import check_images, stylize_job
+from jnst.transfer.pace import chunk_length
+from jnst.transfer.plan import Job
+from jnst.transfer.together import AXES
 from jnst.types import Params
 
 
@@ -55,19 +56,19 @@ def preset(settings: Settings) -> Preset:
     )
 
 
-def make_jobs(content: Picture, style: Picture, settings: Settings, backbone: Backbone) -> list[Job]:
-    """A job for every picture."""
+def make_jobs(content: ImageArray, style: ImageArray, settings: Settings, backbone: Backbone) -> list[Job]:
+    """A job for every image."""
     contents, styles = (each.reshape(-1, *each.shape[-3:]) for each in (content, style))
     return [
-        stylize_job(check_pictures(jnp.asarray(one), jnp.asarray(other)), preset(settings), backbone)
+        stylize_job(check_images(jnp.asarray(one), jnp.asarray(other)), preset(settings), backbone)
         for one, other in zip(contents, styles, strict=True)
     ]
 
 
 def prepare(
-    content: Picture, style: Picture, settings: Settings, precision: str = "float32", optimizer: str | None = None
+    content: ImageArray, style: ImageArray, settings: Settings, precision: str = "float32", optimizer: str | None = None
 ) -> Step:
-    """The step: on CPUs one, on accelerators as many as `jnst.stylize` compiles into one program there.
+    """The step: on CPUs one, on accelerators as many as `jnst.transfer.stylize` compiles into one program there.
 
     ``optimizer`` is another than the settings'.
     """
@@ -84,13 +85,13 @@ def prepare(
         state = optimize.start(images[0], method)
         args = (objectives[0], targets[0], params, jobs[0].key)
         advance = partial(optimize.advance, args=args, method=method, length=length)
-        shown = partial(optimize.picture, method=method)
+        shown = partial(optimize.image, method=method)
     else:
         state = lanes.start(jnp.stack(images), method)
         keys = jnp.stack([job.key for job in jobs])
         args = (lanes.stack(objectives), lanes.stack(targets), params, keys)
         advance = partial(lanes.advance, args=args, method=method, length=length, axes=AXES)
-        shown = jax.vmap(partial(optimize.picture, method=method))
+        shown = jax.vmap(partial(optimize.image, method=method))
     held: list[Any] = [state]
 
     def step() -> list[float]:

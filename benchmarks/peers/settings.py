@@ -7,7 +7,7 @@ from typing import Protocol
 
 import numpy as np
 
-from benchmarks.networks import Network, Picture
+from benchmarks.networks import ImageArray, Network
 
 STD5 = ("relu1_1", "relu2_1", "relu3_1", "relu4_1", "relu5_1")
 MEAN = (103.939, 116.779, 123.68)
@@ -26,7 +26,7 @@ class Settings:
 
     neural-style-pt: content MSE, style MSE of Gram matrices over c h w, total variation as the sum of absolute
     differences, all on 0-255 values, which the optimiser moves as well. Crowson: content MSE, 2-Wasserstein distances
-    of normal distributions, a nine-point total variation, pictures in [0, 1] clipped after each step, replicate
+    of normal distributions, a nine-point total variation, images in [0, 1] clipped after each step, replicate
     padding of the first convolution, and an average of iterates.
 
     Attributes:
@@ -92,13 +92,13 @@ class Step:
 
     Attributes:
         advance: Makes ``length`` steps, waits until they are done, and returns the loss that each evaluated (of a batch
-            the sum over its pictures), before its update.
-        picture: The picture as it stands, perhaps outside [0, 1]: ``(h, w, 3)``, or with an axis of a batch in front.
+            the sum over its images), before its update.
+        image: The image as it stands, perhaps outside [0, 1]: ``(h, w, 3)``, or with an axis of a batch in front.
         length: How many steps a call makes.
     """
 
     advance: Callable[[], Sequence[float]]
-    picture: Callable[[], np.ndarray]
+    image: Callable[[], np.ndarray]
     length: int = 1
 
     def __call__(self) -> float:
@@ -107,19 +107,21 @@ class Step:
 
 
 class Prepare(Protocol):
-    """A peer's function: pictures ``(h, w, 3)`` (or a batch of them) to the step that minimises."""
+    """A peer's function: images ``(h, w, 3)`` (or a batch of them) to the step that minimises."""
 
-    def __call__(self, content: Picture, style: Picture, settings: Settings) -> Step: ...
+    def __call__(self, content: ImageArray, style: ImageArray, settings: Settings) -> Step: ...
 
 
-def make_run(prepare: Prepare) -> Callable[[Picture, Picture, Settings], tuple[Picture, list[float]]]:
-    """``run(content, style, settings)``: the picture after `Settings.steps` steps, in [0, 1], and the losses."""
+def make_run(prepare: Prepare) -> Callable[[ImageArray, ImageArray, Settings], tuple[ImageArray, list[float]]]:
+    """``run(content, style, settings)``: the image after `Settings.steps` steps, in [0, 1], and the losses."""
     return partial(_run, prepare)
 
 
-def _run(prepare: Prepare, content: Picture, style: Picture, settings: Settings) -> tuple[Picture, list[float]]:
+def _run(
+    prepare: Prepare, content: ImageArray, style: ImageArray, settings: Settings
+) -> tuple[ImageArray, list[float]]:
     step = prepare(content, style, settings)
     losses: list[float] = []
     while len(losses) < settings.steps:
         losses += step.advance()
-    return np.clip(step.picture(), 0.0, 1.0).astype(np.float32), losses[: settings.steps]
+    return np.clip(step.image(), 0.0, 1.0).astype(np.float32), losses[: settings.steps]

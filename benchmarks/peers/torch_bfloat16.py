@@ -1,13 +1,13 @@
-"""The step of neural-style-pt with network and Gram matrices in bfloat16, channels last; the picture stays float32."""
+"""The step of neural-style-pt with network and Gram matrices in bfloat16, channels last; the image stays float32."""
 
 import torch  # pyright: ignore[reportMissingImports]
 
-from benchmarks.networks import Picture
+from benchmarks.networks import ImageArray
 from benchmarks.peers.settings import Settings, Step, make_run
 from benchmarks.peers.torch_step import Flavour, prepare_flavour
 
 
-def prepare(content: Picture, style: Picture, settings: Settings) -> Step:
+def prepare(content: ImageArray, style: ImageArray, settings: Settings) -> Step:
     return prepare_flavour(content, style, settings, Flavour(torch.bfloat16, channels_last=True))
 
 

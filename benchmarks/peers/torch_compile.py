@@ -4,14 +4,14 @@ from functools import partial
 
 import torch  # pyright: ignore[reportMissingImports]
 
-from benchmarks.networks import Picture
+from benchmarks.networks import ImageArray
 from benchmarks.peers.settings import Settings, Step, Unavailable, make_run
 from benchmarks.peers.torch_step import Flavour, prepare_flavour
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 
-def prepare(content: Picture, style: Picture, settings: Settings, precision: str = "float32") -> Step:
+def prepare(content: ImageArray, style: ImageArray, settings: Settings, precision: str = "float32") -> Step:
     """As others do, and compile the step.
 
     Raises:

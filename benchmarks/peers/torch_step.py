@@ -8,7 +8,7 @@ import torch  # pyright: ignore[reportMissingImports]
 import torch.nn.functional as F  # pyright: ignore[reportMissingImports]
 from torch import Tensor  # pyright: ignore[reportMissingImports]
 
-from benchmarks.networks import Network, Picture
+from benchmarks.networks import ImageArray, Network
 from benchmarks.peers.settings import HISTORY, MEAN, Settings, Step, Unavailable
 
 Weights = dict[str, tuple[Tensor, Tensor]]
@@ -39,13 +39,13 @@ def device() -> torch.device:
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
-def to_tensor(picture: Picture) -> Tensor:
+def to_tensor(image: ImageArray) -> Tensor:
     """``(h, w, 3)`` or a batch of them to ``(n, 3, h, w)``."""
-    pictures = torch.from_numpy(np.array(picture, np.float32)).to(device())
-    return pictures.reshape(-1, *picture.shape[-3:]).permute(0, 3, 1, 2).contiguous()
+    images = torch.from_numpy(np.array(image, np.float32)).to(device())
+    return images.reshape(-1, *image.shape[-3:]).permute(0, 3, 1, 2).contiguous()
 
 
-def to_picture(tensor: Tensor, shape: tuple[int, ...]) -> np.ndarray:
+def to_image(tensor: Tensor, shape: tuple[int, ...]) -> np.ndarray:
     """Back, to an array of that shape."""
     return tensor.detach().permute(0, 2, 3, 1).cpu().numpy().reshape(shape).astype(np.float32)
 
@@ -95,13 +95,13 @@ def features(x: Tensor, weights: Weights, layers: Sequence[str], pooling: str, r
 
 
 def gram(layer: Tensor) -> Tensor:
-    """F Fᵀ / (c h w) of every picture, ``(n, c, c)``."""
+    """F Fᵀ / (c h w) of every image, ``(n, c, c)``."""
     rows = layer.flatten(2)
     return (rows @ rows.mT).float() / (rows.shape[1] * rows.shape[2])
 
 
 def mse(left: Tensor, right: Tensor) -> Tensor:
-    """The mean squared difference of each picture, summed over the batch."""
+    """The mean squared difference of each image, summed over the batch."""
     return (left.float() - right.float()).square().flatten(1).mean(1).sum()
 
 
@@ -135,7 +135,7 @@ def make_optimizer(moved: Tensor, settings: Settings) -> torch.optim.Optimizer:
     if settings.optimizer == "adam":
         return torch.optim.Adam([moved], lr=settings.learning_rate, betas=(0.9, settings.b2))
     if moved.shape[0] > 1:
-        raise Unavailable("its L-BFGS minimises one picture: the pictures of a batch would share their step lengths")
+        raise Unavailable("its L-BFGS minimises one image: the images of a batch would share their step lengths")
     # One iteration a call: the next call goes on with the history, on the path of one call with many iterations.
     return torch.optim.LBFGS([moved], max_iter=1, history_size=HISTORY, tolerance_grad=-1, tolerance_change=-1)
 
@@ -152,7 +152,7 @@ def make_step(
     loss: Loss,
     moved: Tensor,
     settings: Settings,
-    picture: Callable[[], np.ndarray],
+    image: Callable[[], np.ndarray],
     flavour: Flavour,
     after: Callable[[], None] = lambda: None,
 ) -> Step:
@@ -169,10 +169,10 @@ def make_step(
             torch.cuda.synchronize()
         return [float(value)]
 
-    return Step(advance, picture)
+    return Step(advance, image)
 
 
-def prepare_flavour(content: Picture, style: Picture, settings: Settings, flavour: Flavour) -> Step:
+def prepare_flavour(content: ImageArray, style: ImageArray, settings: Settings, flavour: Flavour) -> Step:
     """neural-style-pt's step in one flavour: the network's input is what the optimiser moves."""
     if settings.statistic != "gram":
         raise Unavailable(f"it does not know the statistic {settings.statistic!r}")
@@ -180,4 +180,4 @@ def prepare_flavour(content: Picture, style: Picture, settings: Settings, flavou
     loss = neural_style_loss(moved.clone(), to_input(to_tensor(style)), settings, flavour)
     if flavour.compiled:
         loss = torch.compile(loss)
-    return make_step(loss, moved, settings, lambda: to_picture(from_input(moved), np.shape(content)), flavour)
+    return make_step(loss, moved, settings, lambda: to_image(from_input(moved), np.shape(content)), flavour)

@@ -1,4 +1,4 @@
-"""Networks that turn pictures into features, and the table of them."""
+"""Networks that turn images into features, and the table of them."""
 
 import dataclasses
 import functools

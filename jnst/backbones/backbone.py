@@ -8,10 +8,10 @@ import jax
 import jax.numpy as jnp
 
 from jnst.backbones.extractor import FeatureExtractor
-from jnst.backbones.formulations import PRECISIONS
+from jnst.backbones.kernels.choice import PRECISIONS
 from jnst.backbones.ops import PADDINGS, POOLINGS
 from jnst.backbones.preprocessing import Preprocessing
-from jnst.errors import JnstError, PictureError, WeightsError, did_you_mean
+from jnst.errors import ImageError, JnstError, WeightsError, did_you_mean
 from jnst.types import Array, Features, Image, Params, RandomKey
 
 OPTION_CHOICES: dict[str, Iterable[str]] = {
@@ -95,7 +95,7 @@ class Backbone:
     def lay_out(self, params: Params) -> Params:
         """Parameters for many steps on the device where they are, as the network's ``precision`` wants them.
 
-        Runs (`jnst.stylize` and its kin) do this themselves. Do it before a loop of your own, outside `jax.jit`:
+        Runs (`jnst.transfer.stylize` and its kin) do this themselves. Do it before a loop of your own, outside `jax.jit`:
         features and their gradients are computed faster, and in reverse mode only. On a CPU every larger kernel gets a
         faster form beside it (up to four times its size), "float32" and "auto" being float32 throughout unless the CPU
         has units for bfloat16; on other devices "auto" and "bfloat16" round all parameters.
@@ -109,7 +109,7 @@ class Backbone:
         return self.network.lay_out(params)
 
     def apply(self, params: Params, image: Image, layers: Sequence[str]) -> dict[str, Features]:
-        """Compute the features of a picture.
+        """Compute the features of an image.
 
         Args:
             params: The network's parameters; the features have their dtype.
@@ -122,7 +122,7 @@ class Backbone:
         Raises:
             JnstError: A layer that the architecture does not have.
             WeightsError: A layer beyond those that the weights reach.
-            PictureError: A shape that is not a picture's, or a picture too small for a layer.
+            ImageError: A shape that is not an image's, or an image too small for a layer.
         """
         layers = self.check_layers(layers)
         self.check_size(image, layers)
@@ -154,27 +154,27 @@ class Backbone:
         return layers
 
     def smallest_side(self, layers: Iterable[str]) -> int:
-        """The smallest height and width of a picture from which all ``layers`` can be computed (2 at least)."""
+        """The smallest height and width of an image from which all ``layers`` can be computed (2 at least)."""
         return max(2, *(self.network.smallest_side(layer) for layer in layers))
 
     def check_size(self, image: Array, layers: Iterable[str], name: str = "image") -> None:
-        """Check that ``image`` is shaped like a picture and large enough.
+        """Check that ``image`` is shaped like an image and large enough.
 
         Raises:
-            PictureError: It is not; the message gives the smallest side.
+            ImageError: It is not; the message gives the smallest side.
         """
         shape = tuple(image.shape)
         if not jnp.issubdtype(image.dtype, jnp.floating):
-            raise PictureError(
+            raise ImageError(
                 f"`{name}` has dtype {image.dtype}, expected floats in [0, 1]: divide by 255 or use jnst.load_image"
             )
         if len(shape) < 3 or shape[-1] != 3:
-            raise PictureError(f"`{name}` has shape {shape}, expected (..., h, w, 3): {_shape_advice(shape)}")
+            raise ImageError(f"`{name}` has shape {shape}, expected (..., h, w, 3): {_shape_advice(shape)}")
         layers = tuple(layers)
         side = self.smallest_side(layers)
         if min(shape[-3:-1]) < side:
             deepest = max(layers, key=self.layers.index)
-            raise PictureError(
+            raise ImageError(
                 f"`{name}` is {shape[-2]}x{shape[-3]} pixels, but {deepest} of {self.name} needs at least "
                 f"{side}x{side}: enlarge it or choose a shallower layer"
             )
@@ -184,7 +184,7 @@ def _shape_advice(shape: tuple[int, ...]) -> str:
     if len(shape) >= 3 and shape[-3] == 3:
         return "move the channels last, for example with jnp.moveaxis(image, -3, -1)"
     if len(shape) == 2:
-        return "repeat a grey picture three times along a new last axis"
+        return "repeat a grey image three times along a new last axis"
     return "load it with jnst.load_image"
 
 

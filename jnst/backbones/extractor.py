@@ -27,7 +27,7 @@ class FeatureExtractor(nn.Module, kw_only=True):
             computed again then, block by block (rematerialisation). Values stay the same. A step of a ResNet needs a
             ninth less memory, at the cost of a second forward pass; VGG's and SqueezeNet's ReLUs and poolings leave
             little for the gradient anyway, and need rather more with it. A ``jax.jit`` of one's own on a CPU saves
-            nothing without ``compiler_options=jnst.compilation.OPTIONS["cpu"]``: XLA would merge both passes again.
+            nothing without ``compiler_options=jnst.solve.compilation.OPTIONS["cpu"]``: XLA would merge both passes again.
 
     References:
         Chen et al., Training Deep Nets with Sublinear Memory Cost, 2016.
@@ -45,8 +45,8 @@ class FeatureExtractor(nn.Module, kw_only=True):
         raise TypeError(f"{type(self).__name__} does not compute anything")
 
     def smallest_side(self, layer: str) -> int:
-        """The smallest height or width of a picture for which ``layer`` is not empty."""
-        raise TypeError(f"{type(self).__name__} does not say how small a picture may be")
+        """The smallest height or width of an image for which ``layer`` is not empty."""
+        raise TypeError(f"{type(self).__name__} does not say how small an image may be")
 
     def held(self, names: frozenset[str]) -> "FeatureExtractor":
         """The part of the network whose parameters (flat names, ``conv1_1/kernel``) are in ``names``."""

@@ -14,7 +14,7 @@ Triple = tuple[float, float, float]
 
 @dataclasses.dataclass(frozen=True)
 class Preprocessing:
-    """The affine map from a picture in [0, 1] to a network's input: ``(reordered * scale - mean) / std``.
+    """The affine map from an image in [0, 1] to a network's input: ``(reordered * scale - mean) / std``.
 
     Attributes:
         channel_order: ``"rgb"`` or ``"bgr"``.
@@ -29,7 +29,7 @@ class Preprocessing:
     std: Triple = (1.0, 1.0, 1.0)
 
     def apply(self, image: Image) -> Array:
-        """Turn a picture ``(..., h, w, 3)`` in [0, 1] into the network's input, of the same shape."""
+        """Turn an image ``(..., h, w, 3)`` in [0, 1] into the network's input, of the same shape."""
         ordered = image[..., ::-1] if self.channel_order == "bgr" else image
         mean, std = jnp.asarray(self.mean, image.dtype), jnp.asarray(self.std, image.dtype)
         return (ordered * self.scale - mean) / std

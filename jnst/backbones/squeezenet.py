@@ -7,8 +7,9 @@ from functools import partial
 import flax.linen as nn
 import jax.numpy as jnp
 
-from jnst.backbones import formulations, ops
+from jnst.backbones import ops
 from jnst.backbones.extractor import Block, FeatureExtractor
+from jnst.backbones.kernels import choice
 from jnst.backbones.vgg import Convolution
 from jnst.types import Array, Params
 
@@ -90,11 +91,11 @@ class SqueezeNet(FeatureExtractor):
         return ops.pool(x, self.pooling, rescale=self.rescale_pooling, window=3, ceil=self.ceil_mode)
 
     def lay_out(self, params: Params) -> Params:
-        """See `formulations.lay_out`."""
-        return formulations.lay_out(params, self.precision)
+        """See `choice.lay_out`."""
+        return choice.lay_out(params, self.precision)
 
     def smallest_side(self, layer: str) -> int:
-        """Where every pooling before ``layer`` still has a window, followed back to the picture."""
+        """Where every pooling before ``layer`` still has a window, followed back to the image."""
         depth = self.layers.index(layer)
         side = 1
         for name in POOLED:

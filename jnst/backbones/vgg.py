@@ -6,8 +6,9 @@ from functools import partial
 
 import flax.linen as nn
 
-from jnst.backbones import formulations, ops
+from jnst.backbones import ops
 from jnst.backbones.extractor import Block, FeatureExtractor
+from jnst.backbones.kernels import choice
 from jnst.types import Array, Params
 
 Widths = tuple[tuple[int, ...], ...]
@@ -33,7 +34,7 @@ class Convolution(nn.Module):
         shape = (self.size, self.size, x.shape[-1], self.features)
         kernel = self.param("kernel", nn.initializers.he_normal(), shape)
         bias = self.param("bias", nn.initializers.zeros, (self.features,))
-        faster = formulations.laid_out(self.variables.get("params", {}), x)
+        faster = choice.laid_out(self.variables.get("params", {}), x)
         return ops.convolve(x, kernel, bias, stride=self.stride, padding=self.padding, faster=faster)
 
 
@@ -51,7 +52,7 @@ class VGG(FeatureExtractor):
         input_padding: Another padding for the first 3x3 convolution alone.
         input_convolution: Begin with a 1x1 convolution ``conv0``, a learned or stored preprocessing.
         heads: The number of filters of every block's head; none if empty.
-        precision: A key of `formulations.PRECISIONS`, for parameters that are laid out.
+        precision: A key of `choice.PRECISIONS`, for parameters that are laid out.
 
     References:
         Simonyan & Zisserman, Very Deep Convolutional Networks for Large-Scale Image Recognition, ICLR 2015.
@@ -105,8 +106,8 @@ class VGG(FeatureExtractor):
         return self.input_padding if first and self.input_padding else self.padding
 
     def lay_out(self, params: Params) -> Params:
-        """See `formulations.lay_out`."""
-        return formulations.lay_out(params, self.precision)
+        """See `choice.lay_out`."""
+        return choice.lay_out(params, self.precision)
 
     def smallest_side(self, layer: str) -> int:
         """``2^(b-1)`` for a layer of block b; reflection needs two rows to reflect."""

@@ -1,4 +1,4 @@
-"""The contracts of losses, and how a difference becomes one value per picture.
+"""The contracts of losses, and how a difference becomes one value per image.
 
 A **feature loss** is a frozen (hashable, static) dataclass with ``fit(features) -> target``, run once, and
 ``loss(features, target) -> (...)``; a **style loss** also blends targets. A **regularizer** needs no target:
@@ -13,14 +13,14 @@ import jax
 import jax.numpy as jnp
 
 from jnst.errors import JnstError
-from jnst.types import Array, Features, Guide, Image, PerPicture, RandomKey
+from jnst.types import Array, Features, Guide, Image, PerImage, RandomKey
 
 Target = Any
 """What a loss fits: a pytree of arrays."""
 
 
 class FeatureLoss(Protocol):
-    """A distance between the features of a picture and what was fitted to another's.
+    """A distance between the features of an image and what was fitted to another's.
 
     A **guide** ``(..., h, w)`` says how much every position counts: weights of at least 0, of which only the
     proportions matter. None: all alike.
@@ -38,8 +38,8 @@ class FeatureLoss(Protocol):
 
     def loss(
         self, features: Features, target: Target, guide: Guide | None = None, key: RandomKey | None = None
-    ) -> PerPicture:
-        """Compute the distance, one value per picture; 0 at the fitted picture itself.
+    ) -> PerImage:
+        """Compute the distance, one value per image; 0 at the fitted image itself.
 
         ``key`` is for losses that draw at random, afresh at every step; without one they draw the same every time.
         """
@@ -47,10 +47,10 @@ class FeatureLoss(Protocol):
 
 
 class StyleLoss(FeatureLoss, Protocol):
-    """A feature loss that does not ask where in a picture something is, so that several pictures can be one target."""
+    """A feature loss that does not ask where in an image something is, so that several images can be one target."""
 
     def blend(self, targets: Sequence[Target], weights: Array) -> Target:
-        """The target of a mixture: as if every position of picture i counted ``weights[i]``, which sum to 1."""
+        """The target of a mixture: as if every position of image i counted ``weights[i]``, which sum to 1."""
         ...
 
 
@@ -60,15 +60,15 @@ def blend_linearly(targets: Sequence[Target], weights: Array) -> Target:
 
 
 class Regularizer(Protocol):
-    """A property of a picture alone."""
+    """A property of an image alone."""
 
-    def loss(self, image: Image) -> PerPicture:
-        """Compute the value, one per picture."""
+    def loss(self, image: Image) -> PerImage:
+        """Compute the value, one per image."""
         ...
 
 
 TINY = 1e-12
-"""Keeps a relative error finite where the target is 0 (a black picture through a network without biases)."""
+"""Keeps a relative error finite where the target is 0 (a black image through a network without biases)."""
 
 
 def _mean(difference: Array, target: Array, axes: tuple[int, ...]) -> Array:
@@ -114,7 +114,7 @@ def squared_error(value: Array, target: Array, reduction: str, *, axes: int, wei
         value: ``(..., *feature axes)``.
         target: The same feature axes; leading axes broadcast.
         reduction: A key of `REDUCTIONS`.
-        axes: How many of the last axes belong to one picture.
+        axes: How many of the last axes belong to one image.
         weights: Of every square; they broadcast, and leave a value unchanged where their mean is 1.
 
     Raises:
@@ -125,7 +125,7 @@ def squared_error(value: Array, target: Array, reduction: str, *, axes: int, wei
     if value.shape[-axes:] != target.shape[-axes:]:
         raise JnstError(
             f"features give {value.shape[-axes:]}, the target has {target.shape[-axes:]}: "
-            "fit the target with the same layer (and, for a content loss, at the same picture size)"
+            "fit the target with the same layer (and, for a content loss, at the same image size)"
         )
     value, target = value.astype(jnp.float32), target.astype(jnp.float32)
     difference = value - target

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 
 from jnst.errors import JnstError
 from jnst.losses.base import FeatureLoss, Target
-from jnst.types import Array, PerPicture, RandomKey
+from jnst.types import Array, PerImage, RandomKey
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,7 +58,7 @@ class Sum:
 
     def loss(
         self, features: Any, target: tuple[Target, ...], guide: Any = None, key: RandomKey | None = None
-    ) -> PerPicture:
+    ) -> PerImage:
         """The weighted sum, ``(...)`` in float32; every part draws from a key of its own."""
         keys = [None] * len(self.parts) if key is None else jax.random.split(key, len(self.parts))
         values = (
@@ -70,5 +70,5 @@ class Sum:
 
 def _blend(loss: Any, targets: Sequence[Target], weights: Array) -> Target:
     if not hasattr(loss, "blend"):
-        raise JnstError(f"{type(loss).__name__} has no blend: give one style picture, or style losses only")
+        raise JnstError(f"{type(loss).__name__} has no blend: give one style image, or style losses only")
     return loss.blend(targets, weights)

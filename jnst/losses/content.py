@@ -5,19 +5,17 @@ from typing import ClassVar
 
 from jnst.losses.base import squared_error
 from jnst.statistics import unit_mean
-from jnst.types import Features, Guide, PerPicture, RandomKey
+from jnst.types import Features, Guide, PerImage, RandomKey
 
 
-def content_loss(
-    features: Features, target: Features, reduction: str = "mean", guide: Guide | None = None
-) -> PerPicture:
+def content_loss(features: Features, target: Features, reduction: str = "mean", guide: Guide | None = None) -> PerImage:
     """Squared error between features at the same positions.
 
     Args:
         features: ``(..., h, w, c)``.
-        target: The same shape, from the content picture.
+        target: The same shape, from the content image.
         reduction: ``"mean"`` (neural-style, Gatys 2017), ``"half_sum"`` (½ Σ, Gatys 2016), ``"sum"``, or
-            ``"relative"`` (Σ(F - T)² / ΣT²: a number without unit, the same for every network and picture size),
+            ``"relative"`` (Σ(F - T)² / ΣT²: a number without unit, the same for every network and image size),
             ``"half_sum_over_root"`` (Σ / (2√(c h w)), neural-style-tf).
         guide: ``(..., h, w)``: how much every position counts, in proportion; None: all alike.
 
@@ -36,7 +34,7 @@ def content_loss(
 
 @dataclasses.dataclass(frozen=True)
 class SquaredError:
-    """`content_loss` as a feature loss: the target is the content picture's features."""
+    """`content_loss` as a feature loss: the target is the content image's features."""
 
     joint: ClassVar[bool] = False
     reduction: str = "mean"
@@ -47,6 +45,6 @@ class SquaredError:
 
     def loss(
         self, features: Features, target: Features, guide: Guide | None = None, key: RandomKey | None = None
-    ) -> PerPicture:
+    ) -> PerImage:
         """See `content_loss`."""
         return content_loss(features, target, self.reduction, guide)

@@ -11,7 +11,7 @@ from jax import lax
 from jnst.errors import JnstError
 from jnst.losses.samples import Positions, check_channels, draw, mix, positions, unit_sum, united
 from jnst.statistics.distances import chunk_size, cosine_distances, in_chunks, normalize_rows
-from jnst.types import Array, Features, Guide, PerPicture, RandomKey
+from jnst.types import Array, Features, Guide, PerImage, RandomKey
 
 EPSILON = 1e-5
 """Added to the nearest neighbour's distance, in equation 2."""
@@ -27,14 +27,14 @@ def contextual_loss(
     y_weights: Array | None = None,
     bandwidth: float = 0.5,
     y_count: Array | None = None,
-) -> PerPicture:
+) -> PerImage:
     """``-log Σⱼ vⱼ maxᵢ CXᵢⱼ``: how far the target's vectors are from having a vector of their own in x.
 
     ``CXᵢⱼ = wᵢⱼ / (m Σₖ vₖ wᵢₖ)``, ``wᵢⱼ = exp((1 - dᵢⱼ / (minₖ dᵢₖ + ε)) / h)``, and d is the cosine distance of the
     vectors from y's mean. With the equal weights v = 1/m these are the published equations.
 
     Args:
-        x: ``(..., n, c)`` of the picture.
+        x: ``(..., n, c)`` of the image.
         y: ``(..., m, c)`` of the target; leading axes broadcast.
         x_weights: ``(..., n)``: 0 leaves a row out; other differences do not matter to a maximum. None: all count.
         y_weights: ``(..., m)``, v in proportion. None: all alike.
@@ -69,7 +69,7 @@ def _count(weights: Array) -> Array:
 
 
 def _similarity(x: Array, y: Array, x_allowed: Array, y_weights: Array, bandwidth: float) -> Array:
-    """``m Σⱼ vⱼ maxᵢ CXᵢⱼ`` of one picture, in chunks of rows of x, which are computed again for the gradient."""
+    """``m Σⱼ vⱼ maxᵢ CXᵢⱼ`` of one image, in chunks of rows of x, which are computed again for the gradient."""
     allowed = y_weights > 0
 
     @jax.checkpoint
@@ -91,10 +91,10 @@ def _similarity(x: Array, y: Array, x_allowed: Array, y_weights: Array, bandwidt
 
 @dataclasses.dataclass(frozen=True)
 class Contextual:
-    """`contextual_loss` as a feature loss: the target is all positions of the style picture.
+    """`contextual_loss` as a feature loss: the target is all positions of the style image.
 
-    Every loss draws at most ``max_positions`` of the picture and of each style picture, at random, afresh with its
-    key. For a mixture m is the mean of its pictures' numbers of positions.
+    Every loss draws at most ``max_positions`` of the image and of each style image, at random, afresh with its
+    key. For a mixture m is the mean of its images' numbers of positions.
     """
 
     joint: ClassVar[bool] = False
@@ -106,7 +106,7 @@ class Contextual:
         return (positions(features, guide),)
 
     def blend(self, targets: Sequence[tuple[Positions, ...]], weights: Array) -> tuple[Positions, ...]:
-        """The pictures' positions together."""
+        """The images' positions together."""
         return mix(targets, weights)
 
     def loss(
@@ -115,7 +115,7 @@ class Contextual:
         target: tuple[Positions, ...],
         guide: Guide | None = None,
         key: RandomKey | None = None,
-    ) -> PerPicture:
+    ) -> PerImage:
         """See `contextual_loss`.
 
         Raises:

@@ -6,7 +6,7 @@ from typing import ClassVar, NamedTuple
 
 from jnst.losses.base import blend_linearly, squared_error
 from jnst.statistics import covariance, mean_covariance
-from jnst.types import Array, Features, Guide, Matrix, PerPicture, RandomKey
+from jnst.types import Array, Features, Guide, Matrix, PerImage, RandomKey
 
 
 class Moments(NamedTuple):
@@ -38,12 +38,12 @@ def _outer_square(vector: Array) -> Matrix:
 
 def covariance_loss(
     features: Features, target: Matrix, reduction: str = "mean", guide: Guide | None = None
-) -> PerPicture:
+) -> PerImage:
     """Squared error between covariances: `jnst.style_loss` that does not see the channels' means.
 
     Args:
-        features: ``(..., h, w, c)`` of the picture.
-        target: ``(..., c, c)``, the style picture's `jnst.statistics.covariance`.
+        features: ``(..., h, w, c)`` of the image.
+        target: ``(..., c, c)``, the style image's `jnst.statistics.covariance`.
         reduction: As in `jnst.style_loss`.
         guide: As in `jnst.gram_matrix`.
 
@@ -76,6 +76,6 @@ class Covariance:
 
     def loss(
         self, features: Features, target: Moments, guide: Guide | None = None, key: RandomKey | None = None
-    ) -> PerPicture:
+    ) -> PerImage:
         """See `covariance_loss`."""
         return covariance_loss(features, target.covariance, self.reduction, guide)

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from jnst.errors import JnstError
 from jnst.losses.base import blend_linearly, squared_error
 from jnst.statistics import cross_gram_matrix
-from jnst.types import Array, PerPicture, RandomKey
+from jnst.types import Array, PerImage, RandomKey
 
 
 class CrossGrams(NamedTuple):
@@ -62,7 +62,7 @@ class CrossGram:
         """The weighted mean of Gram matrices, which are raw second moments."""
         return blend_linearly(targets, weights)
 
-    def loss(self, features: Any, target: CrossGrams, guide: Any = None, key: RandomKey | None = None) -> PerPicture:
+    def loss(self, features: Any, target: CrossGrams, guide: Any = None, key: RandomKey | None = None) -> PerImage:
         """The sum over pairs, ``(...)`` in float32, in fourth powers of the features' units.
 
         Raises:

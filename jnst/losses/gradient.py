@@ -8,7 +8,7 @@ from jnst.types import Array, Features
 
 @jax.custom_vjp
 def unit_gradient(features: Features, weight: Array) -> Features:
-    """Return ``features``; their gradient is scaled to the 1-norm ``weight``, picture by picture.
+    """Return ``features``; their gradient is scaled to the 1-norm ``weight``, image by image.
 
     Args:
         features: ``(..., h, w, c)``, on the way into a loss that is multiplied by ``weight`` afterwards.

@@ -6,7 +6,7 @@ from typing import ClassVar
 
 from jnst.losses.base import blend_linearly, squared_error
 from jnst.statistics import gram_matrix
-from jnst.types import Array, Features, Guide, Matrix, PerPicture, RandomKey
+from jnst.types import Array, Features, Guide, Matrix, PerImage, RandomKey
 
 
 def style_loss(
@@ -15,17 +15,17 @@ def style_loss(
     normalization: str = "chw",
     reduction: str = "mean",
     guide: Guide | None = None,
-) -> PerPicture:
+) -> PerImage:
     """Squared error between Gram matrices.
 
     Args:
-        features: ``(..., h, w, c)`` of the picture.
-        target: ``(..., c, c)``, the style picture's `gram_matrix` with the same normalization; its size need not
-            be the picture's.
+        features: ``(..., h, w, c)`` of the image.
+        target: ``(..., c, c)``, the style image's `gram_matrix` with the same normalization; its size need not
+            be the image's.
         normalization: As in `jnst.gram_matrix`.
         reduction: ``"mean"`` over the c² entries; ``"quarter_mean"``, which with ``"hw"`` is Gatys' E_l (where style
-            and picture have the same size); ``"sum"``; ``"half_sum"``; or ``"relative"`` (Σ(G - A)² / ΣA²: a number
-            without unit, 0 for the style itself and 1 for a picture without any features).
+            and image have the same size); ``"sum"``; ``"half_sum"``; or ``"relative"`` (Σ(G - A)² / ΣA²: a number
+            without unit, 0 for the style itself and 1 for an image without any features).
         guide: As in `jnst.gram_matrix`.
 
     Returns:
@@ -42,7 +42,7 @@ def style_loss(
 
 @dataclasses.dataclass(frozen=True)
 class Gram:
-    """`style_loss` as a feature loss: the target is the style picture's Gram matrix."""
+    """`style_loss` as a feature loss: the target is the style image's Gram matrix."""
 
     joint: ClassVar[bool] = False
     normalization: str = "chw"
@@ -58,6 +58,6 @@ class Gram:
 
     def loss(
         self, features: Features, target: Matrix, guide: Guide | None = None, key: RandomKey | None = None
-    ) -> PerPicture:
+    ) -> PerImage:
         """See `style_loss`."""
         return style_loss(features, target, self.normalization, self.reduction, guide)

@@ -12,7 +12,7 @@ from jnst.errors import JnstError
 from jnst.losses.base import squared_error
 from jnst.statistics import as_columns
 from jnst.statistics.distributions import Quantiles, flat_weights, map_rows, mixture_of_quantiles, quantiles, transport
-from jnst.types import Array, Features, Guide, PerPicture, RandomKey
+from jnst.types import Array, Features, Guide, PerImage, RandomKey
 
 
 def channel_quantiles(features: Features, guide: Guide | None = None) -> Quantiles:
@@ -23,7 +23,7 @@ def channel_quantiles(features: Features, guide: Guide | None = None) -> Quantil
 
 def histogram_loss(
     features: Features, target: Quantiles, reduction: str = "mean", guide: Guide | None = None
-) -> PerPicture:
+) -> PerImage:
     """Squared error between features and what histogram matching to the style would make of them.
 
     Every channel is matched by itself, in the limit of ever finer bins: by the ranks of its values. What a value is
@@ -31,9 +31,9 @@ def histogram_loss(
     channel's two histograms.
 
     Args:
-        features: ``(..., h, w, c)`` of the picture.
-        target: `channel_quantiles` of the style picture, whose size need not be the picture's.
-        reduction: As in `jnst.content_loss`: ``"sum"`` is the published one, ``"mean"`` does not grow with the picture.
+        features: ``(..., h, w, c)`` of the image.
+        target: `channel_quantiles` of the style image, whose size need not be the image's.
+        reduction: As in `jnst.content_loss`: ``"sum"`` is the published one, ``"mean"`` does not grow with the image.
         guide: ``(..., h, w)``: how much every position counts, in proportion; None: all alike.
 
     Returns:
@@ -63,7 +63,7 @@ def histogram_loss(
 
 @dataclasses.dataclass(frozen=True)
 class Histogram:
-    """`histogram_loss` as a feature loss: the target is the quantile functions of the style picture's channels."""
+    """`histogram_loss` as a feature loss: the target is the quantile functions of the style image's channels."""
 
     joint: ClassVar[bool] = False
     reduction: str = "mean"
@@ -78,6 +78,6 @@ class Histogram:
 
     def loss(
         self, features: Features, target: Quantiles, guide: Guide | None = None, key: RandomKey | None = None
-    ) -> PerPicture:
+    ) -> PerImage:
         """See `histogram_loss`."""
         return histogram_loss(features, target, self.reduction, guide)

@@ -1,4 +1,4 @@
-"""Content as edges and details: the Laplacian of a picture."""
+"""Content as edges and details: the Laplacian of an image."""
 
 import dataclasses
 from typing import ClassVar
@@ -6,7 +6,7 @@ from typing import ClassVar
 from jnst.errors import JnstError
 from jnst.losses.base import squared_error
 from jnst.statistics import average_pool, laplacian, unit_mean
-from jnst.types import Features, Guide, PerPicture, RandomKey
+from jnst.types import Features, Guide, PerImage, RandomKey
 
 
 def pooled_laplacian(features: Features, pool: int = 4, guide: Guide | None = None) -> Features:
@@ -33,11 +33,11 @@ def laplacian_loss(
     sum_channels: bool = False,
     reduction: str = "mean",
     guide: Guide | None = None,
-) -> PerPicture:
+) -> PerImage:
     """Squared error between the Laplacians of averages over blocks: edges and details, but neither colour nor shade.
 
     Args:
-        features: ``(..., h, w, c)``: a picture, or any layer's.
+        features: ``(..., h, w, c)``: an image, or any layer's.
         target: `pooled_laplacian` of the content's, with the same ``pool``.
         pool: Side of a block: the scale of the details that are kept.
         sum_channels: Add up the channels' Laplacians before squaring, as the authors' program does with R, G and B.
@@ -59,7 +59,7 @@ def laplacian_loss(
     if value.shape[-3:] != target.shape[-3:]:
         raise JnstError(
             f"features give a Laplacian of {value.shape[-3:]}, the target's is {target.shape[-3:]}: "
-            "fit the target with the same layer at the same picture size"
+            "fit the target with the same layer at the same image size"
         )
     if sum_channels:
         value, target = value.sum(-1, keepdims=True), target.sum(-1, keepdims=True)
@@ -69,7 +69,7 @@ def laplacian_loss(
 
 @dataclasses.dataclass(frozen=True)
 class LaplacianContent:
-    """`laplacian_loss` as a feature loss, for the picture itself or any layer.
+    """`laplacian_loss` as a feature loss, for the image itself or any layer.
 
     Attributes:
         pool: As in `laplacian_loss`.
@@ -95,6 +95,6 @@ class LaplacianContent:
 
     def loss(
         self, features: Features, target: Features, guide: Guide | None = None, key: RandomKey | None = None
-    ) -> PerPicture:
+    ) -> PerImage:
         """See `laplacian_loss`."""
         return laplacian_loss(features, target, self.pool, self.sum_channels, self.reduction, guide)

@@ -6,7 +6,7 @@ from typing import ClassVar, NamedTuple
 
 from jnst.losses.base import blend_linearly, squared_error
 from jnst.statistics import mean_std, safe_sqrt
-from jnst.types import Array, Features, Guide, PerPicture, RandomKey
+from jnst.types import Array, Features, Guide, PerImage, RandomKey
 
 
 class MeanStdTarget(NamedTuple):
@@ -18,12 +18,12 @@ class MeanStdTarget(NamedTuple):
 
 def mean_std_loss(
     features: Features, target: MeanStdTarget, reduction: str = "mean", guide: Guide | None = None
-) -> PerPicture:
+) -> PerImage:
     """Squared error between means plus squared error between standard deviations: ``|Δμ|² + |Δσ|²``.
 
     Args:
-        features: ``(..., h, w, c)`` of the picture.
-        target: The style picture's `jnst.statistics.mean_std`, of any size.
+        features: ``(..., h, w, c)`` of the image.
+        target: The style image's `jnst.statistics.mean_std`, of any size.
         reduction: ``"mean"`` over the c channels, or another of `jnst.losses.base.REDUCTIONS`, applied to both parts.
         guide: As in `jnst.gram_matrix`.
 
@@ -62,6 +62,6 @@ class MeanStd:
 
     def loss(
         self, features: Features, target: MeanStdTarget, guide: Guide | None = None, key: RandomKey | None = None
-    ) -> PerPicture:
+    ) -> PerImage:
         """See `mean_std_loss`."""
         return mean_std_loss(features, target, self.reduction, guide)

@@ -12,11 +12,11 @@ from jnst.losses.samples import check_channels, mix
 from jnst.statistics.moments import as_columns, unit_mean
 from jnst.statistics.patch_search import nearest_patches, patch_counts, patch_entries, patches
 from jnst.statistics.sampling import take_rows
-from jnst.types import Array, Features, Guide, PerPicture, RandomKey
+from jnst.types import Array, Features, Guide, PerImage, RandomKey
 
 
 class PatchTarget(NamedTuple):
-    """A style picture.
+    """A style image.
 
     Attributes:
         features: ``(..., h, w, c)``.
@@ -34,24 +34,24 @@ def mrf_loss(
     stride: int = 1,
     guide: Guide | None = None,
     style_guide: Guide | None = None,
-) -> PerPicture:
+) -> PerImage:
     """Mean squared difference between every patch and its nearest patch of the style.
 
     Nearest by normalised cross-correlation. The gradient is that of the difference alone: which patch is nearest does
     not change with an infinitesimal step.
 
     Args:
-        features: ``(..., h, w, c)`` of the picture.
+        features: ``(..., h, w, c)`` of the image.
         style: ``(..., h', w', c)``, of any size; leading axes broadcast.
         size: Side of a patch.
-        stride: Step between patches, of both pictures.
+        stride: Step between patches, of both images.
         guide: ``(..., h, w)``: how much every position counts, in proportion, a patch as much as the least of its
             positions. None: all alike.
         style_guide: ``(..., h', w')``: patches that touch a position with 0 are never chosen. None: all may be.
 
     Returns:
         ``(...)`` in float32, in squared units of the features: the mean over patches, positions in a patch and
-        channels. 0 if no patch of the style, or none of the picture, counts.
+        channels. 0 if no patch of the style, or none of the image, counts.
 
     Raises:
         JnstError: Different numbers of channels, or features smaller than a patch.
@@ -66,7 +66,7 @@ def mrf_loss(
 
 @dataclasses.dataclass(frozen=True)
 class MarkovRandomField:
-    """`mrf_loss` as a feature loss: the target is the style picture's features."""
+    """`mrf_loss` as a feature loss: the target is the style image's features."""
 
     joint: ClassVar[bool] = False
     size: int = 3
@@ -77,7 +77,7 @@ class MarkovRandomField:
         return (PatchTarget(features, _patch_weights(features, guide, self.size, self.stride)),)
 
     def blend(self, targets: Sequence[tuple[PatchTarget, ...]], weights: Array) -> tuple[PatchTarget, ...]:
-        """The pictures' patches together; a patch's share does not matter unless it is 0."""
+        """The images' patches together; a patch's share does not matter unless it is 0."""
         return mix(targets, weights)
 
     def loss(
@@ -86,7 +86,7 @@ class MarkovRandomField:
         target: tuple[PatchTarget, ...],
         guide: Guide | None = None,
         key: RandomKey | None = None,
-    ) -> PerPicture:
+    ) -> PerImage:
         """See `mrf_loss`."""
         check_channels(features, target[0].features)
         weights = _patch_weights(features, guide, self.size, self.stride)

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 
 from jnst.errors import JnstError
 from jnst.statistics import unit_mean, windows
-from jnst.types import Array, Features, Guide, PerPicture, RandomKey
+from jnst.types import Array, Features, Guide, PerImage, RandomKey
 
 REDUCTIONS: dict[str, Callable[[Array, int], Array]] = {
     "mean": lambda energies, values: jnp.mean(energies, (-2, -1)) / values,
@@ -35,7 +35,7 @@ def affine_models(content: Features, radius: int = 1, epsilon: float = 1e-7) -> 
     """Prepare `photorealism_loss`.
 
     Args:
-        content: ``(..., h, w, c)``: the content picture.
+        content: ``(..., h, w, c)``: the content image.
         radius: Windows have a side of 2·radius + 1 positions.
         epsilon: Above 0: how much the slopes of the affine functions cost, in squared units of the content.
 
@@ -45,8 +45,8 @@ def affine_models(content: Features, radius: int = 1, epsilon: float = 1e-7) -> 
     side = 2 * radius + 1
     if min(content.shape[-3:-1]) < side:
         raise JnstError(
-            f"a picture of {content.shape[-3]}x{content.shape[-2]} has no window of {side}x{side}: "
-            "give a larger picture or a smaller radius"
+            f"an image of {content.shape[-3]}x{content.shape[-2]} has no window of {side}x{side}: "
+            "give a larger image or a smaller radius"
         )
     centred = jnp.stack(_centred_windows(content, radius), axis=-3)
     # Least squares with ε|a|² is plain least squares with the rows √ε I under the others.
@@ -63,7 +63,7 @@ def photorealism_loss(
     radius: int = 1,
     reduction: str = "mean",
     guide: Guide | None = None,
-) -> PerPicture:
+) -> PerImage:
     """How far colours are from affine functions of the content's, in every window: ``Σ_c x_cᵀ L x_c``.
 
     L is the matting Laplacian of the content, and the sum over windows k of the regularised least squares residuals
@@ -72,9 +72,9 @@ def photorealism_loss(
     inverses: in float32 those would be lost where the content is flat or grey.
 
     Args:
-        features: ``(..., h, w, c)``: the picture.
-        models: `affine_models` of the content picture, with the same radius.
-        radius: Windows have a side of 2·radius + 1 positions, and lie within the picture.
+        features: ``(..., h, w, c)``: the image.
+        models: `affine_models` of the content image, with the same radius.
+        radius: Windows have a side of 2·radius + 1 positions, and lie within the image.
         reduction: ``"sum"`` for ``Σ_c x_cᵀ L x_c``; ``"mean"`` to divide it by the number of windows and by the
             c·(2·radius + 1)² values in one: a mean squared error.
         guide: ``(..., h, w)``: how much every position counts, in proportion; None: all alike. A window counts
@@ -98,7 +98,7 @@ def photorealism_loss(
     if (height, width, channels) != goal:
         raise JnstError(
             f"features have {(height, width, channels)}, the target {goal}: "
-            "fit the target with the same layer at the same picture size"
+            "fit the target with the same layer at the same image size"
         )
     energies = _energies(features, models.basis, radius)
     if guide is not None:
@@ -141,7 +141,7 @@ def _orthonormal(columns: Array) -> Array:
 
 @dataclasses.dataclass(frozen=True)
 class Photorealism:
-    """`photorealism_loss` as a feature loss, for the picture itself.
+    """`photorealism_loss` as a feature loss, for the image itself.
 
     Attributes:
         radius: As in `affine_models`, at least 1.
@@ -170,6 +170,6 @@ class Photorealism:
 
     def loss(
         self, features: Features, target: AffineModels, guide: Guide | None = None, key: RandomKey | None = None
-    ) -> PerPicture:
+    ) -> PerImage:
         """See `photorealism_loss`."""
         return photorealism_loss(features, target, self.radius, self.reduction, guide)

@@ -8,12 +8,12 @@ import jax
 import jax.numpy as jnp
 
 from jnst.losses.base import StyleLoss, Target, blend_linearly
-from jnst.types import Array, PerPicture, RandomKey
+from jnst.types import Array, PerImage, RandomKey
 
 
 @dataclasses.dataclass(frozen=True)
 class Relative:
-    """``loss(x) / loss(0)``: 0 for the style itself, 1 for a picture without any features.
+    """``loss(x) / loss(0)``: 0 for the style itself, 1 for an image without any features.
 
     It makes losses of different units, networks and layers comparable: `Gram` gives what its own reduction
     ``"relative"`` gives. Beside a style without any features the loss stays as it is.
@@ -35,13 +35,13 @@ class Relative:
         return target, self.inner.loss(jax.tree.map(jnp.zeros_like, features), target, guide)
 
     def blend(self, targets: Sequence[tuple[Target, Array]], weights: Array) -> tuple[Target, Array]:
-        """The inner loss' mixture, over the weighted mean of the pictures' own scales."""
+        """The inner loss' mixture, over the weighted mean of the images' own scales."""
         inner, scales = zip(*targets, strict=True)
         return self.inner.blend(inner, weights), blend_linearly(scales, weights)
 
     def loss(
         self, features: Any, target: tuple[Target, Array], guide: Any = None, key: RandomKey | None = None
-    ) -> PerPicture:
+    ) -> PerImage:
         """The inner loss over its value for no features."""
         inner, scale = target
         # Nothing is added to the scale: of deep layers with many channels it may be 1e-12 itself.

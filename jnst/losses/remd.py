@@ -12,7 +12,7 @@ from jnst.errors import JnstError
 from jnst.losses.samples import Positions, check_channels, draw, mix, positions, unit_sum, united
 from jnst.statistics.distances import DISTANCES, nearest_rows
 from jnst.statistics.sampling import take_rows
-from jnst.types import Array, Features, Guide, PerPicture, RandomKey
+from jnst.types import Array, Features, Guide, PerImage, RandomKey
 
 
 @partial(jax.jit, static_argnames="distance")
@@ -22,7 +22,7 @@ def relaxed_earth_movers_distance(
     x_weights: Array | None = None,
     y_weights: Array | None = None,
     distance: str = "cosine",
-) -> PerPicture:
+) -> PerImage:
     """``max(Σᵢ uᵢ minⱼ d(xᵢ, yⱼ), Σⱼ vⱼ minᵢ d(xᵢ, yⱼ))``: a lower bound of the earth mover's distance.
 
     Each sum drops one of the two constraints of a transport plan: everything moves to its nearest neighbour.
@@ -58,9 +58,9 @@ def relaxed_earth_movers_distance(
 
 @dataclasses.dataclass(frozen=True)
 class RelaxedEarthMover:
-    """`relaxed_earth_movers_distance` as a feature loss: the target is all positions of the style picture.
+    """`relaxed_earth_movers_distance` as a feature loss: the target is all positions of the style image.
 
-    Every loss draws at most ``max_positions`` of the picture and of each style picture, afresh with its key.
+    Every loss draws at most ``max_positions`` of the image and of each style image, afresh with its key.
     """
 
     joint: ClassVar[bool] = False
@@ -72,7 +72,7 @@ class RelaxedEarthMover:
         return (positions(features, guide),)
 
     def blend(self, targets: Sequence[tuple[Positions, ...]], weights: Array) -> tuple[Positions, ...]:
-        """The pictures' positions together."""
+        """The images' positions together."""
         return mix(targets, weights)
 
     def loss(
@@ -81,7 +81,7 @@ class RelaxedEarthMover:
         target: tuple[Positions, ...],
         guide: Guide | None = None,
         key: RandomKey | None = None,
-    ) -> PerPicture:
+    ) -> PerImage:
         """See `relaxed_earth_movers_distance`."""
         check_channels(features, target[0].rows)
         x = draw(key, positions(features, guide), self.max_positions)

@@ -1,7 +1,7 @@
 """Targets that are sets of positions, which are compared by samples: how they are fitted, mixed and drawn from.
 
-Such a target is a tuple with a part for each picture; a part holds all positions, because every step draws its own.
-One key draws the same positions of two pictures whose sizes and guides are equal, so that a picture is compared with
+Such a target is a tuple with a part for each image; a part holds all positions, because every step draws its own.
+One key draws the same positions of two images whose sizes and guides are equal, so that an image is compared with
 itself at the same places.
 """
 
@@ -23,7 +23,7 @@ class Positions(NamedTuple):
 
     Attributes:
         rows: ``(..., n, c)``.
-        weights: ``(..., n)`` or ``(n,)``, at least 0. They sum to the share that a picture has in a mixture.
+        weights: ``(..., n)`` or ``(n,)``, at least 0. They sum to the share that an image has in a mixture.
     """
 
     rows: Array
@@ -31,7 +31,7 @@ class Positions(NamedTuple):
 
 
 class Layers(NamedTuple):
-    """Several layers of one picture, and how much each position of the finest one counts.
+    """Several layers of one image, and how much each position of the finest one counts.
 
     Attributes:
         layers: ``(..., h', w', c)`` each.
@@ -49,7 +49,7 @@ def positions(features: Features, guide: Guide | None = None) -> Positions:
 
 
 def joint_layers(features: Sequence[Features], guide: Sequence[Guide] | None = None) -> Layers:
-    """Several layers of a picture, with a guide for each."""
+    """Several layers of an image, with a guide for each."""
     layers = tuple(jnp.asarray(layer) for layer in features)
     return Layers(layers, hypercolumn_weights(layers, guide))
 

@@ -1,4 +1,4 @@
-"""Content as self-similarity: how a picture's positions resemble each other."""
+"""Content as self-similarity: how an image's positions resemble each other."""
 
 import dataclasses
 from typing import Any, ClassVar
@@ -9,21 +9,21 @@ import jax.numpy as jnp
 from jnst.errors import JnstError
 from jnst.losses.samples import check_channels, check_layers, draw, joint_layers, positions, unit_sum
 from jnst.statistics.distances import cosine_distances
-from jnst.types import Array, Features, Guide, PerPicture, RandomKey
+from jnst.types import Array, Features, Guide, PerImage, RandomKey
 
 EPSILON = 1e-6
-"""Added to mean distances, for a picture of one colour."""
+"""Added to mean distances, for an image of one colour."""
 
 
 @jax.jit
-def self_similarity_loss(x: Array, y: Array, weights: Array | None = None) -> PerPicture:
+def self_similarity_loss(x: Array, y: Array, weights: Array | None = None) -> PerImage:
     """``Σⱼ uⱼ Σᵢ uᵢ |Dˣᵢⱼ / Σₖ uₖ Dˣₖⱼ - Dʸᵢⱼ / Σₖ uₖ Dʸₖⱼ|``, D being cosine distances within a set.
 
     With equal weights that is ``Σᵢⱼ |…| / n`` of matrices whose columns sum to 1: n times equation 8, as in the
     authors' program, so that the value does not depend on how many rows there are.
 
     Args:
-        x: ``(..., n, c)`` of the picture.
+        x: ``(..., n, c)`` of the image.
         y: ``(..., n, c')`` of the content at the same positions.
         weights: ``(..., n)``, u in proportion; None: all alike.
 
@@ -50,15 +50,15 @@ def _check_positions(features: Features, target: Features) -> None:
     if features.shape[-3:-1] != target.shape[-3:-1]:
         raise JnstError(
             f"features have {features.shape[-3:-1]} positions, the target has {target.shape[-3:-1]}: "
-            "fit the target at the same picture size"
+            "fit the target at the same image size"
         )
 
 
 @dataclasses.dataclass(frozen=True)
 class SelfSimilarity:
-    """`self_similarity_loss` as a feature loss: the target is the content picture's features.
+    """`self_similarity_loss` as a feature loss: the target is the content image's features.
 
-    Every loss draws at most ``max_positions``, by the picture's guide and afresh with its key.
+    Every loss draws at most ``max_positions``, by the image's guide and afresh with its key.
     """
 
     joint: ClassVar[bool] = False
@@ -70,13 +70,13 @@ class SelfSimilarity:
 
     def loss(
         self, features: Features, target: Features, guide: Guide | None = None, key: RandomKey | None = None
-    ) -> PerPicture:
+    ) -> PerImage:
         """See `self_similarity_loss`."""
         check_channels(features, target)
         _check_positions(features, target)
-        picture = positions(features, guide)
-        x = draw(key, picture, self.max_positions)
-        y = draw(key, picture._replace(rows=positions(target).rows), self.max_positions)
+        image = positions(features, guide)
+        x = draw(key, image, self.max_positions)
+        y = draw(key, image._replace(rows=positions(target).rows), self.max_positions)
         return self_similarity_loss(x.rows, y.rows, x.weights)
 
 
@@ -84,7 +84,7 @@ class SelfSimilarity:
 class HypercolumnSelfSimilarity:
     """`self_similarity_loss` on `jnst.statistics.hypercolumns` of several layers, as Kolkin et al. use it.
 
-    Every loss draws at most ``max_positions``, by the picture's guides and afresh with its key.
+    Every loss draws at most ``max_positions``, by the image's guides and afresh with its key.
     """
 
     joint: ClassVar[bool] = True
@@ -100,12 +100,12 @@ class HypercolumnSelfSimilarity:
         target: Any,
         guide: Any = None,
         key: RandomKey | None = None,
-    ) -> PerPicture:
+    ) -> PerImage:
         """See `self_similarity_loss`."""
         check_layers(features, target)
         for layer, fitted in zip(features, target, strict=True):
             _check_positions(layer, fitted)
-        picture = joint_layers(features, guide)
-        x = draw(key, picture, self.max_positions)
-        y = draw(key, picture._replace(layers=joint_layers(target).layers), self.max_positions)
+        image = joint_layers(features, guide)
+        x = draw(key, image, self.max_positions)
+        y = draw(key, image._replace(layers=joint_layers(target).layers), self.max_positions)
         return self_similarity_loss(x.rows, y.rows, x.weights)

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jnst.errors import JnstError
 from jnst.losses.base import blend_linearly, squared_error
 from jnst.statistics import shifted_gram_matrix
-from jnst.types import Array, Features, Guide, Matrix, PerPicture, RandomKey
+from jnst.types import Array, Features, Guide, Matrix, PerImage, RandomKey
 
 
 class ShiftedGrams(NamedTuple):
@@ -24,7 +24,7 @@ class ShiftedGram:
     """Squared error between shifted Gram matrices, summed over shifts, downwards and to the right.
 
     A Gram matrix does not change when positions change places; these say what stands at which distance from what, and
-    so carry over bricks, weaves and other regular textures. Shifts as large as the picture's features or the style's
+    so carry over bricks, weaves and other regular textures. Shifts as large as the image's features or the style's
     are left out.
 
     Attributes:
@@ -65,9 +65,9 @@ class ShiftedGram:
         )
 
     def blend(self, targets: Sequence[ShiftedGrams], weights: Array) -> ShiftedGrams:
-        """The weighted mean of each Gram matrix over the style pictures that are large enough to have it.
+        """The weighted mean of each Gram matrix over the style images that are large enough to have it.
 
-        No pair of positions lies in two pictures: the pairs across the seam of pictures side by side are not in it.
+        No pair of positions lies in two images: the pairs across the seam of images side by side are not in it.
         """
         return ShiftedGrams(
             *(
@@ -78,7 +78,7 @@ class ShiftedGram:
 
     def loss(
         self, features: Features, target: ShiftedGrams, guide: Guide | None = None, key: RandomKey | None = None
-    ) -> PerPicture:
+    ) -> PerImage:
         """The sum over shifts, ``(...)`` in float32, in fourth powers of the features' units.
 
         Raises:
@@ -96,7 +96,7 @@ class ShiftedGram:
             height, width = features.shape[-3:-1]
             raise JnstError(
                 f"shifts {self.shifts}: none is within both the features of {height}x{width} and the target's: "
-                "give smaller shifts or larger pictures"
+                "give smaller shifts or larger images"
             )
         return sum((squared_error(gram, goal, self.reduction, axes=2) for gram, goal in pairs), jnp.float32(0.0))
 
@@ -105,6 +105,6 @@ def _mean(grams: Sequence[Matrix | None], weights: Array) -> Matrix | None:
     held = [i for i, gram in enumerate(grams) if gram is not None]
     if not held:
         return None
-    # Above 0 all together, even where the pictures that have this matrix weigh nothing.
+    # Above 0 all together, even where the images that have this matrix weigh nothing.
     shares = jnp.asarray(weights)[jnp.asarray(held)] + 1e-12
     return blend_linearly([grams[i] for i in held], shares / jnp.sum(shares))

@@ -21,19 +21,19 @@ from jnst.statistics.distributions import (
     transport,
     weighted_set,
 )
-from jnst.types import Array, Features, Guide, PerPicture, RandomKey
+from jnst.types import Array, Features, Guide, PerImage, RandomKey
 
 
 def sliced_wasserstein_loss(
     features: Features, target: WeightedSet, along: Array, guide: Guide | None = None
-) -> PerPicture:
+) -> PerImage:
     """Squared 2-Wasserstein distance of the projected feature vectors, in the mean over directions.
 
-    Along a direction v the distance is ``mean((sort(F v) - sort(S v))²)``; where picture and style have different
-    sizes or weights, the picture's numbers are compared with the style's quantiles at their mid-ranks.
+    Along a direction v the distance is ``mean((sort(F v) - sort(S v))²)``; where image and style have different
+    sizes or weights, the image's numbers are compared with the style's quantiles at their mid-ranks.
 
     Args:
-        features: ``(..., h, w, c)`` of the picture.
+        features: ``(..., h, w, c)`` of the image.
         target: ``(..., m, c)``, from `jnst.statistics.weighted_set`; m need not be h·w.
         along: ``(k, c)``, unit vectors: `jnst.statistics.directions`, or the unit matrix for the channels themselves.
         guide: ``(..., h, w)``: how much every position counts, in proportion; None: all alike.
@@ -57,7 +57,7 @@ def sliced_wasserstein_loss(
         )
     weights = None if guide is None else flat_weights(guide)
 
-    def distance(direction: Array) -> PerPicture:
+    def distance(direction: Array) -> PerImage:
         line, goal = project(columns, direction), quantiles(project(target.values, direction), target.weights)
         squares = (line - transport(line, goal, weights)) ** 2
         return jnp.mean(squares if weights is None else weights * squares, -1)
@@ -68,7 +68,7 @@ def sliced_wasserstein_loss(
 
 @dataclasses.dataclass(frozen=True)
 class SlicedWasserstein:
-    """`sliced_wasserstein_loss` as a feature loss: the target is the style picture's feature vectors.
+    """`sliced_wasserstein_loss` as a feature loss: the target is the style image's feature vectors.
 
     With a ``key`` the directions are drawn afresh from it, as published; without one they are always the same.
 
@@ -97,7 +97,7 @@ class SlicedWasserstein:
 
     def loss(
         self, features: Features, target: WeightedSet, guide: Guide | None = None, key: RandomKey | None = None
-    ) -> PerPicture:
+    ) -> PerImage:
         """See `sliced_wasserstein_loss`."""
         channels = features.shape[-1]
         key = jax.random.key(0) if key is None else key

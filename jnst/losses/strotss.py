@@ -22,7 +22,7 @@ from jnst.losses.samples import (
     unit_sum,
     united,
 )
-from jnst.types import Array, PerPicture, RandomKey
+from jnst.types import Array, PerImage, RandomKey
 
 FORMULAS: dict[str, Callable[[float], tuple[float, float]]] = {
     "paper": lambda alpha: (1.0 / alpha, 2.0 + alpha + 1.0 / alpha),
@@ -34,7 +34,7 @@ MID_GREY = 0.5
 
 
 @jax.jit
-def moment_distance(x: Array, y: Array, x_weights: Array | None = None, y_weights: Array | None = None) -> PerPicture:
+def moment_distance(x: Array, y: Array, x_weights: Array | None = None, y_weights: Array | None = None) -> PerImage:
     """``|μₓ - μᵧ|₁ / c + |Σₓ - Σᵧ|₁ / c²`` of means and (population) covariances.
 
     Args:
@@ -75,7 +75,7 @@ def strotss_style_loss(
     alpha: float = 1.0,
     formula: str = "paper",
     colours: bool = True,
-) -> PerPicture:
+) -> PerImage:
     """``(ℓᵣ + ℓₘ + ℓₚ / α) / (2 + α + 1 / α)``: the style terms of Kolkin's objective, on hypercolumns.
 
     ℓᵣ is `jnst.losses.relaxed_earth_movers_distance` with cosine distances, ℓₘ `moment_distance`, ℓₚ the relaxed earth
@@ -83,7 +83,7 @@ def strotss_style_loss(
     of RGB, which changes neither; colours are taken from mid-grey, as in the authors' program.
 
     Args:
-        x: ``(..., n, c)`` of the picture; with ``colours`` the first three channels are its sRGB in [0, 1].
+        x: ``(..., n, c)`` of the image; with ``colours`` the first three channels are its sRGB in [0, 1].
         y: ``(..., m, c)`` of the style; leading axes broadcast.
         x_weights: ``(..., n)`` in proportion; None: all alike.
         y_weights: ``(..., m)`` likewise.
@@ -116,10 +116,10 @@ def strotss_style_loss(
 
 @dataclasses.dataclass(frozen=True)
 class Strotss:
-    """`strotss_style_loss` as a feature loss on several layers: the target is the style picture's layers.
+    """`strotss_style_loss` as a feature loss on several layers: the target is the style image's layers.
 
-    Every loss draws at most ``max_positions`` of the picture and of each style picture, afresh with its key. Where the
-    first layer has three channels it is taken to be the picture itself, and its colours are compared too.
+    Every loss draws at most ``max_positions`` of the image and of each style image, afresh with its key. Where the
+    first layer has three channels it is taken to be the image itself, and its colours are compared too.
     """
 
     joint: ClassVar[bool] = True
@@ -132,7 +132,7 @@ class Strotss:
         return (joint_layers(features, guide),)
 
     def blend(self, targets: Sequence[tuple[Layers, ...]], weights: Array) -> tuple[Layers, ...]:
-        """The pictures' hypercolumns together."""
+        """The images' hypercolumns together."""
         return mix(targets, weights)
 
     def loss(
@@ -141,7 +141,7 @@ class Strotss:
         target: tuple[Layers, ...],
         guide: Any = None,
         key: RandomKey | None = None,
-    ) -> PerPicture:
+    ) -> PerImage:
         """See `strotss_style_loss`."""
         check_layers(features, target[0].layers)
         x: Positions = draw(key, joint_layers(features, guide), self.max_positions)

@@ -1,4 +1,4 @@
-"""Smoothness of the picture itself: differences between neighbouring pixels."""
+"""Smoothness of the image itself: differences between neighbouring pixels."""
 
 import dataclasses
 import math
@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from jnst.errors import JnstError
-from jnst.types import Array, Image, PerPicture
+from jnst.types import Array, Image, PerImage
 
 
 def _differences(image: Image) -> tuple[Array, Array]:
@@ -54,7 +54,7 @@ NORMS: dict[str, Callable[[Image, float], list[Array]]] = {
 
 REDUCTIONS: dict[str, Callable[[Array], Array]] = {
     "sum": lambda terms: jnp.sum(terms, (-3, -2, -1)),
-    # A picture one pixel wide has no horizontal differences: 0 of them, not 0/0.
+    # An image one pixel wide has no horizontal differences: 0 of them, not 0/0.
     "mean": lambda terms: jnp.sum(terms, (-3, -2, -1)) / max(1, math.prod(terms.shape[-3:])),
     "half_sum": lambda terms: 0.5 * jnp.sum(terms, (-3, -2, -1)),
 }
@@ -62,7 +62,7 @@ REDUCTIONS: dict[str, Callable[[Array], Array]] = {
 
 def total_variation(
     image: Image, norm: str = "l1", reduction: str = "sum", value_range: float = 1.0, power: float = 1.25
-) -> PerPicture:
+) -> PerImage:
     """Differences between neighbouring pixels, such as ``Σ|dy| + Σ|dx|`` over all channels.
 
     Args:
@@ -71,19 +71,19 @@ def total_variation(
 
             * ``"l1"``: ``Σ|dy| + Σ|dx|``, anisotropic total variation.
             * ``"l2"``: ``Σ dy² + Σ dx²``.
-            * ``"nine_point"``: ``2 (Σ dy²/3 + Σ dx²/3 + (Σ d↘² + Σ d↙²)/12)`` over the picture with its border
+            * ``"nine_point"``: ``2 (Σ dy²/3 + Σ dx²/3 + (Σ d↘² + Σ d↙²)/12)`` over the image with its border
               repeated by one pixel (crowson): dy and dx from each of the h·w pixels, and both diagonals d of each of
               the (h + 1)·(w + 1) squares of four pixels.
             * ``"isotropic"``: ``Σ (dy² + dx²)^power`` over the (h - 1)·(w - 1) pixels that have both neighbours.
         reduction: ``"sum"``; ``"mean"``, in which each Σ is a mean over its terms, so that the value does not
-            grow with the picture; or ``"half_sum"``, half the sum.
+            grow with the image; or ``"half_sum"``, half the sum.
         value_range: The range in which differences are taken: 255.0 gives the value of programs that
-            optimise 0-255 pictures.
+            optimise 0-255 images.
         power: For ``"isotropic"``, above 0: 1.25 is Keras's example's, ½ Rudin, Osher & Fatemi's; 1 with
             ``"half_sum"`` has the gradient of neural-style's.
 
     Returns:
-        ``(...)`` in float32; 0 for a picture of one colour.
+        ``(...)`` in float32; 0 for an image of one colour.
 
     Raises:
         JnstError: An unknown norm or reduction, or a power that is not above 0.
@@ -111,7 +111,7 @@ class TotalVariation:
         reduction: See `total_variation`.
         value_range: See `total_variation`.
         power: See `total_variation`.
-        counted: False: the value is 0 but the gradient remains. neural-style adds the gradient to the picture's and
+        counted: False: the value is 0 but the gradient remains. neural-style adds the gradient to the image's and
             leaves the term out of the loss that it prints, and that L-BFGS is given.
     """
 
@@ -121,7 +121,7 @@ class TotalVariation:
     power: float = 1.25
     counted: bool = True
 
-    def loss(self, image: Image) -> PerPicture:
+    def loss(self, image: Image) -> PerImage:
         """See `total_variation`."""
         value = total_variation(image, self.norm, self.reduction, self.value_range, self.power)
         return value if self.counted else value - lax.stop_gradient(value)

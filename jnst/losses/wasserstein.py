@@ -10,7 +10,7 @@ from jnst.errors import JnstError
 from jnst.losses.base import squared_error
 from jnst.losses.covariance import Moments, blend_moments
 from jnst.statistics import matrix_square_root, mean_covariance, root_fidelity
-from jnst.types import Array, Features, Guide, Matrix, PerPicture, RandomKey
+from jnst.types import Array, Features, Guide, Matrix, PerImage, RandomKey
 
 
 class Normal(NamedTuple):
@@ -31,7 +31,7 @@ def wasserstein_loss(
     eps: float = 1e-4,
     iterations: int | None = None,
     guide: Guide | None = None,
-) -> PerPicture:
+) -> PerImage:
     """Squared 2-Wasserstein distance of normal distributions, a channel: ``(|Δμ|² + tr(A + B - 2(A^½ B A^½)^½)) / c``.
 
     A and B are the covariances plus ``eps I``. The value is exact to 1e-4, and the gradient vanishes at the target.
@@ -39,8 +39,8 @@ def wasserstein_loss(
     features of VGG19 the value is 3 to 11 % too large, and 7 to 18 % of it is left at the target itself.
 
     Args:
-        features: ``(..., h, w, c)`` of the picture.
-        target: `normal` of the style picture's `jnst.statistics.mean_covariance`.
+        features: ``(..., h, w, c)`` of the image.
+        target: `normal` of the style image's `jnst.statistics.mean_covariance`.
         eps: Added to all variances, in squared units of the features.
         iterations: As in `jnst.statistics.root_fidelity`; None: until it has converged.
         guide: As in `jnst.gram_matrix`.
@@ -57,9 +57,9 @@ def wasserstein_loss(
     """
     mean, covariance = mean_covariance(features, guide)
     of_means = squared_error(mean, target.moments.mean, "mean", axes=1)
-    picture, style = (_regularized(each, eps) for each in (covariance, target.moments.covariance))
-    variances = jnp.trace(picture + style, axis1=-2, axis2=-1)
-    return of_means + (variances - 2.0 * root_fidelity(picture, target.root, iterations)) / mean.shape[-1]
+    image, style = (_regularized(each, eps) for each in (covariance, target.moments.covariance))
+    variances = jnp.trace(image + style, axis1=-2, axis2=-1)
+    return of_means + (variances - 2.0 * root_fidelity(image, target.root, iterations)) / mean.shape[-1]
 
 
 def _regularized(covariance: Matrix, eps: float) -> Matrix:
@@ -86,6 +86,6 @@ class Wasserstein:
 
     def loss(
         self, features: Features, target: Normal, guide: Guide | None = None, key: RandomKey | None = None
-    ) -> PerPicture:
+    ) -> PerImage:
         """See `wasserstein_loss`."""
         return wasserstein_loss(features, target, self.eps, self.iterations, guide)

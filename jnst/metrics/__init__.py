@@ -1,6 +1,6 @@
-"""Measures of quality: how far a picture is from another, from a style, from a content.
+"""Measures of quality: how far an image is from another, from a style, from a content.
 
-Pure functions over any leading axes, one float32 value per picture. Networks are evaluated in full float32 precision
+Pure functions over any leading axes, one float32 value per image. Networks are evaluated in full float32 precision
 on every device, so that a measured number can be compared with a published one.
 """
 

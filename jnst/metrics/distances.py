@@ -7,20 +7,20 @@ import jax.numpy as jnp
 from jnst.backbones import Backbone
 from jnst.errors import WeightsError
 from jnst.losses import FeatureLoss, Gram, SquaredError
-from jnst.metrics.inputs import Pictures, check_pair, check_pictures, exact_features
-from jnst.types import Features, Params, PerPicture
+from jnst.metrics.inputs import Inputs, check_images, check_pair, exact_features
+from jnst.types import Features, Params, PerImage
 
 
 def style_distances(
     backbone: Backbone,
     params: Params,
-    image: Pictures,
-    style: Pictures,
+    image: Inputs,
+    style: Inputs,
     layers: Sequence[str] | None = None,
     *,
     loss: FeatureLoss = Gram("chw", "relative"),  # noqa: B008 - frozen
-) -> dict[str, PerPicture]:
-    """How far a picture is from a style, layer by layer: ``Σ(G - A)² / ΣA²`` of the Gram matrices G and A.
+) -> dict[str, PerImage]:
+    """How far an image is from a style, layer by layer: ``Σ(G - A)² / ΣA²`` of the Gram matrices G and A.
 
     Args:
         backbone: The network; its weights decide what is measured, so compare values of one network only.
@@ -31,18 +31,18 @@ def style_distances(
         loss: Another measure than the Gram matrices' relative error, from `jnst.losses`.
 
     Returns:
-        ``{layer: (...)}`` in float32; with the default loss 0 for the style itself, 1 for a picture without any
+        ``{layer: (...)}`` in float32; with the default loss 0 for the style itself, 1 for an image without any
         features, and more for one with stronger features.
 
     Raises:
         JnstError: An unknown layer.
         WeightsError: A layer beyond the weights.
-        PictureError: Not pictures in [0, 1], or too small for a layer.
+        ImageError: Not images in [0, 1], or too small for a layer.
 
     References:
         Gatys, Ecker & Bethge, CVPR 2016, equations 3 and 4, divided by the squared norm of the target.
     """
-    image, style = check_pictures(image, "image"), check_pictures(style, "style")
+    image, style = check_images(image, "image"), check_images(style, "style")
     layers = _usual(backbone, backbone.style_layers) if layers is None else layers
     features = exact_features(backbone, params, image, layers, "image")
     return _compare(loss, features, exact_features(backbone, params, style, layers, "style"))
@@ -51,12 +51,12 @@ def style_distances(
 def style_distance(
     backbone: Backbone,
     params: Params,
-    image: Pictures,
-    style: Pictures,
+    image: Inputs,
+    style: Inputs,
     layers: Sequence[str] | None = None,
     *,
     loss: FeatureLoss = Gram("chw", "relative"),  # noqa: B008 - frozen
-) -> PerPicture:
+) -> PerImage:
     """The mean of `style_distances` over the layers; arguments and errors are the same.
 
     Returns:
@@ -66,9 +66,9 @@ def style_distance(
 
 
 def content_distances(
-    backbone: Backbone, params: Params, image: Pictures, content: Pictures, layers: Sequence[str] | None = None
-) -> dict[str, PerPicture]:
-    """How far a picture is from a content, layer by layer: ``Σ(F - T)² / ΣT²`` of the features F and T.
+    backbone: Backbone, params: Params, image: Inputs, content: Inputs, layers: Sequence[str] | None = None
+) -> dict[str, PerImage]:
+    """How far an image is from a content, layer by layer: ``Σ(F - T)² / ΣT²`` of the features F and T.
 
     Args:
         backbone: The network; its weights decide what is measured, so compare values of one network only.
@@ -78,13 +78,13 @@ def content_distances(
         layers: None: the first of ``backbone.content_layers`` that its weights reach, which are sorted best first.
 
     Returns:
-        ``{layer: (...)}`` in float32; 0 for the content itself, 1 for a picture without any features, and more for
+        ``{layer: (...)}`` in float32; 0 for the content itself, 1 for an image without any features, and more for
         one with other, stronger features.
 
     Raises:
         JnstError: An unknown layer.
         WeightsError: A layer beyond the weights.
-        PictureError: Not pictures in [0, 1], different sizes, or too small for a layer.
+        ImageError: Not images in [0, 1], different sizes, or too small for a layer.
 
     References:
         Gatys, Ecker & Bethge, CVPR 2016, equation 1, divided by the squared norm of the target.
@@ -96,8 +96,8 @@ def content_distances(
 
 
 def content_distance(
-    backbone: Backbone, params: Params, image: Pictures, content: Pictures, layers: Sequence[str] | None = None
-) -> PerPicture:
+    backbone: Backbone, params: Params, image: Inputs, content: Inputs, layers: Sequence[str] | None = None
+) -> PerImage:
     """The mean of `content_distances` over the layers; arguments and errors are the same.
 
     Returns:
@@ -116,9 +116,9 @@ def _usual(backbone: Backbone, candidates: tuple[str, ...]) -> tuple[str, ...]:
     return reached
 
 
-def _compare(loss: FeatureLoss, features: dict[str, Features], targets: dict[str, Features]) -> dict[str, PerPicture]:
+def _compare(loss: FeatureLoss, features: dict[str, Features], targets: dict[str, Features]) -> dict[str, PerImage]:
     return {layer: loss.loss(features[layer], loss.fit(target)) for layer, target in targets.items()}
 
 
-def _mean(distances: dict[str, PerPicture]) -> PerPicture:
+def _mean(distances: dict[str, PerImage]) -> PerImage:
     return jnp.mean(jnp.stack(list(distances.values())), axis=0)

@@ -1,4 +1,4 @@
-"""LPIPS: the distance of two pictures as people judge it."""
+"""LPIPS: the distance of two images as people judge it."""
 
 import dataclasses
 import os
@@ -9,8 +9,8 @@ import numpy as np
 
 from jnst.backbones import Backbone
 from jnst.errors import WeightsError
-from jnst.metrics.inputs import Pictures, check_pair, exact_features
-from jnst.types import Array, Features, Params, PerPicture
+from jnst.metrics.inputs import Inputs, check_pair, exact_features
+from jnst.types import Array, Features, Params, PerImage
 from jnst.weights.convert import check_finite
 from jnst.weights.formats import Tensors, read_tensors
 from jnst.weights.load import load_backbone
@@ -89,8 +89,8 @@ def load_lpips(
 
 def _heads(tensors: Tensors, metric: LPIPS, params: Params) -> dict[str, Array]:
     side = metric.backbone.smallest_side(metric.layers)
-    picture = jax.ShapeDtypeStruct((side, side, 3), jnp.float32)
-    features = jax.eval_shape(lambda p, x: metric.backbone.apply(p, x, metric.layers), params, picture)
+    image = jax.ShapeDtypeStruct((side, side, 3), jnp.float32)
+    features = jax.eval_shape(lambda p, x: metric.backbone.apply(p, x, metric.layers), params, image)
     return {
         layer: _head(tensors, f"lin{index}.model.1.weight", features[layer].shape[-1], metric.backbone.name)
         for index, layer in enumerate(metric.layers)
@@ -116,7 +116,7 @@ def _head(tensors: Tensors, name: str, channels: int, network: str) -> Array:
     return jnp.asarray(head.reshape(channels), jnp.float32)
 
 
-def lpips(metric: LPIPS, params: Params, image: Pictures, reference: Pictures) -> PerPicture:
+def lpips(metric: LPIPS, params: Params, image: Inputs, reference: Inputs) -> PerImage:
     """Learned perceptual distance: ``Σ_l mean_hw Σ_c w_lc (F̂_l - F̂'_l)²`` with features F̂ of unit length.
 
     Args:
@@ -127,11 +127,11 @@ def lpips(metric: LPIPS, params: Params, image: Pictures, reference: Pictures) -
         reference: The same size; leading axes broadcast. The value is symmetric in both.
 
     Returns:
-        ``(...)`` in float32, without unit: 0 for equal pictures, seldom above 1 (black against white: 0.64 with
+        ``(...)`` in float32, without unit: 0 for equal images, seldom above 1 (black against white: 0.64 with
         SqueezeNet). Its gradient is finite everywhere, and 0 at the reference.
 
     Raises:
-        PictureError: Not pictures in [0, 1], different sizes, or too small for the network.
+        ImageError: Not images in [0, 1], different sizes, or too small for the network.
 
     References:
         Zhang, Isola, Efros, Shechtman & Wang, The Unreasonable Effectiveness of Deep Features as a Perceptual Metric,
@@ -147,7 +147,7 @@ def lpips(metric: LPIPS, params: Params, image: Pictures, reference: Pictures) -
     return sum(parts, jnp.float32(0.0))
 
 
-def _layer_distance(features: Features, target: Features, head: Array) -> PerPicture:
+def _layer_distance(features: Features, target: Features, head: Array) -> PerImage:
     squares = (_unit(features) - _unit(target)) ** 2
     return jnp.mean(jnp.sum(head * squares, -1), (-2, -1))
 

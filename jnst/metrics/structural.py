@@ -1,28 +1,28 @@
-"""SSIM: the likeness of two pictures' local structure."""
+"""SSIM: the likeness of two images' local structure."""
 
 import math
 
 import jax.numpy as jnp
 
-from jnst.errors import PictureError
-from jnst.metrics.inputs import Pictures, check_pair
-from jnst.types import Array, PerPicture
+from jnst.errors import ImageError
+from jnst.metrics.inputs import Inputs, check_pair
+from jnst.types import Array, PerImage
 
 WINDOW, SIGMA = 11, 1.5
 """Side and standard deviation of the Gaussian window, in pixels."""
 C1, C2 = 0.01**2, 0.03**2
-"""The constants that steady the quotients, for pictures of range 1."""
+"""The constants that steady the quotients, for images of range 1."""
 
 _RAW = [math.exp(-0.5 * ((i - WINDOW // 2) / SIGMA) ** 2) for i in range(WINDOW)]
 WEIGHTS = tuple(value / sum(_RAW) for value in _RAW)
 """The window along one axis; its sum is 1."""
 
 
-def ssim(image: Pictures, reference: Pictures) -> PerPicture:
+def ssim(image: Inputs, reference: Inputs) -> PerImage:
     """Structural similarity: the mean of ``(2 μx μy + C1)(2 σxy + C2) / ((μx² + μy² + C1)(σx² + σy² + C2))``.
 
     Means, variances and the covariance are weighted by a Gaussian window (11×11, σ = 1.5), at every position where it
-    lies whole within the picture. Each colour channel is measured by itself, and the mean is taken over channels and
+    lies whole within the image. Each colour channel is measured by itself, and the mean is taken over channels and
     positions; nothing is reduced in size before.
 
     Args:
@@ -30,10 +30,10 @@ def ssim(image: Pictures, reference: Pictures) -> PerPicture:
         reference: The same size; leading axes broadcast. The value is symmetric in both.
 
     Returns:
-        ``(...)`` in float32, in [-1, 1]; 1 for equal pictures.
+        ``(...)`` in float32, in [-1, 1]; 1 for equal images.
 
     Raises:
-        PictureError: Not pictures in [0, 1], different sizes, or less than 11 pixels in height or width.
+        ImageError: Not images in [0, 1], different sizes, or less than 11 pixels in height or width.
 
     References:
         Wang, Bovik, Sheikh & Simoncelli, Image Quality Assessment: From Error Visibility to Structural Similarity, IEEE
@@ -41,9 +41,9 @@ def ssim(image: Pictures, reference: Pictures) -> PerPicture:
     """
     image, reference = check_pair(image, reference, "reference")
     if min(image.shape[-3:-1]) < WINDOW:
-        raise PictureError(
+        raise ImageError(
             f"`image` is {image.shape[-2]}x{image.shape[-3]} pixels, but SSIM needs at least {WINDOW}x{WINDOW}: "
-            "enlarge both pictures"
+            "enlarge both images"
         )
     # Second moments about mid-grey: about 0 they would lose digits where the variance is small.
     x, y = jnp.broadcast_arrays(image - 0.5, reference - 0.5)

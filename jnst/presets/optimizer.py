@@ -4,12 +4,12 @@ import dataclasses
 from typing import Any
 
 from jnst.errors import JnstError, hint
-from jnst.optimizers import OPTIMIZERS, Settings
 from jnst.presets.settings import Preset
+from jnst.solve.optimizers import OPTIMIZERS, Settings
 
 
 def name_of(optimizer: Settings) -> str:
-    """The key of `jnst.optimizers.OPTIMIZERS` whose kind an optimiser is."""
+    """The key of `jnst.solve.optimizers.OPTIMIZERS` whose kind an optimiser is."""
     return next(name for name, make in OPTIMIZERS.items() if _same_kind(make(), optimizer))
 
 
@@ -18,8 +18,8 @@ def with_optimizer(settings: Preset, name: str, learning_rate: float | None = No
 
     Args:
         settings: Any preset.
-        name: A key of `jnst.optimizers.OPTIMIZERS`; the preset's own one stays as it is.
-        learning_rate: In units of the pictures that the preset's system optimises; None: as stated, else as usual.
+        name: A key of `jnst.solve.optimizers.OPTIMIZERS`; the preset's own one stays as it is.
+        learning_rate: In units of the images that the preset's system optimises; None: as stated, else as usual.
 
     Raises:
         JnstError: An unknown name.

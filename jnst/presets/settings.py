@@ -1,4 +1,4 @@
-"""What a preset is: everything about a run but the pictures and the weights."""
+"""What a preset is: everything about a run but the images and the weights."""
 
 import dataclasses
 import math
@@ -7,10 +7,10 @@ from collections.abc import Callable
 import jax
 
 from jnst.backbones import Backbone, Preprocessing
-from jnst.image import Pyramid
+from jnst.images import Pyramid
 from jnst.losses import FeatureLoss, Gram, Regularizer, SquaredError, StyleLoss, TotalVariation
-from jnst.objective import IMAGE, Objective, make_objective
-from jnst.optimizers import LBFGS, Settings
+from jnst.losses.objective import IMAGE, Objective, make_objective
+from jnst.solve.optimizers import LBFGS, Settings
 
 MEASURES: dict[str, Callable[[int, int], float]] = {
     "side": lambda height, width: 1.0,
@@ -28,14 +28,14 @@ class Preset:
     """A run's settings.
 
     ``size``, ``measure``, ``rounding`` and ``weights`` tell the command line what to load; `stylize`, which is given
-    pictures and parameters, uses all other fields.
+    images and parameters, uses all other fields.
 
     Attributes:
         summary: One line for lists.
         source: Where the numbers come from.
         content_layers: None: the first of the backbone's candidates that the weights reach.
         style_layers: None: those of the backbone's usual ones that the weights reach.
-        with_image: Add the picture itself ("image") in front of the usual style layers.
+        with_image: Add the image itself ("image") in front of the usual style layers.
         skip_layers: So many of the usual style layers are left out, from the shallowest.
         content_weight: Factor of the content terms.
         style_weight: Factor of the style terms.
@@ -52,25 +52,25 @@ class Preset:
         optimizer: What minimises.
         alternatives: Settings of other optimisers, where the system states them.
         last_learning_rate: The optimiser's at the last size of a pyramid; None: as before.
-        unit: The optimiser sees the picture times this: 255 for systems that optimise 0-255 pictures.
+        unit: The optimiser sees the image times this: 255 for systems that optimise 0-255 images.
         num_steps: For each size of the pyramid; the last number holds for all further sizes.
         size: In pixels.
         measure: A key of `MEASURES`: what ``size`` is the length of.
-        resample: A key of `jnst.image.METHODS`, for resizing.
-        enlarge: A key of `jnst.image.METHODS` or "bicubic-sharp", for the step from one size of a pyramid to the next.
+        resample: A key of `jnst.images.METHODS`, for resizing.
+        enlarge: A key of `jnst.images.METHODS` or "bicubic-sharp", for the step from one size of a pyramid to the next.
         rounding: ``"round"`` or ``"floor"``: what becomes of a fraction of a pixel in the shorter side.
         init: The start: ``"content"``, ``"style"`` or ``"noise"``.
-        noise_std: Standard deviation of the noise, in a picture's range [0, 1], about the mean colour of photographs.
-        clamp: Clip the picture to [0, 1] after every step.
+        noise_std: Standard deviation of the noise, in an image's range [0, 1], about the mean colour of photographs.
+        clamp: Clip the image to [0, 1] after every step.
         average: Decay of an average of iterates; 0 for none.
-        keep_best: Return the picture with the lowest loss instead of the last.
+        keep_best: Return the image with the lowest loss instead of the last.
         pyramid: Coarse to fine; None for one size.
         content_weight_per_size: The content weight is multiplied by this at each further size of the pyramid.
         style_scale: The style's longer side beside the content's: more for larger strokes.
-        fixed_style: Whether the style keeps its size while the picture grows.
-        carry_optimizer: Whether the optimiser's moments are enlarged with the picture, instead of beginning anew.
-        carry_average: Whether the next size begins from the average (or best) picture, instead of the last.
-        keep_color: A key of `jnst.colour_control.KEEP_COLOUR`, or None.
+        fixed_style: Whether the style keeps its size while the image grows.
+        carry_optimizer: Whether the optimiser's moments are enlarged with the image, instead of beginning anew.
+        carry_average: Whether the next size begins from the average (or best) image, instead of the last.
+        keep_color: A key of `jnst.images.keep_colour.KEEP_COLOUR`, or None.
         weights: Which training of the network the numbers belong to; None: any.
         pooling: The network's, like what follows, where the system departs from the usual; None: the backbone's own.
         rescale_pooling: See `jnst.make_backbone`.

@@ -14,8 +14,8 @@ from jnst.losses import (
     SquaredError,
     StyleLoss,
 )
-from jnst.optimizers import Adam
 from jnst.presets.settings import Preset
+from jnst.solve.optimizers import Adam
 
 
 @dataclasses.dataclass(frozen=True)
@@ -24,7 +24,7 @@ class Statistic:
 
     Attributes:
         good_for: One line for lists.
-        strength: The style weight of a preset with relative losses is multiplied by this, so that its pictures are
+        strength: The style weight of a preset with relative losses is multiplied by this, so that its images are
             about as stylised as with Gram matrices. Found by eye and by figure on the embedded network.
         loss: With other options than the row's in `jnst.losses.STYLE_LOSSES`; None: as there.
         changes: Further fields of the preset.
@@ -54,7 +54,7 @@ STATISTICS: dict[str, Statistic] = {
         "whole motifs of the style, put where they fit; slow", 0.03, MarkovRandomField(stride=2), (("skip_layers", 1),)
     ),
     "contextual": Statistic(
-        "similar things alike, for unaligned pictures; keeps the drawing",
+        "similar things alike, for unaligned images; keeps the drawing",
         0.03,
         Contextual(max_positions=2048),
         (*AT_RANDOM, ("skip_layers", 1)),

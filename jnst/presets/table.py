@@ -6,7 +6,7 @@ Where a system's paper and its code differ, the code stands here.
 import math
 
 from jnst.backbones import OXFORD, Preprocessing
-from jnst.image import SHARP, Pyramid
+from jnst.images import SHARP, Pyramid
 from jnst.losses import (
     Gram,
     HypercolumnSelfSimilarity,
@@ -16,8 +16,8 @@ from jnst.losses import (
     TotalVariation,
     Wasserstein,
 )
-from jnst.optimizers import LBFGS, OPTIMIZERS, SGD, Adam, RMSprop
 from jnst.presets.settings import Preset
+from jnst.solve.optimizers import LBFGS, OPTIMIZERS, SGD, Adam, RMSprop
 
 STD5 = ("relu1_1", "relu2_1", "relu3_1", "relu4_1", "relu5_1")
 """The style layers of Gatys 2016 and of nearly every program since."""
@@ -230,8 +230,8 @@ PRESETS: dict[str, Preset] = {
     "keras-example": Preset(
         summary="Keras's example: gradient descent on sums of squares.",
         weights="oxford",
-        # SSE(F Fᵀ) / (4 · 9 · (h w)²) with the picture's h w; block b has h w / 4^(b-1) positions. Exact where the
-        # sides divide by 16 and the style has the picture's size.
+        # SSE(F Fᵀ) / (4 · 9 · (h w)²) with the image's h w; block b has h w / 4^(b-1) positions. Exact where the
+        # sides divide by 16 and the style has the image's size.
         source="keras.io/examples/generative/neural_style_transfer (400 pixels high)",
         content_layers=("relu5_2",),
         style_layers=STD5,

@@ -21,7 +21,7 @@ def cross_gram_matrix(
 
     Args:
         first: ``(..., h₁, w₁, c₁)``.
-        second: ``(..., h₂, w₂, c₂)`` of the same picture.
+        second: ``(..., h₂, w₂, c₂)`` of the same image.
         normalization: As in `gram_matrix`, with h·w of the finer layer and √(c₁c₂) for c.
         guides: ``(..., h₁, w₁)`` and ``(..., h₂, w₂)``: how much every position counts, in proportion; None: all
             alike. A pair counts as the geometric mean of its two positions, so that two layers of one size give

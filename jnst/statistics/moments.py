@@ -57,7 +57,7 @@ def gram_matrix(features: Features, normalization: str = "chw", guide: Guide | N
     Args:
         features: ``(..., h, w, c)``.
         normalization: What n is: ``"chw"`` for c·h·w (Johnson's neural-style and its descendants), ``"hw"`` for h·w
-            (Gatys 2017, TensorFlow's tutorials: the value does not grow with the picture), ``"none"`` for 1.
+            (Gatys 2017, TensorFlow's tutorials: the value does not grow with the image), ``"none"`` for 1.
         guide: ``(..., h, w)``: how much every position counts, in proportion; None: all alike. The guidance channels T
             of Gatys et al., CVPR 2017, equation 6, are the square roots of such weights.
 
@@ -104,7 +104,7 @@ def mean_covariance(features: Features, guide: Guide | None = None) -> tuple[Arr
     """Mean ``μ`` and population covariance ``Σ (f - μ)(f - μ)ᵀ / n`` of the channels.
 
     The mean is taken off before the product: the difference of raw moments ``Σ f fᵀ / n - μ μᵀ`` has negative
-    eigenvalues in float32, and for a picture of one colour nothing but rounding errors.
+    eigenvalues in float32, and for an image of one colour nothing but rounding errors.
 
     Args:
         features: ``(..., h, w, c)``.

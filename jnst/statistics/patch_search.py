@@ -1,4 +1,4 @@
-"""Patches: square neighbourhoods of features, and the nearest ones of another picture."""
+"""Patches: square neighbourhoods of features, and the nearest ones of another image."""
 
 import functools
 import operator
@@ -25,7 +25,7 @@ def patch_counts(features: Array, size: int, stride: int) -> tuple[int, int]:
     if min(height, width) < size:
         raise JnstError(
             f"features of {height}x{width} positions have no {size}x{size} patch: "
-            "take a larger picture, an earlier layer or smaller patches"
+            "take a larger image, an earlier layer or smaller patches"
         )
     return (height - size) // stride + 1, (width - size) // stride + 1
 
@@ -62,7 +62,7 @@ def patches(features: Features, size: int = 3, stride: int = 1) -> Array:
 def nearest_patches(
     features: Features, others: Features, allowed: Array, size: int = 3, stride: int = 1
 ) -> tuple[Array, Array]:
-    """Find every patch's nearest one of another picture by normalised cross-correlation, ``max_j ⟨p, s_j⟩ / |s_j|``.
+    """Find every patch's nearest one of another image by normalised cross-correlation, ``max_j ⟨p, s_j⟩ / |s_j|``.
 
     The patches' inner products are sums along the diagonals of the positions' inner products, which takes ``size²``
     times fewer operations than multiplying patches.
@@ -72,7 +72,7 @@ def nearest_patches(
         others: ``(..., h', w', c)``; leading axes broadcast.
         allowed: ``(..., p', q')``, which patches of ``others`` may be chosen.
         size: Side of a patch.
-        stride: Step between patches, of both pictures.
+        stride: Step between patches, of both images.
 
     Returns:
         Flat indices ``(..., p, q)`` into ``(p', q')`` and the correlations, in float32, divided by the other patch's

@@ -1,4 +1,4 @@
-"""Samples of a picture's positions, of static size, drawn by weight."""
+"""Samples of an image's positions, of static size, drawn by weight."""
 
 from functools import partial
 from typing import NamedTuple
@@ -37,7 +37,7 @@ def draw_positions(key: RandomKey, weights: Array, count: int) -> Sample:
 
     The positions with the largest ``wᵢ / uᵢ`` are drawn, with u uniform in (0, 1]; each then weighs ``max(wᵢ, τ)``,
     τ being the largest priority that was not drawn. Sums over the sample estimate sums over all positions without
-    bias, and a position of weight 0 never counts. The same u serve every picture of a batch.
+    bias, and a position of weight 0 never counts. The same u serve every image of a batch.
 
     Args:
         key: Decides on u, together with the number of positions.

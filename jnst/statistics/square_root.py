@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from jnst.errors import JnstError
-from jnst.types import Array, Matrix, PerPicture
+from jnst.types import Array, Matrix, PerImage
 
 MOST_ITERATIONS = 18
 """After them an eigenvalue of -1e-7 |A|, as rounding makes it, has become -0.2; from -1 on it squares at every step."""
@@ -41,7 +41,7 @@ def matrix_square_root(matrix: Matrix, iterations: int | None = 12) -> Matrix:
     return _coupled_roots(matrix, _scales(iterations))[0]
 
 
-def root_fidelity(covariance: Matrix, root: Matrix, iterations: int | None = 12) -> PerPicture:
+def root_fidelity(covariance: Matrix, root: Matrix, iterations: int | None = 12) -> PerImage:
     """``tr (A^½ B A^½)^½``, the part of the Wasserstein distance of two normal distributions where covariances meet.
 
     Args:
@@ -68,14 +68,12 @@ def root_fidelity(covariance: Matrix, root: Matrix, iterations: int | None = 12)
 
 
 @partial(jax.custom_jvp, nondiff_argnums=(1,))
-def _trace_of_root(matrix: Matrix, iterations: int) -> PerPicture:
+def _trace_of_root(matrix: Matrix, iterations: int) -> PerImage:
     return jnp.trace(matrix_square_root(matrix, iterations), axis1=-2, axis2=-1)
 
 
 @_trace_of_root.defjvp
-def _trace_of_root_jvp(
-    iterations: int, primals: tuple[Matrix], tangents: tuple[Matrix]
-) -> tuple[PerPicture, PerPicture]:
+def _trace_of_root_jvp(iterations: int, primals: tuple[Matrix], tangents: tuple[Matrix]) -> tuple[PerImage, PerImage]:
     """The derivative: d tr M^½ = ½ tr(M^-½ dM)."""
     root = matrix_square_root(primals[0], iterations)
     # The coupled iteration has an inverse root too, but where neither converges the published gradient is this one.
@@ -85,7 +83,7 @@ def _trace_of_root_jvp(
 
 
 @jax.custom_jvp
-def _nuclear_norm_of_roots(covariance: Matrix, root: Matrix) -> PerPicture:
+def _nuclear_norm_of_roots(covariance: Matrix, root: Matrix) -> PerImage:
     product = _product(root, matrix_square_root(covariance, None))
     return _inner(_polar_factor(product), product)
 
@@ -93,7 +91,7 @@ def _nuclear_norm_of_roots(covariance: Matrix, root: Matrix) -> PerPicture:
 @_nuclear_norm_of_roots.defjvp
 def _nuclear_norm_of_roots_jvp(
     primals: tuple[Matrix, Matrix], tangents: tuple[Matrix, Matrix]
-) -> tuple[PerPicture, PerPicture]:
+) -> tuple[PerImage, PerImage]:
     """With X = A^½ B^½ = U H, the transport map is A^½ U B^-½, and d tr H = tr Uᵀ dX."""
     covariance, root = primals
     half, inverse = _coupled_roots(covariance, _scales(None))
@@ -115,7 +113,7 @@ def _symmetric_map(transport: Matrix, projection: Matrix) -> Matrix:
     return half + jnp.matrix_transpose(half)
 
 
-def _inner(left: Matrix, right: Matrix) -> PerPicture:
+def _inner(left: Matrix, right: Matrix) -> PerImage:
     return jnp.sum(left * right, (-2, -1))
 
 

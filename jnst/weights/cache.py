@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from jnst.errors import WeightsError
-from jnst.files import replace_content
+from jnst.weights.files import replace_content
 
 OFF = ("", "0", "false", "no", "off")
 """What a switch in the environment says when it is off."""

@@ -8,9 +8,9 @@ import numpy as np
 
 from jnst.backbones import param_shapes
 from jnst.errors import JnstError, WeightsError
-from jnst.files import replace_content
 from jnst.weights.checksum import KEY, checksum
 from jnst.weights.convert import Weights, check_finite, missing_params
+from jnst.weights.files import replace_content
 from jnst.weights.layouts import NATIVE_FORMAT, NATIVE_VERSION
 
 DTYPES = ("float32", "float16")

@@ -8,14 +8,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from contracts import compilations, random_params, random_picture, tiny_backbone
+from contracts import compilations, random_image, random_params, tiny_backbone
 from networks import FILES, relative_difference
 
 from jnst import load_backbone
 from jnst.backbones import BACKBONES, IDENTITY, IMAGENET, LPIPS, OXFORD, Backbone, Preprocessing, make_backbone
 from jnst.backbones.vgg import VGG
-from jnst.compilation import known
-from jnst.errors import JnstError, PictureError, WeightsError
+from jnst.errors import ImageError, JnstError, WeightsError
+from jnst.solve.compilation import known
 
 pytestmark = pytest.mark.usefixtures("unoptimised")
 
@@ -43,8 +43,8 @@ SIDES: list[tuple[str, dict[str, Any], str, int]] = [
 def shapes(backbone: Backbone, layers: tuple[str, ...], *shape: int) -> dict[str, tuple[int, ...]]:
     """The shapes of features, without computing them."""
     params = jax.eval_shape(backbone.init, jax.random.key(0))
-    picture = jax.ShapeDtypeStruct((*shape, 3), jnp.float32)
-    traced = jax.eval_shape(lambda p, x: backbone.apply(p, x, layers), params, picture)
+    image = jax.ShapeDtypeStruct((*shape, 3), jnp.float32)
+    traced = jax.eval_shape(lambda p, x: backbone.apply(p, x, layers), params, image)
     return {layer: features.shape for layer, features in traced.items()}
 
 
@@ -75,7 +75,7 @@ def test_smallest_side(name: str, options: dict[str, Any], layer: str, side: int
     assert backbone.smallest_side((layer,)) == side
     assert min(shapes(backbone, (layer,), side, side)[layer]) >= 1
     too_small = jnp.zeros((side + 9, side - 1, 3))
-    with pytest.raises(PictureError, match=rf"`image` is {side - 1}x{side + 9} pixels, .*{layer} .*{side}x{side}"):
+    with pytest.raises(ImageError, match=rf"`image` is {side - 1}x{side + 9} pixels, .*{layer} .*{side}x{side}"):
         backbone.apply({}, too_small, (layer,))
 
 
@@ -98,7 +98,7 @@ def test_below_the_smallest_side_nothing_is_left(name: str, options: dict[str, A
 @pytest.mark.parametrize("batch", [(1,), (2, 3)])
 def test_leading_axes(batch: tuple[int, ...]) -> None:
     backbone = tiny_backbone()
-    params, images = random_params(backbone), random_picture(1, *batch, 12, 9)
+    params, images = random_params(backbone), random_image(1, *batch, 12, 9)
     together = backbone.apply(params, images, ("relu2_1", "conv1_1"))
     assert list(together) == ["relu2_1", "conv1_1"]
     for index in np.ndindex(batch):
@@ -109,7 +109,7 @@ def test_leading_axes(batch: tuple[int, ...]) -> None:
 
 def test_relu_follows_convolution() -> None:
     backbone = tiny_backbone()
-    taps = backbone.apply(random_params(backbone), random_picture(1, 12, 9), backbone.layers)
+    taps = backbone.apply(random_params(backbone), random_image(1, 12, 9), backbone.layers)
     for layer in ("1_1", "1_2", "2_1", "3_1"):
         np.testing.assert_array_equal(np.maximum(taps[f"conv{layer}"], 0), taps[f"relu{layer}"])
     assert np.asarray(taps["conv3_1"]).min() < 0
@@ -119,7 +119,7 @@ def test_relu_follows_convolution() -> None:
 @pytest.mark.parametrize("size", [(12, 9), (13, 16)])
 def test_what_else_is_asked_for_changes_nothing(size: tuple[int, int], pooling: str) -> None:
     backbone = tiny_backbone(pooling)
-    params, image = random_params(backbone), random_picture(1, *size)
+    params, image = random_params(backbone), random_image(1, *size)
 
     def features(image: jax.Array, layers: tuple[str, ...]) -> jax.Array:
         return backbone.apply(params, image, layers)["relu3_1"]
@@ -135,7 +135,7 @@ def test_features_that_nobody_asks_for_do_not_stay_in_memory(pooling: str) -> No
     """Until the gradient is computed only signs do, and the places of largest values: at most half of the memory."""
     network = VGG(((8,) * 6, (8,) * 4, (8,)), pooling=pooling)
     backbone = dataclasses.replace(tiny_backbone(), network=network)
-    params, image = random_params(backbone), random_picture(1, 128, 128)
+    params, image = random_params(backbone), random_image(1, 128, 128)
 
     def bytes_needed(layers: tuple[str, ...]) -> int:
         gradient = jax.grad(lambda image: backbone.apply(params, image, layers)["relu3_1"].sum())
@@ -152,14 +152,14 @@ def test_nothing_deeper_is_computed() -> None:
     backbone = tiny_backbone()
     params = random_params(backbone)
     first = {"conv1_1": params["conv1_1"]}
-    image = random_picture(1, 12, 9)
+    image = random_image(1, 12, 9)
     expected = backbone.apply(params, image, ("relu1_1",))["relu1_1"]
     np.testing.assert_array_equal(backbone.apply(first, image, ("relu1_1",))["relu1_1"], expected)
 
 
 def test_params_decide_the_dtype() -> None:
     backbone = tiny_backbone()
-    params, image = random_params(backbone), random_picture(1, 12, 9)
+    params, image = random_params(backbone), random_image(1, 12, 9)
     exact = backbone.apply(params, image, ("relu2_1",))["relu2_1"]
     half = backbone.apply(jax.tree.map(lambda leaf: leaf.astype(jnp.bfloat16), params), image, ("relu2_1",))["relu2_1"]
     assert (exact.dtype, half.dtype) == (jnp.float32, jnp.bfloat16)
@@ -223,10 +223,10 @@ def test_layers_empty_repeated_unknown() -> None:
         backbone.check_layers(["xyz"])
 
 
-def test_shapes_that_are_no_pictures() -> None:
+def test_shapes_that_are_no_images() -> None:
     backbone = tiny_backbone()
     for shape, advice in [((3, 20, 24), "channels last"), ((20, 24), "grey"), ((20, 24, 4), "load_image")]:
-        with pytest.raises(PictureError, match=rf"shape \({shape[0]}, .*{advice}"):
+        with pytest.raises(ImageError, match=rf"shape \({shape[0]}, .*{advice}"):
             backbone.apply({}, jnp.zeros(shape), ("relu1_1",))
 
 
@@ -243,12 +243,12 @@ def test_equal_backbones_share_a_program() -> None:
     compiled = jax.jit(lambda b, p, x: b.apply(p, x, ("relu1_1",)), static_argnums=0)
     params = random_params(tiny_backbone())
     for seed in (1, 2):
-        compiled(dataclasses.replace(tiny_backbone()), params, random_picture(seed, 8, 8))
+        compiled(dataclasses.replace(tiny_backbone()), params, random_image(seed, 8, 8))
     assert compilations(compiled) == 1
 
 
-def test_integer_pictures_are_refused() -> None:
+def test_integer_images_are_refused() -> None:
     backbone = make_backbone("convnet", widths=((4,),))
     params = backbone.init(jax.random.key(0))
-    with pytest.raises(PictureError, match="has dtype uint8, expected floats"):
+    with pytest.raises(ImageError, match="has dtype uint8, expected floats"):
         backbone.apply(params, jnp.zeros((8, 8, 3), jnp.uint8), ("relu1_1",))

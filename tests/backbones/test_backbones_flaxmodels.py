@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from contracts import random_params, random_picture
+from contracts import random_image, random_params
 from networks import published, relative_difference
 
 from jnst.backbones import IMAGENET, make_backbone, param_shapes
@@ -64,7 +64,7 @@ def test_vgg19_with_published_weights(shared: Path) -> None:
     backbone = dataclasses.replace(oxford, preprocessing=IMAGENET)
     held = flatten(params)
     whole = nested({key: held.get(key, jnp.zeros(shape)) for key, shape in their_shapes("vgg19").items()})
-    image = random_picture(1, 2, 33, 40)
+    image = random_image(1, 2, 33, 40)
     ours = jax.jit(lambda p, x: backbone.apply(p, x, backbone.layers))(params, image)
     activations = jax.jit(lambda p, x: theirs("vgg19").apply({"params": p}, x, train=False))(whole, image)
     assert len(ours) == 16
@@ -76,7 +76,7 @@ def test_vgg19_with_published_weights(shared: Path) -> None:
 def test_resnets_with_random_weights(name: str) -> None:
     backbone = make_backbone(name)
     params = random_params(backbone)
-    image = random_picture(2, 2, 48, 41)
+    image = random_image(2, 2, 48, 41)
     layers = tuple(layer for layer in backbone.layers if layer != "relu1")
     ours = jax.jit(lambda p, x: backbone.apply(p, x, layers))(params, image)
     activations = jax.jit(lambda p, x: theirs(name).apply(with_classifier(p), x, train=False))(params, image)

@@ -32,7 +32,7 @@ VARIANTS: dict[str, dict[str, str | bool]] = {
 
 
 def read(name: str, variant: str = "") -> dict[str, np.ndarray]:
-    """The arrays of one file, or of one variant in it with its picture."""
+    """The arrays of one file, or of one variant in it with its image."""
     prefix = f"{variant}/" if variant else ""
     with np.load(GOLDEN / f"torch_{name}.npz") as file:
         inside = {key.removeprefix(prefix): file[key] for key in file if key.startswith(prefix)}

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 import jnst
-from jnst.backbones import formulations
-from jnst.backbones.formulations import FORMULATIONS, fastest, lay_out
+from jnst.backbones.kernels import choice
+from jnst.backbones.kernels.choice import FORMULATIONS, fastest, lay_out
 from jnst.errors import JnstError
 from jnst.types import Params
 
@@ -33,7 +33,7 @@ def correlate64(x: np.ndarray, kernel: np.ndarray) -> np.ndarray:
 
 
 def samples(size: tuple[int, int], channels: tuple[int, int] = (5, 6)) -> tuple[Any, Any, Any]:
-    """A map of two pictures, a kernel, and a gradient by the result."""
+    """A map of two images, a kernel, and a gradient by the result."""
     random = np.random.default_rng(size[0])
     shapes = (2, *size, channels[0]), (3, 3, *channels), (2, *size, channels[1])
     return tuple(random.normal(size=shape).astype(np.float32) for shape in shapes)  # pyright: ignore[reportReturnType]
@@ -87,7 +87,7 @@ def network(**options: Any) -> tuple[jnst.Backbone, Params]:
     return backbone, backbone.init(jax.random.key(0))
 
 
-PICTURE: Any = np.random.default_rng(1).uniform(size=(18, 14, 3)).astype(np.float32)
+IMAGE: Any = np.random.default_rng(1).uniform(size=(18, 14, 3)).astype(np.float32)
 
 
 @pytest.mark.usefixtures("any_work")
@@ -105,7 +105,7 @@ def test_features_and_gradients_of_parameters_laid_out(precision: str, error: fl
         return jnp.mean(features**2), features
 
     gradient = jax.grad(energy, has_aux=True)
-    (by_image, features), (expected, plain) = gradient(PICTURE, laid_out), gradient(PICTURE, params)
+    (by_image, features), (expected, plain) = gradient(IMAGE, laid_out), gradient(IMAGE, params)
     assert features.dtype == by_image.dtype == jnp.float32
     assert_close(features, np.asarray(plain), error)
     assert_close(by_image, np.asarray(expected), error)
@@ -113,10 +113,10 @@ def test_features_and_gradients_of_parameters_laid_out(precision: str, error: fl
 
 def test_small_maps_are_not_worth_it() -> None:
     layouts = {"kernel": jnp.zeros((3, 3, 64, 128)), "winograd": jnp.zeros((36, 128, 64))}
-    pixels = math.ceil(formulations.LEAST_WORK / (2 * 9 * 64 * 128))
-    assert formulations.laid_out(layouts, jnp.zeros((1, 1, pixels - 1, 64))) is None
-    assert formulations.laid_out(layouts, jnp.zeros((1, 1, pixels, 64))) is not None
-    assert formulations.laid_out({"kernel": layouts["kernel"]}, jnp.zeros((1, 1, pixels, 64))) is None
+    pixels = math.ceil(choice.LEAST_WORK / (2 * 9 * 64 * 128))
+    assert choice.laid_out(layouts, jnp.zeros((1, 1, pixels - 1, 64))) is None
+    assert choice.laid_out(layouts, jnp.zeros((1, 1, pixels, 64))) is not None
+    assert choice.laid_out({"kernel": layouts["kernel"]}, jnp.zeros((1, 1, pixels, 64))) is None
 
 
 def test_laying_out_twice_changes_nothing() -> None:
@@ -136,16 +136,16 @@ def test_accelerators_get_bfloat16(platform: str) -> None:
         rounded = lay_out(params, precision, platform)
         assert {leaf.dtype for leaf in jax.tree.leaves(rounded)} == {jnp.dtype(jnp.bfloat16)}
         assert lay_out(rounded, precision, platform) is rounded
-        features = backbone.apply(rounded, PICTURE, ("relu2_1",))["relu2_1"]
+        features = backbone.apply(rounded, IMAGE, ("relu2_1",))["relu2_1"]
         assert features.dtype == jnp.bfloat16
-        plain = backbone.apply(params, PICTURE, ("relu2_1",))["relu2_1"]
+        plain = backbone.apply(params, IMAGE, ("relu2_1",))["relu2_1"]
         assert_close(features, np.asarray(plain), 3e-2)
 
 
-def test_a_run_in_bfloat16_keeps_picture_and_loss_in_float32() -> None:
+def test_a_run_in_bfloat16_keeps_image_and_loss_in_float32() -> None:
     backbone, params = network()
-    solution = jnst.stylize(
-        PICTURE, PICTURE[::-1], lay_out(params, "auto", "gpu"), backbone=backbone, num_steps=(2,), preset=small()
+    solution = jnst.transfer.stylize(
+        IMAGE, IMAGE[::-1], lay_out(params, "auto", "gpu"), backbone=backbone, num_steps=(2,), preset=small()
     )
     assert solution.image.dtype == jnp.float32
     assert solution.losses.dtype == np.float32
@@ -160,8 +160,10 @@ def small() -> jnst.Preset:
 def test_runs_lay_their_parameters_out() -> None:
     """The first loss is that of the parameters as loaded, though it was computed otherwise."""
     backbone, params = network(precision="bfloat16")
-    content, style = jnp.asarray(PICTURE), jnp.asarray(PICTURE[::-1])
-    solution = jnst.stylize(content, style, params, backbone=backbone, preset=small(), num_steps=(1,), init="style")
+    content, style = jnp.asarray(IMAGE), jnp.asarray(IMAGE[::-1])
+    solution = jnst.transfer.stylize(
+        content, style, params, backbone=backbone, preset=small(), num_steps=(1,), init="style"
+    )
     objective = small().objective(backbone)
     targets = jnst.fit_targets(objective, params, content, style, backbone=backbone)
     expected, _ = jnst.total_loss(style, objective, targets, params, backbone=backbone)

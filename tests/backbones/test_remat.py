@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from contracts import random_params, random_picture, tiny_backbone
+from contracts import random_image, random_params, tiny_backbone
 from networks import relative_difference
 
 import jnst
@@ -80,7 +80,7 @@ def primitives(jaxpr: Any) -> list[str]:
 
 
 def abstract(name: str, side: int) -> tuple[Any, Params]:
-    """A picture and parameters without their values."""
+    """An image and parameters without their values."""
     shapes = {key: jax.ShapeDtypeStruct(shape, jnp.float32) for key, shape in param_shapes(name).items()}
     return jax.ShapeDtypeStruct((side, side, 3), jnp.float32), nested(shapes)
 
@@ -104,7 +104,7 @@ def residuals(backbone: Backbone, side: int, layers: tuple[str, ...]) -> set[tup
 
 @pytest.mark.parametrize("name", BACKBONES)
 def test_values_and_gradients_are_the_same(name: str) -> None:
-    found = differences(make_backbone(name), random_picture(1, 33, 34), LAYERS[name])
+    found = differences(make_backbone(name), random_image(1, 33, 34), LAYERS[name])
     assert set(found) == {*LAYERS[name], "value", "gradient"}
     assert found.pop("gradient") < 1e-5
     assert max(found.values()) < 1e-6
@@ -112,7 +112,7 @@ def test_values_and_gradients_are_the_same(name: str) -> None:
 
 @pytest.mark.parametrize("layers", [("relu1_1",), ("conv3_1", "relu1_2"), ("relu3_1",)])
 def test_any_layers_in_any_order(layers: tuple[str, ...]) -> None:
-    found = differences(tiny_backbone(), random_picture(2, 12, 9), layers)
+    found = differences(tiny_backbone(), random_image(2, 12, 9), layers)
     assert set(found) == {*layers, "value", "gradient"}
     assert found.pop("gradient") < 1e-5
     assert max(found.values()) < 1e-6
@@ -130,7 +130,7 @@ def test_no_block_behind_the_deepest_layer() -> None:
 
 
 def test_only_what_goes_from_block_to_block_is_kept() -> None:
-    """The picture, and each block's pooled output; nothing that lies inside a block."""
+    """The image, and each block's pooled output; nothing that lies inside a block."""
     layers = ("relu4_1",)
     between = {(1, 32, 32, 3), (1, 16, 16, 64), (1, 8, 8, 128), (1, 4, 4, 256)}
     assert residuals(make_backbone("vgg19", remat=True), 32, layers) == between
@@ -155,7 +155,7 @@ def test_parameters_have_the_same_values() -> None:
 
 def test_parameters_behind_the_deepest_layer_are_not_needed() -> None:
     backbone = tiny_backbone().with_options(remat=True)
-    params, image = random_params(backbone), random_picture(1, 12, 9)
+    params, image = random_params(backbone), random_image(1, 12, 9)
     first = {"conv1_1": params["conv1_1"]}
     expected = tiny_backbone().apply(params, image, ("relu1_1",))["relu1_1"]
     np.testing.assert_array_equal(backbone.apply(first, image, ("relu1_1",))["relu1_1"], expected)
@@ -176,10 +176,10 @@ def test_an_option_like_others() -> None:
 @pytest.mark.parametrize("chunk", [1, 3])
 def test_a_run_gives_the_same_losses(chunk: int) -> None:
     """Compiled step by step, and as a loop."""
-    content, style, backbone = random_picture(1, 24, 33), random_picture(2, 30, 30), tiny_backbone()
+    content, style, backbone = random_image(1, 24, 33), random_image(2, 30, 30), tiny_backbone()
     settings = jnst.preset(content_layers=("relu2_1",), style_layers=("relu1_1", "relu3_1"), pyramid=None)
     plain, again = (
-        jnst.stylize(
+        jnst.transfer.stylize(
             *(content, style, random_params(backbone)),
             backbone=network,
             preset=settings,

@@ -9,7 +9,7 @@ import pytest
 sys.path.append(str(Path(__file__).resolve().parents[2]))
 
 from benchmarks import networks
-from benchmarks.networks import Network, Picture
+from benchmarks.networks import ImageArray, Network
 
 SIZE = 32
 
@@ -25,7 +25,7 @@ def shallow_network() -> Network:
 
 
 @pytest.fixture(scope="session")
-def pair() -> tuple[Picture, Picture]:
-    content, style = networks.square_pictures(None, SIZE)
+def pair() -> tuple[ImageArray, ImageArray]:
+    content, style = networks.square_images(None, SIZE)
     assert content.dtype == style.dtype == np.float32
     return content, style

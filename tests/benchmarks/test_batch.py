@@ -1,4 +1,4 @@
-"""The benchmark of many pictures at once does what it says, at the smallest size; nothing here is about time."""
+"""The benchmark of many images at once does what it says, at the smallest size; nothing here is about time."""
 
 import json
 from pathlib import Path
@@ -14,18 +14,18 @@ from benchmarks.processes import run_module
 pytestmark = pytest.mark.usefixtures("unoptimised")
 
 
-def test_pictures_of_a_batch_differ() -> None:
-    contents, styles = batch.pictures(3, 30)
-    assert [picture.shape for picture in contents] == [(20, 30, 3)] * 3
-    assert [picture.shape for picture in styles] == [(24, 30, 3)] * 3
-    for pictures in (contents, styles):
-        assert len({np.asarray(picture).tobytes() for picture in pictures}) == 3
+def test_images_of_a_batch_differ() -> None:
+    contents, styles = batch.images(3, 30)
+    assert [image.shape for image in contents] == [(20, 30, 3)] * 3
+    assert [image.shape for image in styles] == [(24, 30, 3)] * 3
+    for images in (contents, styles):
+        assert len({np.asarray(image).tobytes() for image in images}) == 3
 
 
 def test_rates() -> None:
     row = batch.rate(2, 24, steps=1, rounds=2)
     assert (row["size"], row["batch"], row["steps"]) == (24, 2, 1)
-    rates = {name: rate["samples"] for name, rate in row["pictures_per_second"].items()}
+    rates = {name: rate["samples"] for name, rate in row["images_per_second"].items()}
     assert {name: len(samples) for name, samples in rates.items()} == {"batched": 2, "looped": 2}
     assert min(map(min, rates.values())) > 0
     np.testing.assert_allclose(row["speedup"]["samples"], np.divide(rates["batched"], rates["looped"]))
@@ -34,10 +34,10 @@ def test_rates() -> None:
 
 @pytest.mark.parametrize("other", [[1.0, 2.1], [1.0, np.nan]])
 def test_a_batch_with_other_losses_is_no_measurement(other: list[float], monkeypatch: pytest.MonkeyPatch) -> None:
-    picture = np.zeros((2, 4, 4, 3))
-    monkeypatch.setattr(batch, "batched", lambda *_: (picture, np.array(other)))
-    monkeypatch.setattr(batch, "looped", lambda *_: (picture, np.array([1.0, 2.0])))
-    with pytest.raises(RuntimeError, match="2 pictures of 8: first losses"):
+    image = np.zeros((2, 4, 4, 3))
+    monkeypatch.setattr(batch, "batched", lambda *_: (image, np.array(other)))
+    monkeypatch.setattr(batch, "looped", lambda *_: (image, np.array([1.0, 2.0])))
+    with pytest.raises(RuntimeError, match="2 images of 8: first losses"):
         batch.rate(2, 8, steps=1, rounds=1)
 
 
@@ -47,7 +47,7 @@ def in_this_process(module: str, *arguments: str, **_: Any) -> tuple[str, float]
     return "", 2.0
 
 
-def test_three_ways_make_the_same_pictures() -> None:
+def test_three_ways_make_the_same_images() -> None:
     made = grid.make(None, 24, steps=2, shape=(1, 2, 1), run=in_this_process)
     assert (made["contents"], made["styles"], made["steps"]) == (("content0.png",), ("style0.png", "style1.png"), 2)
     assert list(made["ways"]) == ["grid", "singles", "commands"]
@@ -58,19 +58,19 @@ def test_three_ways_make_the_same_pictures() -> None:
     assert len(batch.plot({"grid": made}).axes) == 2
 
 
-def test_other_pictures_are_found(tmp_path: Path) -> None:
+def test_other_images_are_found(tmp_path: Path) -> None:
     for way, level in (("grid", 10), ("singles", 14)):
         Pillow.new("RGB", (4, 3), (level, level, 10)).save(tmp_path / f"{way}-0-0-0.png")
     assert grid.difference(tmp_path, "singles", "0-0-0.png") == pytest.approx(8 / 3)
 
 
-def test_a_catalogue_of_given_pictures(tmp_path: Path, shared: Path) -> None:
+def test_a_catalogue_of_given_images(tmp_path: Path, shared: Path) -> None:
     catalogue = grid.prepare(tmp_path, shared / "images", 16, 5, grid.SHAPE)
     assert counted.read(tmp_path) == catalogue
-    assert len({name for *_, name in catalogue.pictures()}) == len(list(catalogue.pictures())) == 36
+    assert len({name for *_, name in catalogue.images()}) == len(list(catalogue.images())) == 36
     for name in (*catalogue.contents, *catalogue.styles):
-        with Pillow.open(tmp_path / name) as picture:
-            assert picture.size == (16, 12)
+        with Pillow.open(tmp_path / name) as image:
+            assert image.size == (16, 12)
 
 
 def test_a_process_of_its_own(tmp_path: Path) -> None:

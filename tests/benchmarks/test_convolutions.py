@@ -4,7 +4,7 @@ import jax.numpy as jnp
 import pytest
 
 from benchmarks import convolutions
-from jnst.backbones.formulations import FORMULATIONS, Formulation, fastest
+from jnst.backbones.kernels.choice import FORMULATIONS, Formulation, fastest
 
 pytestmark = pytest.mark.usefixtures("unoptimised")
 

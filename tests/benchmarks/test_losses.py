@@ -32,7 +32,7 @@ def test_a_step_without_a_gradient_is_no_measurement(value: float) -> None:
         losses.check_finite("histogram", lambda *_, key: (np.full(3, value), {}), ())
 
 
-def test_a_plot_of_pictures_alone() -> None:
+def test_a_plot_of_images_alone() -> None:
     (axis,) = losses.plot({"losses": {"gram": [4.0, 1.0]}}).axes
     assert [bar.get_width() for bar in axis.patches] == [0.25]
 

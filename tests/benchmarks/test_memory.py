@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from benchmarks import compiled, divided, memory, networks, peers, resident
-from benchmarks.networks import Network, Picture
+from benchmarks.networks import ImageArray, Network
 from benchmarks.peers import Settings
 
 pytestmark = pytest.mark.usefixtures("unoptimised")
@@ -21,7 +21,7 @@ def test_steps_in_every_variant() -> None:
     assert [row["variant"] for row in rows] == list(compiled.variants())
     for row in rows:
         assert (row["backbone"], row["size"], len(row["seconds"])) == ("convnet", 32, 2)
-        # The picture, its gradient, and something between.
+        # The image, its gradient, and something between.
         assert row["total_bytes"] > row["temporary_bytes"] > 2 * 4 * 32 * 32 * 3
     parts = [divided.row("convnet", 32, 1, remat) for remat in (False, True)]
     assert len(memory.plot({"steps": rows, "divided": parts}).axes) == 2
@@ -43,18 +43,20 @@ def test_eight_devices_need_less_each_than_one() -> None:
     assert needed[8, False] < needed[1, False]
 
 
-def test_inputs_of_another_process(tmp_path: Path, shallow_network: Network, pair: tuple[Picture, Picture]) -> None:
+def test_inputs_of_another_process(
+    tmp_path: Path, shallow_network: Network, pair: tuple[ImageArray, ImageArray]
+) -> None:
     networks.write_inputs(tmp_path / "inputs.npz", shallow_network, *pair)
-    params, *pictures = networks.read_inputs(tmp_path / "inputs.npz")
+    params, *images = networks.read_inputs(tmp_path / "inputs.npz")
     assert list(params) == list(shallow_network)
     np.testing.assert_array_equal(params["conv3_2"]["kernel"], shallow_network["conv3_2"]["kernel"])
-    np.testing.assert_array_equal(pictures, pair)
+    np.testing.assert_array_equal(images, pair)
 
 
 def test_a_process_that_measures_itself(
     tmp_path: Path,
     shallow_network: Network,
-    pair: tuple[Picture, Picture],
+    pair: tuple[ImageArray, ImageArray],
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:

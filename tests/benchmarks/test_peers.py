@@ -9,13 +9,13 @@ import pytest
 import jnst
 from benchmarks import networks, peers
 from benchmarks.judge import make_judge
-from benchmarks.networks import Network, Picture
+from benchmarks.networks import ImageArray, Network
 from benchmarks.peers import PEERS, STATISTICS, Settings, Unavailable, flaxmodels_naive, jnst_peer
 from benchmarks.peers.settings import Step, crowson, make_run
 
 pytestmark = pytest.mark.usefixtures("unoptimised")
 
-Pair = tuple[Picture, Picture]
+Pair = tuple[ImageArray, ImageArray]
 SHALLOW = ("relu1_1", "relu2_1", "relu3_1")
 
 
@@ -29,7 +29,7 @@ def test_our_steps_are_those_of_stylize(optimizer: str, shallow_network: Network
     image, losses = jnst_peer.run(*pair, settings)
     backbone, params = jnst_peer.network(shallow_network, "float32")
     content, style = (jnp.asarray(picture) for picture in pair)
-    expected = jnst.stylize(content, style, params, backbone=backbone, preset=jnst_peer.preset(settings))
+    expected = jnst.transfer.stylize(content, style, params, backbone=backbone, preset=jnst_peer.preset(settings))
     np.testing.assert_array_equal(np.asarray(losses, np.float32), expected.losses)
     np.testing.assert_array_equal(image, expected.image)
     assert losses[3] < 0.9 * losses[0]
@@ -57,7 +57,7 @@ def test_several_of_ours_at_once(shallow_network: Network, pair: Pair) -> None:
     losses = step.advance()
     singles = [jnst_peer.prepare(*each, settings).advance() for each in zip(*batch, strict=True)]
     np.testing.assert_allclose(losses, np.sum(singles, 0), rtol=1e-5)
-    assert step.picture().shape == batch[0].shape
+    assert step.image().shape == batch[0].shape
 
 
 @pytest.mark.parametrize("optimizer", ["adam", "lbfgs"])
@@ -80,22 +80,20 @@ def test_scanned_steps_are_the_dispatched_ones(shallow_network: Network, pair: P
     losses = scanned.advance()
     assert scanned.length == len(losses) == 2
     np.testing.assert_allclose(losses, [dispatched(), dispatched()], rtol=1e-5)
-    np.testing.assert_allclose(scanned.picture(), dispatched.picture(), atol=1e-5)
+    np.testing.assert_allclose(scanned.image(), dispatched.image(), atol=1e-5)
 
 
 def test_flaxmodels_against_golden_values(shared: Path) -> None:
     params = networks.vgg19(shared, last="conv3_2")
     with np.load(shared / "golden/vgg19_oxford_parrots_starry_32.npz") as file:
-        pictures = {name: file[f"{name}_u8"].astype(np.float32) / 255 for name in ("image", "content", "style")}
+        images = {name: file[f"{name}_u8"].astype(np.float32) / 255 for name in ("image", "content", "style")}
         exact = 17393997.378335793
     settings = Settings(params, "relu3_2", SHALLOW, style_layer_weights=(1.0,) * 3)
-    image, content, style = (flaxmodels_naive.to_input(picture) for picture in pictures.values())
+    image, content, style = (flaxmodels_naive.to_input(picture) for picture in images.values())
     targets = flaxmodels_naive.make_targets(whole := flaxmodels_naive.whole(params), content, style, settings)
     value = flaxmodels_naive.loss(image, whole, *targets, settings)
     assert float(value) == pytest.approx(exact, rel=1e-4)
-    assert make_judge(pictures["content"], pictures["style"], settings)(pictures["image"]) == pytest.approx(
-        exact, rel=1e-4
-    )
+    assert make_judge(images["content"], images["style"], settings)(images["image"]) == pytest.approx(exact, rel=1e-4)
 
 
 def test_run_makes_as_many_steps_as_asked_for(pair: Pair, shallow_network: Network) -> None:
@@ -115,6 +113,6 @@ def test_what_does_not_work_says_so(pair: Pair, random_network: Network, monkeyp
     monkeypatch.setitem(PEERS, "absent", peers.Peer("nothing_of_this_name"))
     with pytest.raises(Unavailable, match="nothing_of_this_name is not installed"):
         peers.prepare("absent", *pair, gram)
-    with pytest.raises(Unavailable, match="one picture"):
+    with pytest.raises(Unavailable, match="one image"):
         peers.prepare("flaxmodels-dispatched", np.stack([pair[0]] * 2), np.stack([pair[1]] * 2), gram)
     assert PEERS.keys() >= {peer for peer in PEERS if set(PEERS[peer].statistics) <= STATISTICS.keys()}

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from benchmarks import networks, peers
-from benchmarks.networks import Network, Picture
+from benchmarks.networks import ImageArray, Network
 from benchmarks.peers import PEERS, Settings, Unavailable
 from benchmarks.peers.settings import crowson as crowson_settings
 
@@ -17,7 +17,7 @@ torch: Any = pytest.importorskip("torch", reason="the peers in PyTorch need the 
 
 from benchmarks.peers import crowson, torch_bfloat16, torch_eager, torch_step  # noqa: E402
 
-Pair = tuple[Picture, Picture]
+Pair = tuple[ImageArray, ImageArray]
 SHALLOW = ("relu1_1", "relu2_1", "relu3_1")
 
 
@@ -60,7 +60,7 @@ def test_loss_and_gradient(flavour: Any, value: float, gradient: float, shared: 
 def test_the_path_that_neural_style_pt_printed(shared: Path) -> None:
     published = json.loads((shared / "golden/trajectory_houses_wave_lbfgs_avg.json").read_text())
     content, style = (
-        networks.sized_picture(shared / "images" / published[kind], published["image_size"])
+        networks.sized_image(shared / "images" / published[kind], published["image_size"])
         for kind in ("content", "style")
     )
     params = networks.vgg19(shared, last="conv3_2")
@@ -125,10 +125,10 @@ def test_first_steps_are_ours(statistic: str, names: tuple[str, ...], shallow_ne
     for name in names:
         step = peers.prepare(name, *pair, settings)
         np.testing.assert_allclose([step() for _ in range(3)], expected, rtol=PEERS[name].tolerance, err_msg=name)
-        assert np.abs(step.picture() - ours.picture()).mean() < 2e-3
+        assert np.abs(step.image() - ours.image()).mean() < 2e-3
 
 
-def test_batches_are_their_pictures(shallow_network: Network, pair: Pair) -> None:
+def test_batches_are_their_images(shallow_network: Network, pair: Pair) -> None:
     content, style = pair
     batch = np.stack([content, content[::-1]]), np.stack([style, style[:, ::-1]])
     settings = Settings(shallow_network, "relu3_2", SHALLOW, style_layer_weights=(1.0,) * 3)
@@ -136,8 +136,8 @@ def test_batches_are_their_pictures(shallow_network: Network, pair: Pair) -> Non
     singles = [torch_eager.prepare(*each, settings) for each in zip(*batch, strict=True)]
     for _ in range(2):
         assert together() == pytest.approx(sum(single() for single in singles), rel=1e-5)
-    np.testing.assert_allclose(together.picture(), [single.picture() for single in singles], atol=1e-5)
-    with pytest.raises(Unavailable, match="L-BFGS minimises one picture"):
+    np.testing.assert_allclose(together.image(), [single.image() for single in singles], atol=1e-5)
+    with pytest.raises(Unavailable, match="L-BFGS minimises one image"):
         torch_bfloat16.prepare(
             *batch, Settings(shallow_network, "relu3_2", SHALLOW, style_layer_weights=(1.0,) * 3, optimizer="lbfgs")
         )

@@ -8,14 +8,14 @@ import numpy as np
 import pytest
 
 from benchmarks import networks, run
-from benchmarks.networks import Network, Picture
+from benchmarks.networks import ImageArray, Network
 from benchmarks.peers import Settings, Step
 
 pytestmark = pytest.mark.usefixtures("unoptimised")
 
 
 class Falling:
-    """Ten times the loss is 100, 90, 80 … by its own account; its picture is that number."""
+    """Ten times the loss is 100, 90, 80 … by its own account; its image is that number."""
 
     def __init__(self, pace: float = 10.0) -> None:
         self.loss, self.pace, self.calls = 100.0, pace, 0
@@ -29,8 +29,8 @@ class Falling:
         return Step(self.advance, lambda: np.full((1, 1, 3), self.loss))
 
 
-def value(picture: Picture) -> float:
-    return float(picture.max())
+def value(image: ImageArray) -> float:
+    return float(image.max())
 
 
 def test_a_race_ends_where_the_judge_says() -> None:
@@ -44,7 +44,7 @@ def test_a_race_ends_where_the_judge_says() -> None:
 
 def test_what_a_system_says_of_itself_does_not_count() -> None:
     with pytest.raises(RuntimeError, match=r"^jnst-auto: a loss of 99 after 20 steps, not 50"):
-        run.race(lambda name: Falling().step(), ["jnst-auto"], lambda picture: 99.0, target=50.0, every=5, limit=20)
+        run.race(lambda name: Falling().step(), ["jnst-auto"], lambda image: 99.0, target=50.0, every=5, limit=20)
     with pytest.raises(RuntimeError, match="jnst-auto"):
         run.race(lambda name: Falling(np.nan).step(), ["jnst-auto"], value, target=50.0, every=5, limit=20)
 
@@ -107,7 +107,7 @@ def test_agreement_of_precisions(shared: Path, shallow_network: Network) -> None
 
 def test_sizes_as_neural_style_pt_takes_them(shared: Path) -> None:
     """768 x 512 pixels to 256: 170.67 high, fractions cut off."""
-    assert networks.sized_picture(shared / networks.CONTENT, 256).shape == (170, 256, 3)
+    assert networks.sized_image(shared / networks.CONTENT, 256).shape == (170, 256, 3)
 
 
 def test_it_says_what_it_needs() -> None:

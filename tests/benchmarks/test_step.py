@@ -68,9 +68,9 @@ def test_what_does_not_work_is_left_out_and_named(monkeypatch: pytest.MonkeyPatc
         return fake([1.0], [], name)
 
     monkeypatch.setattr(contest.peers, "prepare", prepare)
-    picture = np.zeros((4, 4, 3), np.float32)
+    image = np.zeros((4, 4, 3), np.float32)
     names = ("jnst-float32", "torch-compile", "crowson")
-    steps, unavailable = contest.enter(names, picture, picture, Settings({}))
+    steps, unavailable = contest.enter(names, image, image, Settings({}))
     assert list(steps) == ["jnst-float32"]
     assert unavailable == {"torch-compile": "there is no compiler"}
 
@@ -134,10 +134,10 @@ def test_a_device_by_size_and_batch() -> None:
     assert len(device.plot(results).axes) == 1
 
 
-def test_pictures_of_a_batch_differ(pair: tuple[np.ndarray, np.ndarray]) -> None:
+def test_images_of_a_batch_differ(pair: tuple[np.ndarray, np.ndarray]) -> None:
     contents, styles = device.batched(pair, 4)
     assert contents.shape == styles.shape == (4, *pair[0].shape)
-    assert len({picture.tobytes() for picture in (*contents, *styles)}) == 8
+    assert len({image.tobytes() for image in (*contents, *styles)}) == 8
     assert {name for name in device.NAMES if device.precision(name) == "bfloat16"} == {
         name for name in PEERS if "bfloat16" in name
     }

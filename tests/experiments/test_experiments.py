@@ -43,9 +43,9 @@ def run(
     ]
     sheet = folder / f"experiments-{name}.jpg"
     assert sheet.stat().st_size < MOST_BYTES
-    with Pillow.open(sheet) as picture:
-        assert min(picture.size) > 150
-        assert len(picture.getcolors(1 << 24) or ()) > 1000
+    with Pillow.open(sheet) as image:
+        assert min(image.size) > 150
+        assert len(image.getcolors(1 << 24) or ()) > 1000
     results = json.loads((folder / f"experiments-{name}.json").read_text())
     assert (results["experiment"], results["size"], results["steps"]) == (name, size, steps)
     assert results["machine"]["versions"]["jnst"] == jnst.__version__
@@ -113,7 +113,7 @@ def test_backbones_with_shared_weights(capsys, tmp_path: Path, shared: Path):
     style = jnst.load_image(shared / "images/style/starry_night.jpg", size=size)
     backbone, params = jnst.load_backbone()
     settings = jnst.preset("jnst", pyramid=None, num_steps=(STEPS,))
-    image = jnst.stylize(content, style, params, backbone=backbone, preset=settings).image
+    image = jnst.transfer.stylize(content, style, params, backbone=backbone, preset=settings).image
     distances = [
         float(jax.jit(distance, static_argnums=0)(backbone, params, image, other))
         for distance, other in ((jnst.style_distance, style), (jnst.content_distance, content))
@@ -180,11 +180,11 @@ def test_wrong_use_is_one_line(capsys, tmp_path: Path):
     assert all(name in printed for name in EXPERIMENTS)
 
 
-def test_the_built_in_pictures_differ_and_come_again():
-    seen = {(kind, seed): classes.picture(kind, seed) for kind in classes.CLASSES for seed in range(3)}
-    assert len({picture.tobytes() for picture in seen.values()}) == 12
-    assert all(picture.shape == (128, 160, 3) and picture.std() > 10 for picture in seen.values())
-    np.testing.assert_array_equal(classes.picture("food", 2), seen["food", 2])
+def test_the_built_in_images_differ_and_come_again():
+    seen = {(kind, seed): classes.image(kind, seed) for kind in classes.CLASSES for seed in range(3)}
+    assert len({image.tobytes() for image in seen.values()}) == 12
+    assert all(image.shape == (128, 160, 3) and image.std() > 10 for image in seen.values())
+    np.testing.assert_array_equal(classes.image("food", 2), seen["food", 2])
 
 
 def test_a_sheet_of_noise_becomes_small_enough():

@@ -6,7 +6,7 @@ Run from the repository's root, with the folder of pretrained weights (it needs 
 
 It writes `torch_NAME.npz` for five names, and `torch_golden.json`. In each npz:
 
-- `image`: (h, w, 3), float32 sRGB in [0, 1], the picture given to the network.
+- `image`: (h, w, 3), float32 sRGB in [0, 1], the image given to the network.
 - `LAYER`: (h', w', k), k of the layer's channels; `LAYER/channels`: (k,), their indices.
 - `grad/LAYER`: (h, w, 3), the gradient by `image` of the sum of squares of that whole layer, every channel.
 
@@ -37,7 +37,7 @@ IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 Convolutions = dict[str, tuple[Tensor, Tensor]]  # {layer: (kernel OIHW, bias)}
 Features = dict[str, Tensor]  # {layer: (1, c, h', w')}
-Network = Callable[[Tensor], Features]  # from a picture, (1, 3, h, w) in [0, 1]
+Network = Callable[[Tensor], Features]  # from an image, (1, 3, h, w) in [0, 1]
 Arrays = dict[str, np.ndarray]
 Pool = Callable[[Tensor], Tensor]
 PaddingModes = tuple[str, str]  # of conv1_1, of every other convolution
@@ -61,7 +61,7 @@ VGG_KEPT = {"relu2_1": 8, "relu3_1": 32}
 TORCHVISION_FIRES = {3: "fire2", 4: "fire3", 6: "fire4", 7: "fire5", 9: "fire6", 10: "fire7", 11: "fire8", 12: "fire9"}
 
 
-def picture(height: int, width: int) -> np.ndarray:
+def image(height: int, width: int) -> np.ndarray:
     """Waves and noise well inside (0, 1), in steps of 1/1024 (which compress well); float32 (h, w, 3)."""
     y, x = np.mgrid[:height, :width].astype(np.float64)
     waves = [np.sin(0.31 * x + 0.11 * y), np.sin(0.17 * y - 0.23 * x + 1), np.cos(0.02 * x * y + 2)]

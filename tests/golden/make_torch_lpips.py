@@ -5,7 +5,7 @@ Run from the repository's root, with the folder of pretrained weights (it needs 
     python tests/golden/make_torch_lpips.py ../shared/weights
 
 It writes `torch_lpips.json`: versions, the seed of the random weights, and a list of distances. Each is between the two
-pictures of `formula_pictures.formula_pair(height, width)`, with the norm of its gradient by the first of them:
+images of `formula_images.formula_pair(height, width)`, with the norm of its gradient by the first of them:
 
 - network "squeezenet1.1": the published LPIPS model.
 - network "vgg16": `random_weights.random_state_dict("vgg16", seed)` with LPIPS' published heads: the numbers prove
@@ -21,7 +21,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from formula_pictures import formula_pair
+from formula_images import formula_pair
 from make_torch_golden import (
     IMAGENET_MEAN,
     IMAGENET_STD,
@@ -66,7 +66,7 @@ def random_vgg16(weights: Path) -> tuple[Callable[[Tensor], Features], tuple[str
 def distance(
     network: Callable[[Tensor], Features], layers: tuple[str, ...], heads: Features, image: Tensor, reference: Tensor
 ) -> Tensor:
-    """LPIPS v0.1 of two pictures (1, 3, h, w) in [0, 1]."""
+    """LPIPS v0.1 of two images (1, 3, h, w) in [0, 1]."""
     total = torch.zeros((), dtype=image.dtype)
     taps, targets = network(image), network(reference)
     for index, layer in enumerate(layers):

@@ -1,6 +1,6 @@
 """Objectives of published systems in PyTorch, each written from its description: for `make_torch_presets.py`.
 
-F is the (c, n) matrix of a layer's features, n = h w; MSE is a mean, SSE a sum. Pictures are (1, 3, h, w) in [0, 1].
+F is the (c, n) matrix of a layer's features, n = h w; MSE is a mean, SSE a sum. Images are (1, 3, h, w) in [0, 1].
 """
 
 from collections.abc import Callable
@@ -17,7 +17,7 @@ CONV5 = ("conv1_1", "conv2_1", "conv3_1", "conv4_1", "conv5_1")
 FIRST_FIVE = ("conv1_1", "conv1_2", "conv2_1", "conv2_2", "conv3_1")
 
 Comparison = Callable[[Features, Features], Tensor]
-Smoothness = Callable[[Tensor], Tensor]  # of a picture (1, 3, h, w) in [0, 1]
+Smoothness = Callable[[Tensor], Tensor]  # of an image (1, 3, h, w) in [0, 1]
 
 
 def nothing(image: Tensor) -> Tensor:
@@ -68,7 +68,7 @@ def gram_n(features: Tensor) -> Tensor:
 
 
 def gatys_layer(x: Tensor, style: Tensor) -> Tensor:
-    """SSE(F Fᵀ) / (4 c² n²), of pictures of one size."""
+    """SSE(F Fᵀ) / (4 c² n²), of images of one size."""
     return sse(gram(x), gram(style)) / (4 * channels(x) ** 2 * positions(x) ** 2)
 
 
@@ -92,7 +92,7 @@ def neural_style_tf_content(x: Features, y: Features) -> Tensor:
 
 
 def keras_style(x: Features, y: Features) -> Tensor:
-    """(1e-6 / 5) Σ SSE(F Fᵀ) / (4 · 9 · (h w)²), of the picture's three channels and its size in every layer."""
+    """(1e-6 / 5) Σ SSE(F Fᵀ) / (4 · 9 · (h w)²), of the image's three channels and its size in every layer."""
     size = positions(x["relu1_1"])
     return over(STD5, lambda x, y: 1e-6 / 5 * sse(gram(x), gram(y)) / (4 * 3**2 * size**2))(x, y)
 

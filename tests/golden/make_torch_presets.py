@@ -7,18 +7,18 @@ Run from the repository's root (it needs torch):
 It writes `torch_presets.npz`. The network is `narrow_vgg19.narrow_vgg19()`, fed as the system feeds its own VGG19. In
 the npz, with POINTS content, noise, half-way and PARTS content, style, tv:
 
-- `content`, `noise`, `half-way`: (48, 64, 3), float32 sRGB in [0, 1], the three pictures to evaluate. `content` is the
-  content picture, too.
-- `style`: (32, 80, 3), the style picture. `style_same`: (48, 64, 3), that of the systems in `same_size`, whose formulas
-  want both pictures of one size.
-- `positions`: (n,), nearly 300 indices into a flattened picture, at which gradients are kept.
+- `content`, `noise`, `half-way`: (48, 64, 3), float32 sRGB in [0, 1], the three images to evaluate. `content` is the
+  content image, too.
+- `style`: (32, 80, 3), the style image. `style_same`: (48, 64, 3), that of the systems in `same_size`, whose formulas
+  want both images of one size.
+- `positions`: (n,), nearly 300 indices into a flattened image, at which gradients are kept.
 - `torch`: the version of PyTorch.
 
 and of every system:
 
 - `SYSTEM/total`: (points,), float64, the objective's value as the system's own program adds it up.
 - `SYSTEM/parts`: (points, parts), float64, its weighted parts.
-- `SYSTEM/gradient`: (points, parts, n), float32, each part's gradient by the picture in [0, 1].
+- `SYSTEM/gradient`: (points, parts, n), float32, each part's gradient by the image in [0, 1].
 - `SYSTEM/norm` and `SYSTEM/largest`: (points, parts), float64, the 2-norm and the largest magnitude of each whole
   gradient.
 
@@ -57,21 +57,21 @@ def rounded(image: np.ndarray) -> np.ndarray:
     return (np.round(np.clip(image, 0, 1) * 1024) / 1024).astype(np.float32)
 
 
-def make_pictures() -> Arrays:
+def make_images() -> Arrays:
     content = waves(*SIZE, 0.13, 0.07) + 0.1 * noise("content", *SIZE)
     style_same = waves(*SIZE, 0.9, -0.6) + 0.2 * noise("style_same", *SIZE)
-    pictures = {
+    images = {
         "content": content,
         "noise": 0.5 + 0.5 * noise("noise", *SIZE),
         "half-way": (content + style_same) / 2 + 0.05 * noise("half-way", *SIZE),
         "style": waves(*STYLE_SIZE, 0.9, -0.6) + 0.2 * noise("style", *STYLE_SIZE),
         "style_same": style_same,
     }
-    return {name: rounded(picture) for name, picture in pictures.items()}
+    return {name: rounded(image) for name, image in images.items()}
 
 
-def as_tensor(picture: np.ndarray) -> Tensor:
-    return torch.from_numpy(picture).double().permute(2, 0, 1)[None]
+def as_tensor(image: np.ndarray) -> Tensor:
+    return torch.from_numpy(image).double().permute(2, 0, 1)[None]
 
 
 def convolutions() -> Convolutions:
@@ -97,13 +97,13 @@ def network(system: System, image: Tensor) -> Features:
     return vgg(convolutions(), system.feed(image), DEPTHS, POOLS[system.pooling], modes)
 
 
-def measure(name: str, pictures: dict[str, Tensor], kept: np.ndarray) -> Arrays:
+def measure(name: str, images: dict[str, Tensor], kept: np.ndarray) -> Arrays:
     """What is stored of one system."""
     system = SYSTEMS[name]
     with torch.no_grad():
-        content = network(system, pictures["content"])
-        style = network(system, pictures["style_same" if name in SAME_SIZE else "style"])
-    points = [evaluate(system, pictures[point], content, style) for point in POINTS]
+        content = network(system, images["content"])
+        style = network(system, images["style_same" if name in SAME_SIZE else "style"])
+    points = [evaluate(system, images[point], content, style) for point in POINTS]
     parts, gradients = (np.stack(column) for column in zip(*points, strict=True))
     flat = gradients.reshape(*parts.shape, -1)
     return {
@@ -116,11 +116,11 @@ def measure(name: str, pictures: dict[str, Tensor], kept: np.ndarray) -> Arrays:
 
 
 def main() -> None:
-    pictures = make_pictures()
-    tensors = {name: as_tensor(picture) for name, picture in pictures.items()}
-    drawn = np.asarray(np.random.PCG64(SEED).random_raw(POSITIONS)) % np.uint64(pictures["content"].size)
+    images = make_images()
+    tensors = {name: as_tensor(image) for name, image in images.items()}
+    drawn = np.asarray(np.random.PCG64(SEED).random_raw(POSITIONS)) % np.uint64(images["content"].size)
     kept = np.unique(drawn).astype(np.int32)
-    stored = pictures | {"positions": kept, "same_size": np.array(SAME_SIZE), "torch": np.array(torch.__version__)}
+    stored = images | {"positions": kept, "same_size": np.array(SAME_SIZE), "torch": np.array(torch.__version__)}
     for name in SYSTEMS:
         stored |= measure(name, tensors, kept)
     np.savez_compressed(Path(__file__).with_name("torch_presets.npz"), **stored)

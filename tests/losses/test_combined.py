@@ -46,12 +46,12 @@ def test_the_value_and_the_gradient_add_up() -> None:
     assert float(BOTH.loss(style, BOTH.fit(style))) == 0.0
 
 
-def test_one_value_per_picture() -> None:
+def test_one_value_per_image() -> None:
     features, style = random_features(1, 2, 3, 6, 8, 4), random_features(2, 6, 8, 4)
     target = BOTH.fit(style)
     values = BOTH.loss(features, target)
     assert values.shape == (2, 3)
-    alone = [[float(BOTH.loss(picture, target)) for picture in row] for row in features]
+    alone = [[float(BOTH.loss(image, target)) for image in row] for row in features]
     np.testing.assert_allclose(values, alone, rtol=1e-5)
     np.testing.assert_allclose(jax.vmap(lambda x: BOTH.loss(x, target))(features), alone, rtol=1e-5)
 

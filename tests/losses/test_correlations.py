@@ -189,7 +189,7 @@ def test_shifted_gram_loss_and_gradient(reduction: str) -> None:
     check_gradient(gradient, lambda array: shifted_loss(array, style, (1, 3), reduction), features)
 
 
-def test_shifts_beyond_the_picture_or_the_style_are_left_out() -> None:
+def test_shifts_beyond_the_image_or_the_style_are_left_out() -> None:
     features, narrow = random_features(1, 9, 9, 4), random_features(2, 9, 3, 4)
     loss = ShiftedGram((2, 5, 20))
     target = loss.fit(narrow)
@@ -204,7 +204,7 @@ def test_shifts_beyond_the_picture_or_the_style_are_left_out() -> None:
 
 
 def test_blends_of_shifted_grams() -> None:
-    """One picture on top of the other has the pairs to the right of both, half each."""
+    """One image on top of the other has the pairs to the right of both, half each."""
     first, second = random_features(1, 5, 8, 4), random_features(2, 5, 8, 4)
     loss = ShiftedGram((1, 3))
     blended: Any = loss.blend([loss.fit(first), loss.fit(second)], jnp.asarray([0.5, 0.5]))

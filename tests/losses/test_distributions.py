@@ -80,7 +80,7 @@ def test_sorting_of_every_kind_of_number() -> None:
 
 
 @pytest.mark.parametrize("loss", LOSSES, ids=named)
-def test_a_picture_of_style_tiles_has_its_style(loss: Any) -> None:
+def test_a_image_of_style_tiles_has_its_style(loss: Any) -> None:
     tile = random_features(1, 4, 4, 5)
     np.testing.assert_allclose(loss.loss(jnp.tile(tile, (3, 2, 1)), loss.fit(tile)), 0.0, atol=1e-10)
 
@@ -114,7 +114,7 @@ def test_value_and_gradient_under_a_guide() -> None:
 
 
 @pytest.mark.parametrize("loss", LOSSES, ids=named)
-def test_a_blend_of_pictures_of_different_sizes(loss: Any) -> None:
+def test_a_blend_of_images_of_different_sizes(loss: Any) -> None:
     """A quarter of 6 and three quarters of 8 positions: as if these were there 4 and 9 times each."""
     features, first, second = random_features(1, 4, 5, 5), random_features(2, 1, 6, 5), random_features(3, 1, 8, 5)
     blended = loss.blend([loss.fit(first), loss.fit(second)], jnp.asarray([0.25, 0.75]))
@@ -127,7 +127,7 @@ def test_a_blend_of_pictures_of_different_sizes(loss: Any) -> None:
 
 @pytest.mark.parametrize("loss", LOSSES, ids=named)
 def test_equal_numbers_are_spread_over_the_target(loss: Any) -> None:
-    """After a ReLU most are 0: a picture of zeros is as far away as the style's vectors are long along the lines."""
+    """After a ReLU most are 0: an image of zeros is as far away as the style's vectors are long along the lines."""
     style = random_features(2, 6, 7, 5)
     value = loss.loss(jnp.zeros((6, 7, 5)), loss.fit(style))
     if isinstance(loss, Histogram):

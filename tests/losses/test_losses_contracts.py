@@ -18,7 +18,7 @@ from jnst.errors import JnstError
 
 pytestmark = pytest.mark.usefixtures("unoptimised")
 
-FITTED = [name for name, case in CASES.items() if case.kind != "picture"]
+FITTED = [name for name, case in CASES.items() if case.kind != "image"]
 STYLE = [name for name, case in CASES.items() if case.kind == "style"]
 RTOL = 2e-6
 
@@ -36,7 +36,7 @@ def compiled(name: str) -> Callable[..., jax.Array]:
 
 @functools.cache
 def guided(name: str) -> Callable[..., jax.Array]:
-    """The value under a guide that is that of both pictures."""
+    """The value under a guide that is that of both images."""
     case = CASES[name]
     return jax.jit(lambda features, targets, guide: case.value(features, case.fit(targets, guide), guide))
 
@@ -88,7 +88,7 @@ def test_jit_equals_eager(name: str) -> None:
 
 @pytest.mark.parametrize("name", CASES)
 @pytest.mark.parametrize("batch", [(), (2,), (2, 3)])
-def test_one_value_per_picture(name: str, batch: tuple[int, ...]) -> None:
+def test_one_value_per_image(name: str, batch: tuple[int, ...]) -> None:
     features, targets = pair(CASES[name], *batch)
     together = np.asarray(compiled(name)(features, targets))
     assert together.shape == batch
@@ -173,7 +173,7 @@ def test_a_blend_is_a_mixture(name: str) -> None:
     same = blended(features, first, first, jnp.asarray([0.3, 0.7]))
     np.testing.assert_allclose(same, compiled(name)(features, first), rtol=1e-4)
     value = blended(features, first, second, jnp.asarray([0.5, 0.5]))
-    assert not np.allclose(value, same, rtol=1e-3), "the second picture is not looked at"
+    assert not np.allclose(value, same, rtol=1e-3), "the second image is not looked at"
     if name not in NOT_A_MIXTURE:
         np.testing.assert_allclose(value, compiled(name)(features, np.concatenate([first, second], axis=1)), rtol=1e-4)
 

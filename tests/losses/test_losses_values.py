@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import references
-from contracts import CASES, random_features, random_picture
+from contracts import CASES, random_features, random_image
 
 import jnst
 from jnst.errors import JnstError
@@ -92,7 +92,7 @@ def test_style_target_of_another_size() -> None:
     np.testing.assert_allclose(loss.loss(features, loss.fit(style)), references.style_loss(features, style), rtol=1e-5)
 
 
-def test_a_picture_of_style_tiles_has_its_style() -> None:
+def test_a_image_of_style_tiles_has_its_style() -> None:
     """A Gram matrix per position does not know how often a texture is repeated."""
     loss, tile = Gram("chw"), random_features(1, 4, 4, 5)
     np.testing.assert_allclose(loss.loss(jnp.tile(tile, (3, 2, 1)), loss.fit(tile)), 0.0, atol=1e-12)
@@ -108,7 +108,7 @@ def test_total_variation_of_one_colour_is_zero(norm: str, reduction: str) -> Non
 @pytest.mark.parametrize("shape", [(1, 1), (1, 6), (6, 1)])
 @pytest.mark.parametrize("name", [name for name in CASES if name.startswith("tv") and "isotropic" not in name])
 def test_total_variation_of_a_line(shape: tuple[int, int], name: str) -> None:
-    image, case = random_picture(3, *shape), CASES[name]
+    image, case = random_image(3, *shape), CASES[name]
     value, gradient = jax.value_and_grad(case.loss.loss)(jnp.asarray(image))
     expected = references.total_variation(image, **dict(case.options))
     np.testing.assert_allclose(value, expected, rtol=1e-5)
@@ -139,5 +139,5 @@ def test_unknown_options_list_the_choices() -> None:
 
 
 def test_content_target_of_another_size_raises() -> None:
-    with pytest.raises(JnstError, match=r"\(4, 5, 2\).*\(5, 4, 2\).*same picture size"):
+    with pytest.raises(JnstError, match=r"\(4, 5, 2\).*\(5, 4, 2\).*same image size"):
         content_loss(jnp.zeros((4, 5, 2)), jnp.zeros((5, 4, 2)))

@@ -54,9 +54,9 @@ def test_covariance_of_small_variations_of_large_values() -> None:
     np.testing.assert_allclose(mean_std(features)[1], np.sqrt(np.diag(exact)), rtol=1e-4)
 
 
-def test_gram_matrices_of_pictures_average() -> None:
+def test_gram_matrices_of_images_average() -> None:
     first, second = random_features(1, 6, 8, 5), random_features(2, 6, 8, 5)
-    whole, *parts = (gram_matrix(picture, "hw") for picture in (jnp.concatenate([first, second]), first, second))
+    whole, *parts = (gram_matrix(image, "hw") for image in (jnp.concatenate([first, second]), first, second))
     np.testing.assert_allclose(whole, (parts[0] + parts[1]) / 2, rtol=1e-5, atol=1e-6)
 
 
@@ -67,8 +67,8 @@ def test_safe_square_root() -> None:
 
 
 @pytest.mark.parametrize("name", LOSSES)
-def test_mixture_of_pictures_of_different_sizes(name: str) -> None:
-    """Against one set of positions, in which each picture's have its weight between them."""
+def test_mixture_of_images_of_different_sizes(name: str) -> None:
+    """Against one set of positions, in which each image's have its weight between them."""
     loss, features = LOSSES[name], random_features(1, 6, 7, 5)
     parts = [random_features(2, 6, 8, 5), 1.5 * random_features(3, 4, 3, 5) + 1, random_features(4, 9, 5, 5) - 1]
     weights = np.asarray([0.2, 0.5, 0.3])
@@ -80,7 +80,7 @@ def test_mixture_of_pictures_of_different_sizes(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", LOSSES)
-def test_pictures_of_one_colour(name: str) -> None:
+def test_images_of_one_colour(name: str) -> None:
     """Nothing varies, and a covariance that were a difference of raw moments would be rounding, negative as well."""
     loss, colours = LOSSES[name], np.random.default_rng(1).uniform(0, 1e3, (2, 64)).astype(np.float32)
     flat, other = (np.broadcast_to(colour, (16, 16, 64)) for colour in colours)

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import nearest_references as references
 import numpy as np
 import pytest
-from contracts import random_features, random_picture
+from contracts import random_features, random_image
 
 import jnst.losses.contextual as contextual_module
 from jnst.errors import JnstError
@@ -80,7 +80,7 @@ def test_contextual_loss_in_chunks(bandwidth: float, most: int, monkeypatch: pyt
     np.testing.assert_allclose(np.sum(gradient * direction), (ends[0] - ends[1]) / (2 * step), atol=1e-4 * scale)
 
 
-def test_a_mixture_moves_a_contextual_picture_as_its_sides_do() -> None:
+def test_a_mixture_moves_a_contextual_image_as_its_sides_do() -> None:
     """The values differ by the logarithm of how many target positions there are: 2m against m."""
     loss = Contextual()
     features, first, second = (random_features(seed, 6, 8, 5) for seed in (1, 2, 3))
@@ -116,17 +116,17 @@ def test_a_weight_of_two_is_being_there_twice(loss: Any) -> None:
 
 @pytest.mark.parametrize("alpha", [0.5, 2.0])
 @pytest.mark.parametrize("formula", ["paper", "program"])
-def test_strotss_on_pictures(alpha: float, formula: str) -> None:
-    """The first layer is a picture, so that colours count; the style is larger; few positions are drawn."""
-    picture, style = random_picture(1, 9, 8), random_picture(2, 10, 12)
+def test_strotss_on_images(alpha: float, formula: str) -> None:
+    """The first layer is an image, so that colours count; the style is larger; few positions are drawn."""
+    image, style = random_image(1, 9, 8), random_image(2, 10, 12)
     coarse, coarse_style = random_features(3, 4, 4, 6), random_features(4, 5, 6, 6)
     loss = Strotss(alpha, formula, max_positions=30)
-    value = loss.loss((picture, coarse), loss.fit((style, coarse_style)))
-    mine, theirs = ([each.astype(np.float64) for each in pair] for pair in ((picture, coarse), (style, coarse_style)))
+    value = loss.loss((image, coarse), loss.fit((style, coarse_style)))
+    mine, theirs = ([each.astype(np.float64) for each in pair] for pair in ((image, coarse), (style, coarse_style)))
     np.testing.assert_allclose(value, references.strotss(mine, theirs, 30, alpha, formula), rtol=1e-4)
 
 
-def test_strotss_without_a_picture_knows_no_colours() -> None:
+def test_strotss_without_a_image_knows_no_colours() -> None:
     features, style = random_features(1, 6, 7, 5), random_features(2, 6, 7, 5)
     loss, mine, theirs = Strotss(), [features.astype(np.float64)], [style.astype(np.float64)]
     np.testing.assert_allclose(
@@ -135,12 +135,12 @@ def test_strotss_without_a_picture_knows_no_colours() -> None:
 
 
 def test_gradient_of_strotss_with_colours() -> None:
-    picture, style = random_picture(1, 6, 5), random_picture(2, 6, 5)
+    image, style = random_image(1, 6, 5), random_image(2, 6, 5)
     loss = Strotss()
-    gradient = jax.grad(lambda x: loss.loss((x, x[::2, ::2]), loss.fit((style, style[::2, ::2]))))(jnp.asarray(picture))
+    gradient = jax.grad(lambda x: loss.loss((x, x[::2, ::2]), loss.fit((style, style[::2, ::2]))))(jnp.asarray(image))
     direction, step = random_features(3, 6, 5, 3).astype(np.float64), 1e-6
     theirs = [style.astype(np.float64), style[::2, ::2].astype(np.float64)]
-    moved = [picture + sign * step * direction for sign in (1, -1)]
+    moved = [image + sign * step * direction for sign in (1, -1)]
     ends = [references.strotss([each, each[::2, ::2]], theirs, 99) for each in moved]
     scale = float(np.linalg.norm(gradient) * np.linalg.norm(direction))
     np.testing.assert_allclose(np.sum(gradient * direction), (ends[0] - ends[1]) / (2 * step), atol=1e-4 * scale)
@@ -153,7 +153,7 @@ def test_mrf_loss_of_other_sizes_and_strides() -> None:
         np.testing.assert_allclose(value, references.mrf(features, style, size, stride), rtol=1e-5)
 
 
-def test_shuffled_tiles_have_the_style_of_their_picture() -> None:
+def test_shuffled_tiles_have_the_style_of_their_image() -> None:
     style = random_features(1, 8, 8, 5)
     tiles = style.reshape(4, 2, 4, 2, 5).transpose(0, 2, 1, 3, 4).reshape(16, 2, 2, 5)
     tiles = tiles[np.random.default_rng(0).permutation(16)]
@@ -163,7 +163,7 @@ def test_shuffled_tiles_have_the_style_of_their_picture() -> None:
 
 
 def test_mrf_guides_are_crops() -> None:
-    """Neither patches of the style nor of the picture that touch a 0 count."""
+    """Neither patches of the style nor of the image that touch a 0 count."""
     features, style = random_features(1, 9, 8, 5), random_features(2, 7, 9, 5)
     nothing, no_style = jnp.zeros((9, 8)), jnp.zeros((7, 9))
     guide, style_guide = nothing.at[2:, :6].set(0.5), no_style.at[:, 3:].set(0.2)
@@ -173,13 +173,13 @@ def test_mrf_guides_are_crops() -> None:
     assert mrf_loss(features, style, guide=nothing) == 0
 
 
-def test_a_mixture_of_patches_has_the_nearest_of_either_picture() -> None:
+def test_a_mixture_of_patches_has_the_nearest_of_either_image() -> None:
     loss = MarkovRandomField()
     first, second = random_features(1, 6, 7, 5), random_features(2, 5, 9, 5)
     features = jnp.concatenate([first, second[:, :7]])
     targets = [loss.fit(first), loss.fit(second)]
     squares = loss.loss(features, loss.blend(targets, jnp.asarray([0.9, 0.1])))
-    # Across the seam are two of nine rows of patches; all others are in one of the pictures.
+    # Across the seam are two of nine rows of patches; all others are in one of the images.
     assert 0 < squares < 0.5 * min(loss.loss(features, target) for target in targets)
     alone = loss.blend(targets, jnp.asarray([0.0, 1.0]))
     np.testing.assert_array_equal(loss.loss(features, alone), loss.loss(features, targets[1]))
@@ -250,7 +250,7 @@ def test_errors_say_what_to_do() -> None:
         Strotss(formula="book").loss((features,), Strotss().fit((features,)))
     with pytest.raises(JnstError, match=r"alpha 0\.0 .*above 0"):
         Strotss(alpha=0.0).loss((features,), Strotss().fit((features,)))
-    with pytest.raises(JnstError, match=r"\(4, 5\) positions, the target has \(5, 4\).*same picture size"):
+    with pytest.raises(JnstError, match=r"\(4, 5\) positions, the target has \(5, 4\).*same image size"):
         SelfSimilarity().loss(features, jnp.ones((5, 4, 3)))
     with pytest.raises(JnstError, match=r"\[3, 3\] channels, the target's layers \[3\]: fit the target"):
         Strotss().loss((features, features), Strotss().fit((features,)))

@@ -109,7 +109,7 @@ def test_nearest_patches(size: int, stride: int, most: int, monkeypatch: pytest.
 
 
 def test_no_patch_raises() -> None:
-    with pytest.raises(JnstError, match=r"2x9 positions have no 3x3 patch: take a larger picture"):
+    with pytest.raises(JnstError, match=r"2x9 positions have no 3x3 patch: take a larger image"):
         patches(jnp.zeros((2, 9, 4)))
     with pytest.raises(JnstError, match="size 3 at stride 0"):
         patches(jnp.zeros((9, 9, 4)), 3, 0)

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from contracts import random_picture
+from contracts import random_image
 from finite_differences import check_gradient
 
 from jnst.errors import JnstError
@@ -16,7 +16,7 @@ from jnst.statistics import laplacian
 
 pytestmark = pytest.mark.usefixtures("unoptimised")
 
-PICTURE = random_picture(4, 5, 6)
+IMAGE = random_image(4, 5, 6)
 
 
 def nine_point(image: Any) -> float:
@@ -57,9 +57,9 @@ def laplacian_by_pixel(image: Any) -> Any:
 
 
 def test_nine_point_total_variation() -> None:
-    value, gradient = jax.value_and_grad(TotalVariation("nine_point", "mean").loss)(jnp.asarray(PICTURE))
-    np.testing.assert_allclose(value, nine_point(PICTURE), rtol=1e-5)
-    check_gradient(gradient, nine_point, PICTURE)
+    value, gradient = jax.value_and_grad(TotalVariation("nine_point", "mean").loss)(jnp.asarray(IMAGE))
+    np.testing.assert_allclose(value, nine_point(IMAGE), rtol=1e-5)
+    check_gradient(gradient, nine_point, IMAGE)
 
 
 def test_nine_point_total_variation_of_a_dot() -> None:
@@ -84,9 +84,9 @@ def test_isotropic_total_variation(power: float) -> None:
         return total
 
     loss = TotalVariation("isotropic", value_range=255.0, power=power)
-    value, gradient = jax.value_and_grad(loss.loss)(jnp.asarray(PICTURE))
-    np.testing.assert_allclose(value, reference(PICTURE), rtol=1e-5)
-    check_gradient(gradient, reference, PICTURE)
+    value, gradient = jax.value_and_grad(loss.loss)(jnp.asarray(IMAGE))
+    np.testing.assert_allclose(value, reference(IMAGE), rtol=1e-5)
+    check_gradient(gradient, reference, IMAGE)
 
 
 def test_isotropic_total_variation_of_a_ramp() -> None:
@@ -100,18 +100,18 @@ def test_isotropic_total_variation_of_a_ramp() -> None:
 
 def test_neural_style_counts_no_total_variation_but_follows_its_gradient() -> None:
     loss = TotalVariation("isotropic", "half_sum", value_range=256.0, power=1.0, counted=False)
-    value, gradient = jax.jit(jax.value_and_grad(loss.loss))(jnp.asarray(PICTURE))
+    value, gradient = jax.jit(jax.value_and_grad(loss.loss))(jnp.asarray(IMAGE))
     assert float(value) == 0.0
-    # The picture is optimised as 256 times itself: a unit of it is 256 of neural-style's.
-    np.testing.assert_allclose(gradient, 256 * neural_style_gradient(256 * PICTURE), rtol=1e-4, atol=1e-2)
+    # The image is optimised as 256 times itself: a unit of it is 256 of neural-style's.
+    np.testing.assert_allclose(gradient, 256 * neural_style_gradient(256 * IMAGE), rtol=1e-4, atol=1e-2)
 
 
 @pytest.mark.parametrize("norm", NORMS)
 def test_uncounted_is_the_gradient_alone(norm: str) -> None:
-    pictures = jnp.asarray(random_picture(5, 2, 5, 6))
+    images = jnp.asarray(random_image(5, 2, 5, 6))
     for counted in (True, False):
-        values, pull = jax.vjp(TotalVariation(norm, counted=counted).loss, pictures)
-        expected, expected_pull = jax.vjp(lambda x: total_variation(x, norm), pictures)
+        values, pull = jax.vjp(TotalVariation(norm, counted=counted).loss, images)
+        expected, expected_pull = jax.vjp(lambda x: total_variation(x, norm), images)
         np.testing.assert_array_equal(values, expected if counted else jnp.zeros(2))
         for gradient, goal in zip(pull(jnp.ones(2)), expected_pull(jnp.ones(2)), strict=True):
             np.testing.assert_array_equal(gradient, goal)
@@ -129,46 +129,44 @@ def test_one_colour_has_no_variation(norm: str, reduction: str) -> None:
 
 @pytest.mark.parametrize("norm", NORMS)
 def test_half_sum_is_half_the_sum(norm: str) -> None:
-    np.testing.assert_allclose(
-        total_variation(PICTURE, norm, "half_sum"), total_variation(PICTURE, norm) / 2, rtol=1e-6
-    )
+    np.testing.assert_allclose(total_variation(IMAGE, norm, "half_sum"), total_variation(IMAGE, norm) / 2, rtol=1e-6)
 
 
 def test_isotropic_total_variation_of_a_line_is_nothing() -> None:
-    assert float(total_variation(PICTURE[:1], "isotropic", "mean")) == 0.0
+    assert float(total_variation(IMAGE[:1], "isotropic", "mean")) == 0.0
 
 
 @pytest.mark.parametrize("power", [0.0, -1.0, float("nan")])
 def test_a_power_must_be_above_zero(power: float) -> None:
     with pytest.raises(JnstError, match=r"power .*above 0"):
-        total_variation(PICTURE, "isotropic", power=power)
+        total_variation(IMAGE, "isotropic", power=power)
 
 
 def test_laplacian() -> None:
-    for image in (PICTURE, PICTURE[:1], PICTURE[:, :1]):
+    for image in (IMAGE, IMAGE[:1], IMAGE[:, :1]):
         np.testing.assert_allclose(laplacian(image), laplacian_by_pixel(image), atol=1e-6)
 
 
-def test_laplacian_is_that_of_the_picture_with_its_border_repeated() -> None:
-    frame = np.pad(PICTURE.astype(np.float64), ((1, 1), (1, 1), (0, 0)), mode="edge")
+def test_laplacian_is_that_of_the_image_with_its_border_repeated() -> None:
+    frame = np.pad(IMAGE.astype(np.float64), ((1, 1), (1, 1), (0, 0)), mode="edge")
     expected = frame[:-2, 1:-1] + frame[2:, 1:-1] + frame[1:-1, :-2] + frame[1:-1, 2:] - 4 * frame[1:-1, 1:-1]
-    np.testing.assert_allclose(laplacian(PICTURE), expected, atol=1e-6)
+    np.testing.assert_allclose(laplacian(IMAGE), expected, atol=1e-6)
 
 
 def test_laplacian_among_the_positions_that_are_there() -> None:
     present = np.ones((5, 6), bool)
     present[:, 4:] = False
-    expected = np.pad(laplacian_by_pixel(PICTURE[:, :4]), ((0, 0), (0, 2), (0, 0)))
-    np.testing.assert_allclose(laplacian(PICTURE, jnp.asarray(present)), expected, atol=1e-6)
+    expected = np.pad(laplacian_by_pixel(IMAGE[:, :4]), ((0, 0), (0, 2), (0, 0)))
+    np.testing.assert_allclose(laplacian(IMAGE, jnp.asarray(present)), expected, atol=1e-6)
 
 
 def test_laplacian_energy() -> None:
     def reference(image: Any) -> float:
         return float(np.mean(laplacian_by_pixel(image) ** 2))
 
-    value, gradient = jax.value_and_grad(Laplacian().loss)(jnp.asarray(PICTURE))
-    np.testing.assert_allclose(value, reference(PICTURE), rtol=1e-5)
-    check_gradient(gradient, reference, PICTURE)
+    value, gradient = jax.value_and_grad(Laplacian().loss)(jnp.asarray(IMAGE))
+    np.testing.assert_allclose(value, reference(IMAGE), rtol=1e-5)
+    check_gradient(gradient, reference, IMAGE)
 
 
 def test_laplacian_energy_of_a_dot() -> None:

@@ -6,22 +6,22 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from contracts import random_features, random_params, random_picture, tiny_backbone
+from contracts import random_features, random_image, random_params, tiny_backbone
 
 from jnst.losses import Gram, SquaredError, TotalVariation
 from jnst.losses.gradient import unit_gradient
-from jnst.objective import make_objective, total_loss
-from jnst.targets import fit_targets
+from jnst.losses.objective import make_objective, total_loss
+from jnst.losses.targets import fit_targets
 
 pytestmark = pytest.mark.usefixtures("unoptimised")
 BACKBONE = tiny_backbone()
 PARAMS = random_params(BACKBONE)
 FEATURES = random_features(1, 2, 3, 4, 5, 6)
-IMAGE, CONTENT, STYLE = (jnp.asarray(random_picture(seed, 12, 16)) for seed in (1, 2, 3))
+IMAGE, CONTENT, STYLE = (jnp.asarray(random_image(seed, 12, 16)) for seed in (1, 2, 3))
 
 
 def quartic(features: Any, weight: Any) -> Any:
-    """A value for each picture."""
+    """A value for each image."""
     return jnp.sum(unit_gradient(features, weight) ** 4, (-3, -2, -1))
 
 
@@ -30,7 +30,7 @@ def test_the_value_is_as_it_was() -> None:
 
 
 @pytest.mark.parametrize("factor", [1e-12, 1.0, 1e12])
-def test_the_gradient_of_each_picture_has_the_weight_as_its_1_norm(factor: float) -> None:
+def test_the_gradient_of_each_image_has_the_weight_as_its_1_norm(factor: float) -> None:
     """Whatever the loss is multiplied by; its direction stays."""
     weight = jnp.float32(7.0)
     found = jax.grad(lambda x: factor * jnp.sum(quartic(x, weight)))(jnp.asarray(FEATURES))
@@ -39,7 +39,7 @@ def test_the_gradient_of_each_picture_has_the_weight_as_its_1_norm(factor: float
     np.testing.assert_allclose(found, 7 * plain / np.abs(plain).sum((-3, -2, -1), keepdims=True), rtol=1e-4)
 
 
-def test_a_weight_for_each_picture() -> None:
+def test_a_weight_for_each_image() -> None:
     weights = jnp.asarray([[1.0, 2.0, 3.0], [0.0, 5.0, 0.5]])
     found = jax.grad(lambda x: jnp.sum(quartic(x, weights)))(jnp.asarray(FEATURES))
     np.testing.assert_allclose(np.abs(found).sum((-3, -2, -1)), weights, rtol=1e-5)
@@ -83,7 +83,7 @@ def test_in_an_objective_each_layers_gradient_has_its_weight() -> None:
 
 
 def by_hand(image: Any) -> Any:
-    """The gradient by the picture: what each loss asks of its layer, scaled, and then carried back."""
+    """The gradient by the image: what each loss asks of its layer, scaled, and then carried back."""
     names = ("relu1_1", "relu2_1")
     taps, back = jax.vjp(lambda x: BACKBONE.apply(PARAMS, x, names), image)
     content, style = (BACKBONE.apply(PARAMS, picture, names) for picture in (CONTENT, STYLE))
@@ -108,6 +108,6 @@ def test_regions_and_weights_of_zero() -> None:
     np.testing.assert_allclose(np.abs(found).sum(), 8.0 / 4, rtol=1e-5)
     _, nothing = value_and_gradient(jax.tree.map(lambda weight: 0 * weight, terms), masks=[mask])
     np.testing.assert_array_equal(nothing, np.zeros_like(nothing))
-    pictures = jnp.stack([IMAGE, STYLE[::-1] ** 2])
-    _, both = value_and_gradient(terms, pictures, masks=[mask])
+    images = jnp.stack([IMAGE, STYLE[::-1] ** 2])
+    _, both = value_and_gradient(terms, images, masks=[mask])
     np.testing.assert_allclose(np.abs(both).sum((1, 2, 3)), [2.0, 2.0], rtol=1e-5)

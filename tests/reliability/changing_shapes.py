@@ -1,4 +1,4 @@
-"""Pictures of ever new shapes in one process: what grows.
+"""Images of ever new shapes in one process: what grows.
 
 `python tests/reliability/changing_shapes.py --shapes 300` prints a line of JSON: the growth of resident memory from the
 shapes after the first 50 to the last ones, and how many programs, arrays and files there were at most.
@@ -34,10 +34,10 @@ class Seen(NamedTuple):
 
 
 def run(shape: tuple[int, int]) -> None:
-    """A picture of ``shape`` with a style of that shape, begun smaller, so that pictures are resized too."""
+    """An image of ``shape`` with a style of that shape, begun smaller, so that images are resized too."""
     rows, columns = np.mgrid[0 : shape[0], 0 : shape[1]] / max(shape)
     content = jnp.asarray(np.stack([rows, columns, 0.5 + 0.3 * np.sin(9 * columns)], -1), jnp.float32)
-    jnst.stylize(content, content[::-1], preset=SETTINGS, optimizer=jnst.Adam(0.02))
+    jnst.transfer.stylize(content, content[::-1], preset=SETTINGS, optimizer=jnst.Adam(0.02))
 
 
 def shapes(count: int) -> Iterator[tuple[int, int]]:

@@ -91,7 +91,7 @@ def interrupt(folder: Path, flags: Flags, seconds: float, number: int) -> tuple[
         faults.append(said)
     stepped = any(line.startswith("step ") for line in said.splitlines())
     if stepped and (folder / OUTPUT).read_bytes() == old:
-        faults.append(f"steps were made, but no picture was saved: {said}")
+        faults.append(f"steps were made, but no image was saved: {said}")
     if stepped and not (folder / CHECKPOINT).exists():
         faults.append(f"steps were made, but no state was saved: {said}")
     return took, "making steps" if stepped else "before the first step", faults

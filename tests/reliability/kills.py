@@ -1,4 +1,4 @@
-"""Runs that are killed: at random moments, and while they write a checkpoint or the picture.
+"""Runs that are killed: at random moments, and while they write a checkpoint or the image.
 
 ``python tests/reliability/kills.py --runs 100 --writes 50`` prints what came of it, as JSON.
 """

@@ -22,7 +22,7 @@ sys.path.append(str(Path(__file__).resolve().parents[1] / "hosts"))
 
 from members import UNOPTIMISED, Process, environment, free_port, started  # pyright: ignore[reportMissingImports]
 
-START = "import sys; from jnst.cli import main; sys.exit(main())"
+START = "import sys; from jnst.apps.cli import main; sys.exit(main())"
 FLAGS = (
     "--size",
     "24",
@@ -41,7 +41,7 @@ PATIENCE = 300.0
 
 
 def make_inputs(folder: Path) -> None:
-    """Pictures of one size, so that there is one program."""
+    """Images of one size, so that there is one program."""
     generator = np.random.default_rng(0)
     for name, count in (("contents", CONTENTS), ("styles", STYLES)):
         (folder / name).mkdir()
@@ -80,12 +80,12 @@ def wait_for(path: Path, processes: list[Process]) -> None:
         time.sleep(0.01)
 
 
-def pictures(output: Path) -> dict[str, bytes]:
+def images(output: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in output.glob("**/*.png")}
 
 
 def journal(output: Path) -> Counter[str]:
-    """How often each picture was made, as far as whole lines say."""
+    """How often each image was made, as far as whole lines say."""
     lines = [line for path in output.glob("journal*.jsonl") for line in path.read_bytes().splitlines(keepends=True)]
     return Counter(json.loads(line)["file"] for line in lines if line.strip() and line.endswith(b"\n"))
 
@@ -117,7 +117,7 @@ def rounds(count: int, steps: int, seed: int) -> dict[str, Any]:
         folder = Path(top)
         make_inputs(folder)
         seconds = run(folder, folder / "whole", 2, steps)
-        expected = pictures(folder / "whole")
+        expected = images(folder / "whole")
         while len(said) < count:
             output = folder / f"round {len(said)} {generator.random()}"
             what = lose_one(folder, output, steps, len(said) % 2, generator.uniform(0, 0.9 * seconds))
@@ -125,18 +125,18 @@ def rounds(count: int, steps: int, seed: int) -> dict[str, Any]:
                 continue
             before = journal(output)
             run(folder, output, 1 + len(said) % 2, steps)
-            after, made = journal(output), pictures(output)
+            after, made = journal(output), images(output)
             what["done before"] = before.total()
             checks = {
                 "the other process lived on": what["status"] is not None,
                 "no message": what["status"] == 0 or what.get("says why"),
-                "a picture is missing or another": made == expected,
+                "an image is missing or another": made == expected,
                 "made twice": set(after.values()) == {1} and len(after) == len(expected),
                 "undone": before <= after,
             }
             faults += [f"{fault}: {what}" for fault, well in checks.items() if not well]
             said.append(what)
-    return {"pictures": len(expected), "heartbeat": HEARTBEAT, "rounds": said, "faults": faults}
+    return {"images": len(expected), "heartbeat": HEARTBEAT, "rounds": said, "faults": faults}
 
 
 def main() -> None:

@@ -21,14 +21,14 @@ def resident(field: str) -> float:
 
 
 def measure(size: int, optimizer: str) -> dict[str, Any]:
-    """Run the embedded network on one picture in this process; the compiler's own memory is not looked at."""
+    """Run the embedded network on one image in this process; the compiler's own memory is not looked at."""
     import jax
     import jax.numpy as jnp
 
     import jnst
-    from jnst import memory
-    from jnst.jobs import check_pictures, stylize_job
-    from jnst.optimize import Report
+    from jnst.solve.run import Report
+    from jnst.transfer import memory
+    from jnst.transfer.jobs import check_images, stylize_job
 
     backbone, params = jnst.load_backbone()
     settings = jnst.preset("jnst", num_steps=(STEPS,), pyramid=None)
@@ -40,8 +40,8 @@ def measure(size: int, optimizer: str) -> dict[str, Any]:
         if report.first == 1:
             REFERENCES.write_text("5")
 
-    job = stylize_job(check_pictures(content, content), settings, backbone, optimizer=method)
-    jnst.stylize(
+    job = stylize_job(check_images(content, content), settings, backbone, optimizer=method)
+    jnst.transfer.stylize(
         content,
         jnp.flip(content),
         params,

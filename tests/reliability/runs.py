@@ -19,8 +19,8 @@ import jax
 import numpy as np
 
 import jnst
-import jnst.files
-from jnst.cli import main
+import jnst.weights.files
+from jnst.apps.cli import main
 from jnst.weights import Weights, save_weights
 
 WIDTH, HEIGHT, STEPS = 48, 40, 8
@@ -32,7 +32,7 @@ OUTPUT, CHECKPOINT, LOG = "out.png", "run.ckpt", "run.jsonl"
 
 context = multiprocessing.get_context("forkserver")
 """Of processes that have imported this file already."""
-context.set_forkserver_preload([__name__, "jnst.animate", "jnst.cli.run", "jnst.stylize_many"])
+context.set_forkserver_preload([__name__, "jnst.apps.animate", "jnst.apps.cli.run", "jnst.transfer.stylize_many"])
 
 
 class Watched:
@@ -47,7 +47,7 @@ class Watched:
 
 
 def prepare(folder: Path) -> None:
-    """Two pictures and a network in a folder, with an old picture where the result is to be."""
+    """Two images and a network in a folder, with an old image where the result is to be."""
     from PIL import Image
 
     backbone = jnst.make_backbone("convnet", widths="4/6")
@@ -85,7 +85,7 @@ def carry_out(folder: str, words: list[str], watched: Watched | None) -> None:
 
 
 def _slow_down(watched: Watched) -> None:
-    write = jnst.files.replace_content
+    write = jnst.weights.files.replace_content
 
     def slowly(path: Any, data: Any, **options: Any) -> None:
         name = Path(os.fsdecode(path)).name
@@ -98,7 +98,7 @@ def _slow_down(watched: Watched) -> None:
         write(path, _parts(whole), **options)
         watched.writing.value = 0
 
-    jnst.files.replace_content = slowly
+    jnst.weights.files.replace_content = slowly
 
 
 def _parts(whole: bytes) -> Iterator[bytes]:
@@ -129,7 +129,7 @@ def finish(folder: Path, words: Iterable[str]) -> float:
 
 
 def fingerprint(folder: Path, log: bool = True) -> str:
-    """Of all that a run leaves: the picture, every bit of its last state, and the log but for the seconds."""
+    """Of all that a run leaves: the image, every bit of its last state, and the log but for the seconds."""
     state = jnst.load_state(folder / CHECKPOINT)
     digest = hashlib.sha256((folder / OUTPUT).read_bytes())
     for name, leaf in sorted(state.leaves.items()):
@@ -146,7 +146,7 @@ def look(folder: Path, smaller: bool = False) -> list[str]:
 
     Args:
         folder: Where it ran.
-        smaller: Whether the picture may be: a run that is interrupted saves it at the size that it has then.
+        smaller: Whether the image may be: a run that is interrupted saves it at the size that it has then.
     """
     faults = [f"left over: {path.name}" for path in folder.glob(".*.tmp")]
     with warnings.catch_warnings(record=True) as said:

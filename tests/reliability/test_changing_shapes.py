@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import pytest
 from changing_shapes import Compilations, look, run, shapes
 
-from jnst import compilation
+from jnst.solve import compilation
 
 MOST = 2
 

@@ -49,11 +49,11 @@ def test_one_good_file_for_all_and_for_who_comes_after_a_killed_process() -> Non
 
 
 SMALL_DEMO = """
-from jnst import demo
-from jnst.cli import main
+from jnst.apps import demo
+from jnst.apps.cli import main
 
-pictures = demo.content_picture()[::6, ::6], demo.style_picture()[::6, ::6]
-demo.content_picture, demo.style_picture = (lambda: pictures[0]), (lambda: pictures[1])
+images = demo.content_image()[::6, ::6], demo.style_image()[::6, ::6]
+demo.content_image, demo.style_image = (lambda: images[0]), (lambda: images[1])
 demo.STEPS = (1, 1)
 sys.exit(main(["demo", "-o", sys.argv[1]]))
 """

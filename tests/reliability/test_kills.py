@@ -34,7 +34,7 @@ def test_killed_runs_are_gone_on_with_to_the_same_bits() -> None:
         assert result[f"writing {name}"]["while"].get(name, 0) > 0
 
 
-def test_interrupted_runs_leave_their_picture_and_go_on_to_the_same_bits() -> None:
+def test_interrupted_runs_leave_their_image_and_go_on_to_the_same_bits() -> None:
     result = script("interrupts.py", "--rounds", "5", "--short")
     assert result["faults"] == []
     assert result["interruptions"] == 5

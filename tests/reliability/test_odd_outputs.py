@@ -1,4 +1,4 @@
-"""Pictures that cannot be written, or not as a whole: refused before the work, and what was there stays."""
+"""Images that cannot be written, or not as a whole: refused before the work, and what was there stays."""
 
 import os
 import resource
@@ -9,13 +9,13 @@ import sys
 import time
 from pathlib import Path
 
-import mutated_pictures_seeds as seeds
+import mutated_images_seeds as seeds
 import numpy as np
 import pytest
 from PIL import Image
 
+from jnst.apps.io import check_output, load_image, save_image
 from jnst.errors import JnstError, ResourceError
-from jnst.io import check_output, load_image, save_image
 
 NOISE = np.random.default_rng(3).uniform(size=(60, 90, 3)).astype(np.float32)
 
@@ -38,7 +38,7 @@ def test_a_full_disk_leaves_the_old_file(name: str, tmp_path: Path):
 
 WRITER = """
 import sys, numpy as np
-from jnst.io import save_image
+from jnst.apps.io import save_image
 images = [np.full((300, 400, 3), level, np.float32) for level in (0.2, 0.8)]
 print("ready", flush=True)
 while True:

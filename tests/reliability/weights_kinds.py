@@ -19,8 +19,8 @@ import published_names as names  # noqa: E402  # pyright: ignore[reportMissingIm
 import writers  # noqa: E402  # pyright: ignore[reportMissingImports]
 from published import kernels  # noqa: E402
 
+from jnst.apps.checkpoint import load_state, save_state  # noqa: E402
 from jnst.backbones import IMAGENET, param_shapes  # noqa: E402
-from jnst.checkpoint import load_state, save_state  # noqa: E402
 from jnst.errors import JnstError, WeightsError  # noqa: E402
 from jnst.weights import Weights, save_weights  # noqa: E402
 from jnst.weights.convert import flatten  # noqa: E402

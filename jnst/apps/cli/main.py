@@ -1,0 +1,166 @@
+"""Reading the command line, and turning what goes wrong into one line and an exit status."""
+
+import argparse
+import contextlib
+import io
+import itertools
+import os
+import signal
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import tyro
+
+import jnst
+from jnst.apps.cli.arguments import AUTO
+from jnst.apps.cli.demo import Demo
+from jnst.apps.cli.grid import Grid
+from jnst.apps.cli.interruption import NUMBERS, Terminated, leave, promptly
+from jnst.apps.cli.listing import Backbones, Presets, Statistics
+from jnst.apps.cli.reporting import command_line
+from jnst.apps.cli.stylize import Reconstruct, Stylize, Synthesize
+from jnst.apps.cli.train import Train
+from jnst.apps.cli.watching import with_port
+from jnst.apps.cli.weights import Weights
+from jnst.errors import JnstError, ResourceError, hint
+from jnst.transfer.memory import exhausted, ran_out
+
+FRAME, RULE = "\u2502\u256d\u256e\u2570\u256f", "\u2500-"
+"""What tyro draws with; where standard output is not UTF-8, spaces and hyphens."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command.
+
+    Returns:
+        0 if all went well; 2 for wrong usage, 3 for an input image, 4 for weights, 5 for a loss that stopped being
+        finite, 6 for memory or disk space, 130 when interrupted, 143 when terminated.
+    """
+    status = _main(list(sys.argv[1:] if argv is None else argv))
+    if argv is None and status - 128 in NUMBERS and not jax.distributed.is_initialized():
+        # The interpreter's own end takes a while, on a busy machine seconds.
+        leave(status - 128)
+    return status
+
+
+def _main(args: list[str]) -> int:
+    debug = "--debug" in args
+    _bear_any_character()
+    args = with_port([arg for arg in args if arg != "--debug"])
+    try:
+        with promptly():
+            return _run(args)
+    except KeyboardInterrupt as interrupt:
+        return 128 + (signal.SIGTERM if isinstance(interrupt, Terminated) else signal.SIGINT)
+    except BrokenPipeError:
+        # The reader of standard output has gone; nothing is wrong with us.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except Exception as error:
+        known = _known(error)
+        if debug or known is None:
+            raise
+        print(f"jnst: error: {known}", file=sys.stderr)
+        return known.exit_code
+
+
+def _bear_any_character() -> None:
+    """Names that a terminal cannot show are shown with question marks, instead of ending the command."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
+
+
+def _run(args: list[str]) -> int:
+    if args == ["--version"]:
+        print(f"jnst {jnst.__version__}", flush=True)
+        return 0
+    command_line.set(tuple(args))
+    try:
+        command: Any = _parse(args)
+        if hasattr(command, "choose_device"):
+            command.choose_device()
+        return command.run()
+    finally:
+        # A reader that has gone shows here, not when the interpreter ends. Not sys.stdout.flush(): it may be None.
+        print(end="", flush=True)
+
+
+def _known(error: Exception) -> JnstError | None:
+    """The error as one of ours; None if it is a fault of the program."""
+    if isinstance(error, JnstError):
+        return error
+    if ran_out(error):
+        return ResourceError(exhausted(error))
+    if isinstance(error, OSError):
+        return ResourceError(f"{error.filename or 'a file'}: {error.strerror or error}")
+    return None
+
+
+def _parse(args: list[str]) -> Any:
+    chosen = _preset_and_statistic(args)
+    defaults = {
+        "stylize": Stylize.from_preset(*chosen),
+        "synthesize": Synthesize.from_preset(*chosen),
+        "reconstruct": Reconstruct.from_preset(*chosen),
+        "grid": Grid.from_preset(*chosen),
+        "demo": Demo(),
+        "presets": Presets(),
+        "statistics": Statistics(),
+        "backbones": Backbones(),
+        "weights": Weights(tyro.MISSING),
+        "train": Train(tyro.MISSING),
+    }
+    if args and not args[0].startswith("-") and args[0] not in defaults:
+        raise JnstError(f"unknown command {args[0]!r}: {hint(args[0], defaults)} (see jnst --help)")
+    descriptions = {name: (type(default).__doc__ or "").partition("\n")[0] for name, default in defaults.items()}
+    complaint = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(complaint):
+            return tyro.cli(
+                tyro.extras.subcommand_type_from_defaults(defaults, descriptions),
+                prog="jnst",
+                description=(
+                    "Neural style transfer. `jnst COMMAND --help` explains a command; `jnst --version` says which "
+                    "version this is; --debug shows tracebacks."
+                ),
+                args=args,
+                config=(tyro.conf.OmitSubcommandPrefixes,),
+            )
+    except SystemExit as end:
+        if end.code == 0:
+            raise
+        raise JnstError(_one_line(complaint.getvalue())) from None
+
+
+def _one_line(box: str) -> str:
+    """What tyro says in a frame, as one line: the complaint, and the commands or flags that may have been meant."""
+    _, *inside = (row.strip(f"{FRAME} ") for row in box.splitlines())
+    sections = [list(filter(None, rows)) for is_rule, rows in itertools.groupby(inside, _is_rule) if not is_rule]
+    first, *others = filter(None, sections)
+    said = [" ".join(first).rstrip(".")]
+    for title, *rows in others:
+        if title.startswith("Available"):
+            said.append(" ".join([title, *rows]))
+        elif title.startswith("Perhaps"):
+            flags = (row.partition(" {")[0] for row in rows if row.startswith("-"))
+            said.append(" ".join([title, *flags]))
+    return f"{'; '.join(said)}: see jnst --help or jnst COMMAND --help"
+
+
+def _is_rule(row: str) -> bool:
+    return bool(row) and set(row) <= set(RULE)
+
+
+def _preset_and_statistic(args: list[str]) -> tuple[str, str | None]:
+    """What is asked for, read ahead: its values are the defaults that are parsed and shown in the help."""
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
+    parser.add_argument("--preset", default="jnst")
+    parser.add_argument("--style-statistic", default=AUTO)
+    try:
+        found = parser.parse_known_args(args)[0]
+    except argparse.ArgumentError:
+        return "jnst", None
+    return found.preset, None if found.style_statistic == AUTO else found.style_statistic

@@ -1,0 +1,15 @@
+"""A page on this machine that shows a run while it goes on.
+
+Example::
+
+    from jnst.apps.preview import serve
+
+    with serve() as preview:
+        print(preview.address)
+        result = jnst.transfer.stylize(content, style, callback=preview)
+        preview.show(result.image)
+"""
+
+from jnst.apps.preview.serving import Preview, serve
+
+__all__ = ["Preview", "serve"]

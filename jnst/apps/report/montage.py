@@ -1,0 +1,84 @@
+"""What a network sees, as images: feature maps side by side, and Gram matrices."""
+
+import math
+
+import numpy as np
+from PIL import Image as Pillow
+
+from jnst.errors import JnstError
+from jnst.types import Features, Matrix
+
+GAP = 2
+GROUND = 255
+LOW, MIDDLE, HIGH = (33, 102, 172), (247, 247, 247), (178, 24, 43)
+"""Colours of the most negative, of zero, of the most positive value."""
+
+
+def feature_montage(features: Features | np.ndarray, *, most: int = 16, tile: int = 96) -> Pillow.Image:
+    """Show feature maps as grey images in a square table, row by row in the order of the channels.
+
+    Each map is normalised by itself: its smallest value is black, its largest white; a constant one is black.
+
+    Args:
+        features: ``(h, w, c)``; of more than ``most`` channels those with the largest standard deviation are shown.
+        most: How many maps.
+        tile: The longer side of each in pixels.
+
+    Raises:
+        JnstError: Another shape, or values that are not finite.
+    """
+    maps = np.moveaxis(_finite("features", features, 3), -1, 0)
+    strongest = np.sort(np.argsort(-maps.std((1, 2)), kind="stable")[:most])
+    height, width = maps.shape[1:]
+    scale = tile / max(height, width)
+    size = max(1, round(width * scale)), max(1, round(height * scale))
+    columns = math.ceil(math.sqrt(len(strongest)))
+    rows = math.ceil(len(strongest) / columns)
+    montage = Pillow.new("L", (columns * (size[0] + GAP) - GAP, rows * (size[1] + GAP) - GAP), GROUND)
+    for place, channel in enumerate(strongest):
+        at = place % columns * (size[0] + GAP), place // columns * (size[1] + GAP)
+        montage.paste(_resized(Pillow.fromarray(_grey(maps[channel])), size), at)
+    return montage
+
+
+def gram_image(gram: Matrix | np.ndarray, *, side: int = 256) -> Pillow.Image:
+    """Show a Gram matrix: white where it is zero, red where it is positive, blue where it is negative.
+
+    It is normalised by its largest absolute value, and a root is taken of what is between, which makes small entries
+    visible beside the diagonal.
+
+    Args:
+        gram: ``(c, c)``.
+        side: Of the image in pixels.
+
+    Raises:
+        JnstError: Another shape, or values that are not finite.
+    """
+    values = _finite("gram", gram, 2)
+    if values.shape[0] != values.shape[1]:
+        raise JnstError(f"`gram` has shape {values.shape}: expected (c, c), as jnst.gram_matrix makes it")
+    strength = np.sqrt(np.abs(values) / (np.abs(values).max() or 1.0))[..., None]
+    ends = np.where((values < 0)[..., None], LOW, HIGH)
+    colours = np.asarray(MIDDLE) * (1 - strength) + ends * strength
+    return _resized(Pillow.fromarray(np.asarray(colours + 0.5, np.uint8)), (side, side))
+
+
+def _finite(name: str, values: Features | Matrix | np.ndarray, axes: int) -> np.ndarray:
+    array = np.asarray(values, np.float64)
+    if array.ndim != axes or 0 in array.shape:
+        expected = "(h, w, c)" if axes == 3 else "(c, c)"
+        raise JnstError(f"`{name}` has shape {array.shape}: expected {expected}; show one image's at a time")
+    if not np.isfinite(array).all():
+        raise JnstError(f"`{name}` has values that are NaN or infinite: expected finite numbers; look for their cause")
+    return array
+
+
+def _grey(plane: np.ndarray) -> np.ndarray:
+    low, high = plane.min(), plane.max()
+    return np.asarray((plane - low) * (255 / (high - low) if high > low else 0.0) + 0.5, np.uint8)
+
+
+def _resized(image: Pillow.Image, size: tuple[int, int]) -> Pillow.Image:
+    """Enlarged without smoothing, so that every value stays what it is; reduced with."""
+    smaller = size[0] < image.width
+    return image.resize(size, Pillow.Resampling.BOX if smaller else Pillow.Resampling.NEAREST)

@@ -1,5 +1,0 @@
-"""The command line: `jnst demo`, `stylize`, `grid`, `presets`, `backbones`, `weights`, `train` and others."""
-
-from jnst.cli.main import main
-
-__all__ = ["main"]

@@ -1,9 +1,0 @@
-"""Pictures in and out of files.
-
-Inside jnst a picture is float32 sRGB in [0, 1], `(h, w, 3)`; what a file holds becomes that, or a `PictureError`.
-"""
-
-from jnst.io.load import load_image
-from jnst.io.save import check_output, save_image
-
-__all__ = ["check_output", "load_image", "save_image"]

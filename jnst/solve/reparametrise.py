@@ -1,0 +1,83 @@
+"""The variables that an Optax transformation works in: the image's values in other units, or its scales."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from jnst.types import Array
+
+
+def in_units(optimizer: optax.GradientTransformation, unit: float) -> optax.GradientTransformationExtraArgs:
+    """Let ``optimizer`` see the image multiplied by ``unit``, so that its step lengths are in those units.
+
+    Programs that optimise 0-255 images state learning rates in units of 1/255 of ours: with ``unit=255.0``
+    they can be used as published.
+    """
+    inner = optax.with_extra_args_support(optimizer)
+
+    def init(params: Any) -> Any:
+        return inner.init(scaled(params, unit))
+
+    def update(updates: Any, state: Any, params: Any = None, **extra: Any) -> tuple[Any, Any]:
+        if "grad" in extra:
+            extra["grad"] = scaled(extra["grad"], 1 / unit)
+        if "value_fn" in extra:
+            value_fn = extra["value_fn"]
+            extra["value_fn"] = lambda larger: value_fn(scaled(larger, 1 / unit))
+        larger = None if params is None else scaled(params, unit)
+        updates, state = inner.update(scaled(updates, 1 / unit), state, larger, **extra)
+        return scaled(updates, 1 / unit), state
+
+    return optax.GradientTransformationExtraArgs(init, update)
+
+
+def scaled(tree: Any, factor: float | Array) -> Any:
+    """All arrays of ``tree`` times ``factor``."""
+    return jax.tree.map(lambda leaf: leaf * factor, tree)
+
+
+def in_laplacian_pyramid(optimizer: optax.GradientTransformation, levels: int) -> optax.GradientTransformationExtraArgs:
+    """Let ``optimizer`` move the levels of a Laplacian pyramid instead of the pixels.
+
+    The image is the finest level plus the next one, enlarged, which is itself a sum of that kind, and so on; so the
+    gradient by a level is the image's gradient carried back through the enlargements between, and an update of the
+    levels is one of the image.
+
+    Args:
+        optimizer: Sees a tuple of ``levels + 1`` arrays, each half as high and wide as the one before; no image.
+        levels: How often the image is halved; fewer where that would leave a side of 1.
+
+    References:
+        Kolkin, Salavon & Shakhnarovich, Style Transfer by Relaxed Optimal Transport and Self-Similarity, CVPR 2019.
+    """
+    inner = optax.with_extra_args_support(optimizer)
+
+    def init(params: Any) -> Any:
+        return inner.init(tuple(jnp.zeros(shape, params.dtype) for shape in _level_shapes(params.shape, levels)))
+
+    def update(updates: Any, state: Any, params: Any = None, **extra: Any) -> tuple[Any, Any]:
+        shapes = _level_shapes(updates.shape, levels)
+        back = jax.linear_transpose(_summed, tuple(jax.ShapeDtypeStruct(shape, updates.dtype) for shape in shapes))
+        (gradients,) = back(updates)
+        updates_of_levels, state = inner.update(gradients, state, None, **extra)
+        return _summed(updates_of_levels), state
+
+    return optax.GradientTransformationExtraArgs(init, update)
+
+
+def _level_shapes(shape: tuple[int, ...], levels: int) -> list[tuple[int, ...]]:
+    shapes = [tuple(shape)]
+    while len(shapes) <= levels and min(shapes[-1][:2]) > 3:
+        height, width, channels = shapes[-1]
+        shapes.append((height // 2, width // 2, channels))
+    return shapes
+
+
+def _summed(levels: Any) -> Array:
+    """The image of a pyramid, finest level first: from the coarsest on, enlarged bilinearly and added."""
+    *finer, image = levels
+    for level in reversed(finer):
+        image = level + jax.image.resize(image, level.shape, "linear", antialias=False)
+    return image

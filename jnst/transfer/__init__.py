@@ -1,0 +1,1 @@
+"""Style transfer from images to images."""

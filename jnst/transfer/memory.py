@@ -1,0 +1,215 @@
+"""Memory: what a run will need, what there is, and an error in place of a process that dies."""
+
+import functools
+import os
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any, ParamSpec, TypeVar
+
+import jax
+import jax.numpy as jnp
+
+from jnst.errors import ResourceError
+from jnst.losses.objective import Targets
+from jnst.solve import devices as parallel
+from jnst.solve import run as optimize
+from jnst.solve.optimizers import LBFGS
+from jnst.transfer.fitting import at_scale, targets_at
+from jnst.transfer.inputs import Inputs
+from jnst.transfer.pace import chunk_length
+from jnst.transfer.plan import Job
+from jnst.types import Params
+
+MOST_PER_PIXEL = 12_000
+"""Bytes that no usual run exceeds for a pixel of the result; up to there nothing is worked out beforehand."""
+CGROUPS = Path("/sys/fs/cgroup")
+
+Arguments = ParamSpec("Arguments")
+Returned = TypeVar("Returned")
+
+
+def check(job: Job, params: Params, *, chunk: int | None = None, free: int | None = None) -> None:
+    """Refuse a run whose largest image needs more memory than there is.
+
+    What it needs is what the compiler says of the program that will make its steps (the run then takes it as it is),
+    and a second copy of the optimiser's state. Small images are not looked at.
+
+    Args:
+        job: What is to be done.
+        params: The network's parameters, as the program takes them.
+        chunk: Steps in one compiled program; None: as the run chooses.
+        free: Bytes that may be used; None: `free_bytes`.
+
+    Raises:
+        ResourceError: It needs more; the message says what would fit.
+    """
+    free = free_bytes() if free is None else free
+    scale = job.plan.scales[-1]
+    if free is None or scale.shape[0] * scale.shape[1] * MOST_PER_PIXEL <= free:
+        return
+    state = size_of(_state(job))
+    # The state alone may tell, without seconds of compilation.
+    needed = 2 * state if 2 * state > free else run_bytes(job, params, chunk=chunk)
+    if needed > free:
+        raise ResourceError(_refusal(job, needed, free, state))
+
+
+def run_bytes(job: Job, params: Params, *, chunk: int | None = None) -> int:
+    """The memory, in bytes, that the steps of a run take at its full size, compiled but not run.
+
+    The process takes some 150 MB beside it for what is compiled, and its allocator up to a quarter more, which
+    `tests/reliability/memory_needed.py` measures.
+
+    Args:
+        job: What is to be done.
+        params: The network's parameters, as the program takes them.
+        chunk: See `check`.
+    """
+    scale, state = job.plan.scales[-1], _state(job)
+    args = (scale.objective, target_shapes(job, len(job.plan.scales) - 1, params), params, job.key)
+    length = max(1, min(scale.num_steps, chunk or chunk_length(jax.tree.leaves(params)[0])))
+    compiled = optimize.advance.lower(state, args, scale.method, length).compile()
+    return parallel.needed_bytes(compiled) + size_of(state)
+
+
+def target_shapes(job: Job, index: int, params: Params) -> Targets:
+    """The targets at one size without their values: shapes and dtypes."""
+
+    def compute(images: Inputs, params: Params) -> Targets:
+        return targets_at(job.plan, job.plan.scales[index], at_scale(job.plan, index, images), params)
+
+    return jax.eval_shape(compute, job.images, params)
+
+
+def size_of(tree: Any) -> int:
+    """The bytes that the arrays of a tree take, or would."""
+    return sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(tree))
+
+
+def _state(job: Job) -> optimize.State:
+    scale = job.plan.scales[-1]
+    image = jax.ShapeDtypeStruct((*scale.shape, 3), jnp.float32)
+    return jax.eval_shape(partial(optimize.start, method=scale.method), image)
+
+
+def _refusal(job: Job, needed: int, free: int, state: int) -> str:
+    scale = job.plan.scales[-1]
+    height, width = scale.shape
+    side = int(0.95 * max(scale.shape) * (free / needed) ** 0.5) // 8 * 8
+    others = ["a smaller network or fewer layers"]
+    if isinstance(scale.optimizer, LBFGS) and 4 * state > needed:
+        others.insert(0, f"Adam (--optimizer adam), for L-BFGS keeps {in_words(state)} of images and gradients,")
+    return (
+        f"{width}x{height} pixels need about {in_words(needed)} of memory, there are {in_words(free)}: "
+        f"make it smaller (--size {max(8, side)} fits), or take {' or '.join(others)}"
+    )
+
+
+def in_words(count: int) -> str:
+    """A number of bytes for a message, such as "3.2 GB"."""
+    return f"{count / 1e9:.3g} GB" if count >= 1e9 else f"{count / 1e6:.3g} MB"
+
+
+def ran_out(error: BaseException) -> bool:
+    """Whether an error says that memory ran out, on whatever device."""
+    return isinstance(error, MemoryError) or (
+        isinstance(error, jax.errors.JaxRuntimeError) and "RESOURCE_EXHAUSTED" in str(error)
+    )
+
+
+def reported(function: Callable[Arguments, Returned]) -> Callable[Arguments, Returned]:
+    """Let a function that runs out of memory raise a `ResourceError`; the process stays usable.
+
+    (Where the system promises more memory than it has, as Linux does unless told otherwise, it may end the process
+    instead: `check` is there to see that coming.)
+    """
+
+    @functools.wraps(function)
+    def call(*args: Arguments.args, **kwargs: Arguments.kwargs) -> Returned:
+        try:
+            return function(*args, **kwargs)
+        except (MemoryError, jax.errors.JaxRuntimeError) as error:
+            if not ran_out(error):
+                raise
+            raise ResourceError(exhausted(error)) from None
+
+    return call
+
+
+def exhausted(error: BaseException) -> str:
+    """What to say of memory that ran out."""
+    said = str(error).partition("\n")[0].removeprefix("RESOURCE_EXHAUSTED: ").rstrip(".")
+    return (
+        f"memory ran out{f' ({said})' if said else ''}: choose a smaller size (--size), an optimiser that keeps less "
+        "(--optimizer adam), or fewer layers"
+    )
+
+
+def free_bytes() -> int | None:
+    """What can still be allocated where programs run by default: on the device, or of the machine's memory.
+
+    Of the latter what the system calls available, less where the container or a resource limit allows less; None where
+    nothing can be known.
+    """
+    device = jax.local_devices()[0]
+    if device.platform != "cpu":
+        return parallel.free_bytes(device)
+    found = [*_available(), *_left_in_cgroups(), *_left_by_limits()]
+    return int(parallel.RESERVE * max(0, min(found))) if found else None
+
+
+def _available() -> Iterator[int]:
+    for line in _lines(Path("/proc/meminfo")):
+        if line.startswith("MemAvailable:"):
+            yield 1024 * int(line.split()[1])
+            return
+    if "SC_PHYS_PAGES" in os.sysconf_names:
+        yield os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+
+
+def _left_in_cgroups() -> Iterator[int]:
+    """What the control groups of this process allow it (versions 2 and 1), files that can be read again not counted."""
+    for line in _lines(Path("/proc/self/cgroup")):
+        _, controllers, path = line.split(":", 2)
+        if controllers not in ("", "memory") and "memory" not in controllers.split(","):
+            continue
+        root, names = (
+            (CGROUPS / "memory", ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"))
+            if controllers
+            else (CGROUPS, ("memory.max", "memory.current", "inactive_file"))
+        )
+        group = root / path.lstrip("/")
+        for folder in (group, *group.parents):
+            limit, used = (_number(folder / name) for name in names[:2])
+            if limit is not None and used is not None:
+                idle = (int(row.split()[1]) for row in _lines(folder / "memory.stat") if row.startswith(names[2] + " "))
+                yield limit - used + next(idle, 0)
+            if folder == root:
+                break
+
+
+def _left_by_limits() -> Iterator[int]:
+    try:
+        import resource
+    except ImportError:  # Not a Unix.
+        return
+    status = dict(line.split(":", 1) for line in _lines(Path("/proc/self/status")) if ":" in line)
+    for limit, field in ((resource.RLIMIT_AS, "VmSize"), (resource.RLIMIT_DATA, "VmData")):
+        allowed = resource.getrlimit(limit)[0]
+        if allowed != resource.RLIM_INFINITY and field in status:
+            yield allowed - 1024 * int(status[field].split()[0])
+
+
+def _number(path: Path) -> int | None:
+    try:
+        return int(path.read_text())
+    except (OSError, ValueError):  # There is none, or it says "max".
+        return None
+
+
+def _lines(path: Path) -> list[str]:
+    try:
+        return path.read_text(errors="replace").splitlines()
+    except OSError:
+        return []

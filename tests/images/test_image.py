@@ -1,0 +1,167 @@
+"""Checks, sizes, resizing and noise."""
+
+import warnings
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from contracts import random_image
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from jnst.errors import ImageError, JnstError
+from jnst.images import MEAN_COLOUR, METHODS, Pyramid, check_image, fit_shape, noise, resize
+
+pytestmark = pytest.mark.usefixtures("unoptimised")
+
+GOOD = random_image(0, 6, 7)
+
+BAD: dict[str, tuple[object, str]] = {
+    "uint8": (np.full((6, 7, 3), 255, np.uint8), "dtype uint8.*divide by 255 or use jnst.load_image"),
+    "int32": (jnp.zeros((6, 7, 3), jnp.int32), "dtype int32.*divide by 255"),
+    "bool": (np.zeros((6, 7, 3), bool), "dtype bool"),
+    "0-255": (GOOD * 255, r"looks like 0-255 \(max 2\d\d.*divide by 255 or use jnst.load_image"),
+    "-1 to 1": (GOOD * 2 - 1, r"values from -0\.\d+ to .*expected \[0, 1\].*clip"),
+    "above": (GOOD + 0.5, r"expected \[0, 1\]"),
+    "channels first": (GOOD.transpose(2, 0, 1), r"shape \(3, 6, 7\), expected \(h, w, 3\).*moveaxis"),
+    "RGBA": (np.zeros((6, 7, 4), np.float32), r"shape \(6, 7, 4\).*alpha"),
+    "grey": (np.zeros((6, 7), np.float32), r"shape \(6, 7\).*grey"),
+    "grey with an axis": (np.zeros((6, 7, 1), np.float32), r"shape \(6, 7, 1\)"),
+    "batch": (np.zeros((2, 6, 7, 3), np.float32), r"shape \(2, 6, 7, 3\).*one image at a time"),
+    "NaN": (np.where(np.arange(126).reshape(6, 7, 3) < 4, np.nan, GOOD), "4 values that are NaN or infinite"),
+    "infinite": (np.where(GOOD.min() < GOOD, GOOD, -np.inf), "1 values that are NaN or infinite"),
+    "empty": (np.zeros((0, 7, 3), np.float32), r"empty \(shape \(0, 7, 3\)\)"),
+    "list": ([[[0.0, 0.0, 0.0]]], "is a list, expected an array"),
+    "path": ("image.png", "is a str, expected an array: load files with jnst.load_image"),
+}
+
+
+@pytest.mark.parametrize("what", BAD)
+def test_what_is_no_image(what: str) -> None:
+    image, match = BAD[what]
+    with pytest.raises(ImageError, match=f"^`content` .*{match}") as caught:
+        check_image(image, "content")  # pyright: ignore[reportArgumentType]
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("dtype", [np.float16, jnp.bfloat16, np.float32, np.float64])
+@pytest.mark.parametrize("array", [np.asarray, jnp.asarray])
+def test_floats_are_cast_to_float32(dtype: np.dtype, array: object) -> None:
+    image = GOOD.astype(dtype)
+    with warnings.catch_warnings():
+        # JAX itself has no float64 here, and says so.
+        warnings.simplefilter("ignore", UserWarning)
+        image = jnp.asarray(image) if array is jnp.asarray else image
+    checked = check_image(image, "content")  # pyright: ignore[reportArgumentType]
+    assert isinstance(checked, jax.Array)
+    assert checked.dtype == jnp.float32
+    np.testing.assert_array_equal(checked, np.asarray(image, np.float32))
+
+
+def test_the_ends_of_the_range_and_rounding_beside_them_pass() -> None:
+    for image in (np.zeros((2, 2, 3)), np.ones((2, 2, 3)), np.full((2, 2, 3), 1.0005), np.full((2, 2, 3), -0.0005)):
+        check_image(image, "content")  # pyright: ignore[reportArgumentType]
+
+
+def test_under_jit_shape_and_dtype_are_checked() -> None:
+    assert jax.jit(lambda x: check_image(x, "x"))(GOOD).shape == (6, 7, 3)
+    with pytest.raises(ImageError, match="uint8"):
+        jax.jit(lambda x: check_image(x, "x"))(np.zeros((6, 7, 3), np.uint8))
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("shape", [(9, 12), (40, 51), (20, 10)])
+def test_resize_against_pillow(method: str, shape: tuple[int, int]) -> None:
+    """Float planes through Pillow's filters, enlarged, reduced, and both at once."""
+    image = random_image(1, 24, 31)
+    filters = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
+    kernel = filters.get(method, Image.Resampling.LANCZOS)
+    planes = [Image.fromarray(image[..., c]).resize((shape[1], shape[0]), kernel) for c in range(3)]
+    expected = np.clip(np.stack([np.asarray(plane) for plane in planes], axis=-1), 0, 1)
+    resized = np.asarray(resize(jnp.asarray(image), shape, method))
+    assert resized.shape == (*shape, 3)
+    np.testing.assert_allclose(resized, expected, atol=2e-5)
+
+
+def test_resize_keeps_colours_and_range() -> None:
+    flat = np.broadcast_to(np.asarray([0.1, 0.5, 1.0], np.float32), (2, 9, 7, 3))
+    for method in METHODS:
+        resized = resize(jnp.asarray(flat), (5, 20), method)
+        np.testing.assert_allclose(resized, np.broadcast_to(flat[0, 0, 0], (2, 5, 20, 3)), atol=1e-6)
+    edge = np.zeros((8, 8, 3), np.float32)
+    edge[:, 4:] = 1
+    resized = np.asarray(resize(jnp.asarray(edge), (32, 32), "lanczos"))
+    assert (resized.min(), resized.max()) == (0, 1)
+
+
+def test_resize_to_its_own_size_changes_nothing() -> None:
+    image = jnp.asarray(GOOD)
+    assert resize(image, (6, 7)) is image
+
+
+def test_resize_with_an_unknown_method() -> None:
+    with pytest.raises(JnstError, match="method 'nearest' is unknown: choose one of bilinear, bicubic, lanczos"):
+        resize(jnp.asarray(GOOD), (3, 3), "nearest")
+
+
+@settings(max_examples=60, deadline=None)
+@given(height=st.integers(1, 5000), width=st.integers(1, 5000), side=st.integers(1, 3000))
+def test_fit_shape(height: int, width: int, side: int) -> None:
+    """The longer side is exact, the shorter one within half a pixel of the proportion, or one pixel."""
+    shape = fit_shape((height, width), side)
+    assert max(shape) == side
+    assert min(shape) >= 1
+    exact = side * min(height, width) / max(height, width)
+    assert abs(min(shape) - exact) <= 0.5 + 1e-9 or min(shape) == 1
+    assert (shape[0] >= shape[1]) == (height >= width) or min(shape) == max(shape)
+
+
+def longer_sides(pyramid: Pyramid, *shape: int) -> list[int]:
+    return [max(size) for size in pyramid.shapes((shape[0], shape[1]))]
+
+
+def test_sizes_of_a_pyramid() -> None:
+    assert longer_sides(Pyramid(), 512, 512) == [128, 181, 256, 362, 512]
+    assert longer_sides(Pyramid(), 192, 100) == [136, 192]
+    assert longer_sides(Pyramid(factor=2.0), 700, 1000) == [250, 500, 1000]
+    assert longer_sides(Pyramid(factor=2.0, min_size=1, levels=2), 700, 1024) == [512, 1024]
+    assert longer_sides(Pyramid(min_size=64, levels=3), 512, 512) == [256, 362, 512]
+    assert longer_sides(Pyramid(), 100, 90) == [100]
+    assert Pyramid(factor=2.0).shapes((300, 512)) == ((75, 128), (150, 256), (300, 512))
+
+
+@settings(max_examples=60, deadline=None)
+@given(height=st.integers(1, 4000), width=st.integers(1, 4000), factor=st.floats(1.02, 4), least=st.integers(1, 300))
+def test_a_pyramid_ends_at_the_image_and_never_goes_below_its_smallest_size(
+    height: int, width: int, factor: float, least: int
+) -> None:
+    shapes = Pyramid(factor, least).shapes((height, width))
+    assert shapes[-1] == (height, width)
+    assert all(max(shape) >= least for shape in shapes[:-1])
+    areas = [h * w for h, w in shapes]
+    assert areas == sorted(areas)
+    assert len(set(shapes)) == len(shapes)
+
+
+def test_pyramids_that_would_never_end() -> None:
+    for factor in (1.0, 0.5, float("nan")):
+        with pytest.raises(JnstError, match=rf"factor {factor}"):
+            Pyramid(factor=factor)
+    with pytest.raises(JnstError, match="levels 0"):
+        Pyramid(levels=0)
+    with pytest.raises(JnstError, match="min_size 0"):
+        Pyramid(min_size=0)
+
+
+def test_noise() -> None:
+    image = np.asarray(noise(jax.random.key(0), (80, 90), 0.05))
+    assert image.shape == (80, 90, 3)
+    assert image.dtype == np.float32
+    np.testing.assert_allclose(image.mean((0, 1)), MEAN_COLOUR, atol=4 * 0.05 / np.sqrt(7200))
+    np.testing.assert_allclose(image.std((0, 1)), 0.05, rtol=0.05)
+    np.testing.assert_array_equal(image, noise(jax.random.key(0), (80, 90), 0.05))
+    assert (image != np.asarray(noise(jax.random.key(1), (80, 90), 0.05))).any()
+    wild = np.asarray(noise(jax.random.key(0), (80, 90), 5.0))
+    assert (wild.min(), wild.max()) == (0, 1)

@@ -1,0 +1,88 @@
+"""The same bits at every run: what programs may hold on GPUs, and what CPUs compute in this process and in another."""
+
+import hashlib
+import subprocess
+import sys
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from contracts import random_params, tiny_backbone
+
+import jnst
+from jnst.backbones import BACKBONES
+from jnst.losses import STYLE_LOSSES
+from jnst.presets import with_style_statistic
+from jnst.transfer.jobs import check_images, stylize_job
+from jnst.transfer.memory import target_shapes
+
+IMAGE = jnp.full((40, 36, 3), 0.5)
+ATOMIC = ("select_and_scatter",)
+"""Operations that GPUs compute in the order in which threads come along, and for which XLA knows no other way."""
+
+
+def for_gpus(function: Any, *args: Any) -> str:
+    """The program that is handed to XLA for an NVIDIA GPU; none is needed."""
+    return jax.jit(function).trace(*args).lower(lowering_platforms=("cuda",)).as_text()
+
+
+@pytest.mark.parametrize("statistic", STYLE_LOSSES)
+def test_no_statistic_needs_what_gpus_compute_in_any_order(statistic: str) -> None:
+    backbone = tiny_backbone()
+    layers = {"content_layers": ("relu2_1",), "style_layers": ("relu1_1", "relu2_1")}
+    settings = jnst.preset(with_style_statistic(jnst.preset("jnst"), statistic), **layers)
+    job = stylize_job(check_images(IMAGE, IMAGE), settings, backbone)
+    params = jax.eval_shape(job.plan.backbone.lay_out, random_params(backbone))
+    scale = job.plan.scales[0]
+    args = (scale.objective, target_shapes(job, 0, params), params, job.key)
+    step = lambda image, args: jax.value_and_grad(scale.method.loss, has_aux=True)(image, args, jnp.int32(0))  # noqa: E731
+    text = for_gpus(step, jax.ShapeDtypeStruct(IMAGE.shape, jnp.float32), args)
+    assert "convolution" in text
+    assert not any(name in text for name in ATOMIC)
+
+
+@pytest.mark.parametrize("name", BACKBONES)
+def test_no_network_needs_it_either(name: str) -> None:
+    """With the pooling that it was trained with, whose gradient is the usual culprit."""
+    backbone = jnst.make_backbone(name)
+    params = jax.eval_shape(backbone.init, jax.random.key(0))
+    layer = backbone.all_layers[-1]
+    total = lambda image, params: backbone.apply(params, image, (layer,))[layer].sum()  # noqa: E731
+    text = for_gpus(jax.grad(total), jax.ShapeDtypeStruct((64, 64, 3), jnp.float32), params)
+    assert "convolution" in text
+    assert not any(name in text for name in ATOMIC)
+
+
+def test_the_usual_pooling_would_be_found() -> None:
+    pool = lambda x: jax.lax.reduce_window(x, -jnp.inf, jax.lax.max, (2, 2), (2, 2), "VALID").sum()  # noqa: E731
+    assert ATOMIC[0] in for_gpus(jax.grad(pool), jax.ShapeDtypeStruct((8, 8), jnp.float32))
+
+
+PROGRAM = """
+import hashlib
+import numpy as np
+import jnst
+rows, columns = np.mgrid[0:40, 0:36] / 40
+content = np.stack([rows, columns, 0.5 + 0.3 * np.sin(9 * columns)], -1).astype(np.float32)
+solution = jnst.transfer.stylize(content, content[::-1].copy(), num_steps=4, init="noise")
+parts = [solution.losses, *solution.parts.values(), np.asarray(solution.image)]
+print(hashlib.sha256(b"".join(part.tobytes() for part in parts)).hexdigest())
+"""
+
+
+def test_cpus_compute_the_same_bits_here_again_and_in_another_process() -> None:
+    rows, columns = np.mgrid[0:40, 0:36] / 40
+    content = jnp.asarray(np.stack([rows, columns, 0.5 + 0.3 * np.sin(9 * columns)], -1), jnp.float32)
+
+    def digest(**arguments: Any) -> str:
+        solution = jnst.transfer.stylize(content, content[::-1], num_steps=4, init="noise", **arguments)
+        parts = [solution.losses, *solution.parts.values(), np.asarray(solution.image)]
+        return hashlib.sha256(b"".join(part.tobytes() for part in parts)).hexdigest()
+
+    here = digest()
+    assert digest() == here
+    assert digest(key=jax.random.key(1)) != here
+    there = subprocess.run([sys.executable, "-c", PROGRAM], check=True, capture_output=True, text=True, timeout=600)
+    assert there.stdout.strip() == here
