@@ -1,7 +1,6 @@
-"""What can go wrong, and the exit status that the command line gives it.
+"""What can go wrong, and the exit status of the command line for each kind.
 
-Every class is a `ValueError`, so that library code may catch that alone. A message is one line: what
-came, what is expected, what to do.
+A message is one line: what came, what is expected, what to do.
 """
 
 import difflib
@@ -9,37 +8,43 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 
-class JnstError(ValueError):
-    """A wrong argument, and the base of every error that jnst raises on purpose."""
+class JnstError(Exception):
+    """The base of every error that jnst raises on purpose."""
+
+    exit_code = 1
+
+
+class ArgumentError(JnstError, ValueError):
+    """A wrong argument."""
 
     exit_code = 2
 
 
-class ImageError(JnstError):
-    """An image that cannot be read, or that is not what an image must be."""
+class ImageError(ArgumentError):
+    """An image that cannot be read, or an array that is not an image."""
 
     exit_code = 3
 
 
-class WeightsError(JnstError):
-    """A weights file that cannot be read, does not fit the network, or does not reach a layer."""
+class WeightsError(ArgumentError):
+    """Weights that cannot be read, do not fit the network, or do not reach a layer."""
 
     exit_code = 4
 
 
-class NumericsError(JnstError):
+class NumericsError(JnstError, ArithmeticError):
     """A loss that stopped being finite.
 
     Attributes:
-        result: The run up to there, ending with the last finite image; what the function would have returned.
+        result: The run up to there, ending with the last finite image: what the function would have returned.
     """
 
     exit_code = 5
     result: Any = None
 
 
-class ResourceError(JnstError):
-    """Memory or disk space that ran out."""
+class ResourceError(JnstError, RuntimeError):
+    """Not enough memory or disk space."""
 
     exit_code = 6
 

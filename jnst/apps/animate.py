@@ -10,7 +10,7 @@ from PIL import Image as Pillow
 
 from jnst.apps.io import save_image
 from jnst.apps.thinning import Thinned
-from jnst.errors import ImageError, JnstError
+from jnst.errors import ArgumentError, ImageError
 from jnst.solve.run import Report
 from jnst.types import Image
 from jnst.weights.files import PathLike, shown, write_atomically
@@ -48,7 +48,7 @@ class Snapshots:
         finish: What is done to an image before it is saved.
 
     Raises:
-        JnstError: ``every`` is less than 1.
+        ArgumentError: ``every`` is less than 1.
     """
 
     def __init__(
@@ -61,7 +61,7 @@ class Snapshots:
         finish: Callable[[Image], Image] = lambda image: image,
     ) -> None:
         if every < 1:
-            raise JnstError(f"an image every {every} steps: expected at least 1")
+            raise ArgumentError(f"an image every {every} steps: expected at least 1")
         self._path, self._every, self._finish = Path(os.fsdecode(path)), every, finish
         self._bit_depth, self._quality = bit_depth, quality
 
@@ -69,7 +69,7 @@ class Snapshots:
         """Save the image if it is time.
 
         Raises:
-            JnstError: The file cannot be written.
+            ArgumentError: The file cannot be written.
             ResourceError: The disk is full.
         """
         if passes(report, self._every):
@@ -90,12 +90,12 @@ class Film:
         finish: What is done to an image before it is kept.
 
     Raises:
-        JnstError: ``every`` is less than 1.
+        ArgumentError: ``every`` is less than 1.
     """
 
     def __init__(self, every: int | None = None, *, finish: Callable[[Image], Image] = lambda image: image) -> None:
         if every is not None and every < 1:
-            raise JnstError(f"a frame every {every} steps: expected at least 1")
+            raise ArgumentError(f"a frame every {every} steps: expected at least 1")
         self._every, self._finish = every, finish
         self._frames = Thinned[np.ndarray](MOST_FRAMES - 1)
         self._started = False
@@ -121,7 +121,7 @@ class Film:
 
         Raises:
             ImageError: The image is too large for the format.
-            JnstError: Another suffix, or the file cannot be written; an old file stays intact.
+            ArgumentError: Another suffix, or the file cannot be written; an old file stays intact.
             ResourceError: The disk is full; an old file stays intact.
         """
         kind = film_format(path)
@@ -153,11 +153,11 @@ def film_format(path: PathLike) -> str:
     """The format of a film by its name's suffix.
 
     Raises:
-        JnstError: The suffix is not a key of `FILMS`.
+        ArgumentError: The suffix is not a key of `FILMS`.
     """
     suffix = os.path.splitext(os.fsdecode(path))[1].lower()
     if suffix not in FILMS:
-        raise JnstError(f"the film {shown(path)} has the suffix {suffix!r}: expected one of {', '.join(FILMS)}")
+        raise ArgumentError(f"the film {shown(path)} has the suffix {suffix!r}: expected one of {', '.join(FILMS)}")
     return FILMS[suffix]
 
 

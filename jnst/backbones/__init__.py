@@ -12,7 +12,7 @@ from jnst.backbones.resnet import ResNet
 from jnst.backbones.squeezenet import SqueezeNet
 from jnst.backbones.vgg import MINI_WIDTHS, SLIM_HEADS, SLIM_WIDTHS, VGG, VGG16_WIDTHS, VGG19_WIDTHS, Widths
 from jnst.backbones.widths import CONVNET_WIDTHS, format_widths, parse_widths
-from jnst.errors import JnstError, did_you_mean
+from jnst.errors import ArgumentError, JnstError, did_you_mean
 
 __all__ = [
     "BACKBONES",
@@ -84,11 +84,11 @@ def find(name: str) -> Architecture:
     """The row of `BACKBONES` called ``name``.
 
     Raises:
-        JnstError: There is none; the message names near matches.
+        ArgumentError: There is none; the message names near matches.
     """
     if name not in BACKBONES:
         advice = f"{did_you_mean(name, BACKBONES)} there are {', '.join(BACKBONES)}".strip()
-        raise JnstError(f"unknown backbone {name!r}: {advice}")
+        raise ArgumentError(f"unknown backbone {name!r}: {advice}")
     return BACKBONES[name]
 
 
@@ -117,7 +117,7 @@ def make_backbone(
         A hashable `Backbone`.
 
     Raises:
-        JnstError: An unknown name, option or value.
+        ArgumentError: An unknown name, option or value.
     """
     row = find(name)
     usual = row.network()
@@ -148,7 +148,7 @@ def param_shapes(name: str, widths: str | bool | None = None) -> dict[str, tuple
         widths: The one option that changes shapes, as `make_backbone` takes it; None: the usual ones.
 
     Raises:
-        JnstError: An unknown name, or widths that are not readable or not this network's to choose.
+        ArgumentError: An unknown name, or widths that are not readable or not this network's to choose.
     """
     backbone = make_backbone(name) if widths is None else make_backbone(name, widths=widths)
     return flat_shapes(backbone.network, backbone.smallest_side(backbone.layers))

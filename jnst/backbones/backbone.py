@@ -11,7 +11,7 @@ from jnst.backbones.extractor import FeatureExtractor
 from jnst.backbones.kernels.choice import PRECISIONS
 from jnst.backbones.ops import PADDINGS, POOLINGS
 from jnst.backbones.preprocessing import Preprocessing
-from jnst.errors import ImageError, JnstError, WeightsError, did_you_mean
+from jnst.errors import ArgumentError, ImageError, WeightsError, did_you_mean
 from jnst.types import Array, Features, Image, Params, RandomKey
 
 OPTION_CHOICES: dict[str, Iterable[str]] = {
@@ -30,13 +30,13 @@ def check_options(name: str, options: Mapping[str, object], allowed: Iterable[st
     """Check the options of the network called ``name``.
 
     Raises:
-        JnstError: One that is not allowed, or an unknown value.
+        ArgumentError: One that is not allowed, or an unknown value.
     """
     for option, value in options.items():
         if option not in allowed:
-            raise JnstError(f"{name} has no option {option!r}: it has {', '.join(allowed)}")
+            raise ArgumentError(f"{name} has no option {option!r}: it has {', '.join(allowed)}")
         if option in OPTION_CHOICES and value not in tuple(OPTION_CHOICES[option]):
-            raise JnstError(f"{option} {value!r} is unknown: choose one of {', '.join(OPTION_CHOICES[option])}")
+            raise ArgumentError(f"{option} {value!r} is unknown: choose one of {', '.join(OPTION_CHOICES[option])}")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -78,7 +78,7 @@ class Backbone:
         """The same network with other options, as `jnst.make_backbone` takes them.
 
         Raises:
-            JnstError: An option that the network does not have, or an unknown value.
+            ArgumentError: An option that the network does not have, or an unknown value.
         """
         if not options:
             return self
@@ -120,7 +120,7 @@ class Backbone:
             ``{layer: (..., h', w', c)}`` in the order of ``layers``.
 
         Raises:
-            JnstError: A layer that the architecture does not have.
+            ArgumentError: A layer that the architecture does not have.
             WeightsError: A layer beyond those that the weights reach.
             ImageError: A shape that is not an image's, or an image too small for a layer.
         """
@@ -135,12 +135,12 @@ class Backbone:
         """Return ``layers`` as a tuple if each can be computed.
 
         Raises:
-            JnstError: None at all, one twice, or a name that the architecture does not have.
+            ArgumentError: None at all, one twice, or a name that the architecture does not have.
             WeightsError: A layer beyond those that the weights reach.
         """
         layers = tuple(layers)
         if not layers or len(set(layers)) < len(layers):
-            raise JnstError(f"layers {','.join(layers) or '(none)'}: name at least one layer, and each only once")
+            raise ArgumentError(f"layers {','.join(layers) or '(none)'}: name at least one layer, and each only once")
         for layer in layers:
             if layer in self.layers:
                 continue
@@ -150,7 +150,7 @@ class Backbone:
                     "choose layers up to there, or load complete weights"
                 )
             advice = did_you_mean(layer, self.all_layers, cutoff=0.5) or f"it has {', '.join(self.layers)}"
-            raise JnstError(f"{self.name} has no layer {layer!r}: {advice}")
+            raise ArgumentError(f"{self.name} has no layer {layer!r}: {advice}")
         return layers
 
     def smallest_side(self, layers: Iterable[str]) -> int:

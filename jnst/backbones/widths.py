@@ -3,7 +3,7 @@
 import re
 
 from jnst.backbones.vgg import Widths
-from jnst.errors import JnstError
+from jnst.errors import ArgumentError
 
 MOST_BLOCKS, MOST_CONVOLUTIONS, MOST_FILTERS = 5, 4, 2048
 
@@ -21,7 +21,7 @@ def parse_widths(widths: object) -> Widths:
         ``((16,), (32,), (64,))``.
 
     Raises:
-        JnstError: Something else, more than 5 blocks, more than 4 convolutions in one, or more than 2048 filters.
+        ArgumentError: Something else, more than 5 blocks, more than 4 convolutions in one, or more than 2048 filters.
     """
     text = widths if isinstance(widths, str) else _joined(widths)
     number = r"[1-9]\d{0,3}"
@@ -33,7 +33,7 @@ def parse_widths(widths: object) -> Widths:
             and max(map(max, blocks)) <= MOST_FILTERS
         ):
             return blocks
-    raise JnstError(
+    raise ArgumentError(
         f"widths {str(widths)[:60]!r} are not readable: expected numbers of filters from 1 to {MOST_FILTERS}, commas "
         f"between the convolutions of a block (at most {MOST_CONVOLUTIONS}), "
         f"slashes between blocks (at most {MOST_BLOCKS}); write for example 16/32/64 or 32,32/64,64"

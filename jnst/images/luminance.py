@@ -3,7 +3,7 @@
 import jax.numpy as jnp
 from jax import lax
 
-from jnst.errors import ImageError, JnstError
+from jnst.errors import ArgumentError, ImageError
 from jnst.images.spaces import COLOUR_SPACES, ColourSpace, yiq_from_rgb
 from jnst.types import Array, Image
 
@@ -35,7 +35,7 @@ def transfer_luminance(image: Image, content: Image, space: str = "yiq") -> Imag
         ``(..., h, w, 3)`` in [0, 1], in float32. Except in ``"yiq"``, the gradient holds the gamut's border constant.
 
     Raises:
-        JnstError: An unknown space.
+        ArgumentError: An unknown space.
         ImageError: Images of different sizes.
 
     References:
@@ -43,7 +43,7 @@ def transfer_luminance(image: Image, content: Image, space: str = "yiq") -> Imag
         Hertzmann, Algorithms for Rendering in Artistic Styles, 2001.
     """
     if space not in COLOUR_SPACES:
-        raise JnstError(f"colour space {space!r} is unknown: choose one of {', '.join(COLOUR_SPACES)}")
+        raise ArgumentError(f"colour space {space!r} is unknown: choose one of {', '.join(COLOUR_SPACES)}")
     if image.shape[-3:] != content.shape[-3:]:
         raise ImageError(
             f"`image` has shape {image.shape}, `content` {content.shape}, expected the same size: use jnst.resize"

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from jnst.errors import JnstError
+from jnst.errors import ArgumentError
 from jnst.types import Array, Image, Matrix
 
 FLAT = 1e-7
@@ -76,7 +76,7 @@ def match_histogram(source: Image, target: Image, method: str = "symmetric", *, 
         ``(..., h, w, 3)`` in float32.
 
     Raises:
-        JnstError: An unknown method.
+        ArgumentError: An unknown method.
 
     References:
         Gatys, Bethge, Hertzmann & Shechtman, Preserving Color in Neural Artistic Style Transfer, 2016 (``"cholesky"``,
@@ -84,7 +84,7 @@ def match_histogram(source: Image, target: Image, method: str = "symmetric", *, 
         Monge-Kantorovitch Linear Colour Mapping, CVMP 2007 (``"symmetric"``).
     """
     if method not in COLOUR_MAPS:
-        raise JnstError(f"method {method!r} is unknown: choose one of {', '.join(COLOUR_MAPS)}")
+        raise ArgumentError(f"method {method!r} is unknown: choose one of {', '.join(COLOUR_MAPS)}")
     (mean, covariance), (goal_mean, goal_covariance) = _moments(source), _moments(target)
     matrix = COLOUR_MAPS[method](covariance, goal_covariance)[..., None, :, :]
     mapped = _product(source.astype(jnp.float32) - mean, jnp.swapaxes(matrix, -1, -2)) + goal_mean

@@ -3,7 +3,7 @@
 import dataclasses
 import math
 
-from jnst.errors import JnstError
+from jnst.errors import ArgumentError
 from jnst.images.resize import fit_shape
 
 
@@ -17,7 +17,7 @@ class Pyramid:
         levels: How many sizes at the most; None for as many as ``min_size`` allows.
 
     Raises:
-        JnstError: A factor that is not above 1, or sizes or levels below 1.
+        ArgumentError: A factor that is not above 1, or sizes or levels below 1.
 
     References:
         Gatys et al., Controlling Perceptual Factors in Neural Style Transfer, CVPR 2017, section 6.
@@ -29,7 +29,7 @@ class Pyramid:
 
     def __post_init__(self) -> None:
         if not (1.0 < self.factor < math.inf and self.min_size >= 1 and (self.levels is None or self.levels >= 1)):
-            raise JnstError(
+            raise ArgumentError(
                 f"pyramid with factor {self.factor}, min_size {self.min_size}, levels {self.levels}: "
                 "expected a factor above 1, and at least 1 for the others"
             )

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jnst.errors import JnstError
+from jnst.errors import ArgumentError
 from jnst.types import Array, Guide, Image
 
 METHODS: dict[str, str] = {"bilinear": "linear", "bicubic": "cubic", "lanczos": "lanczos3"}
@@ -29,10 +29,10 @@ def resize(image: Image, shape: tuple[int, int], method: str = "bicubic") -> Ima
         ``(..., h', w', 3)``; the image itself if it has that size already.
 
     Raises:
-        JnstError: An unknown method.
+        ArgumentError: An unknown method.
     """
     if method not in (*METHODS, SHARP):
-        raise JnstError(f"method {method!r} is unknown: choose one of {', '.join((*METHODS, SHARP))}")
+        raise ArgumentError(f"method {method!r} is unknown: choose one of {', '.join((*METHODS, SHARP))}")
     if tuple(image.shape[-3:-1]) == tuple(shape):
         return image
     return _resample(image, tuple(shape), method)

@@ -12,7 +12,7 @@ from typing import Any, ClassVar, Protocol
 import jax
 import jax.numpy as jnp
 
-from jnst.errors import JnstError
+from jnst.errors import ArgumentError
 from jnst.types import Array, Features, Guide, Image, PerImage, RandomKey
 
 Target = Any
@@ -118,12 +118,12 @@ def squared_error(value: Array, target: Array, reduction: str, *, axes: int, wei
         weights: Of every square; they broadcast, and leave a value unchanged where their mean is 1.
 
     Raises:
-        JnstError: An unknown reduction, or feature axes that differ.
+        ArgumentError: An unknown reduction, or feature axes that differ.
     """
     if reduction not in REDUCTIONS:
-        raise JnstError(f"reduction {reduction!r} is unknown: choose one of {', '.join(REDUCTIONS)}")
+        raise ArgumentError(f"reduction {reduction!r} is unknown: choose one of {', '.join(REDUCTIONS)}")
     if value.shape[-axes:] != target.shape[-axes:]:
-        raise JnstError(
+        raise ArgumentError(
             f"features give {value.shape[-axes:]}, the target has {target.shape[-axes:]}: "
             "fit the target with the same layer (and, for a content loss, at the same image size)"
         )

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 import jax
 import jax.numpy as jnp
 
-from jnst.errors import JnstError
+from jnst.errors import ArgumentError
 from jnst.losses.base import FeatureLoss, Target
 from jnst.types import Array, PerImage, RandomKey
 
@@ -25,7 +25,7 @@ class Sum:
         parts: Losses with their weights; all of them joint, or none.
 
     Raises:
-        JnstError: No parts, joint losses among others, or a weight that is negative or not finite.
+        ArgumentError: No parts, joint losses among others, or a weight that is negative or not finite.
     """
 
     joint: ClassVar[bool] = False
@@ -34,10 +34,10 @@ class Sum:
     def __post_init__(self) -> None:
         names = ", ".join(type(loss).__name__ for loss, _ in self.parts)
         if len({loss.joint for loss, _ in self.parts}) != 1:
-            raise JnstError(f"parts ({names}) cannot be added: give one or more, all for one layer or all for several")
+            raise ArgumentError(f"parts ({names}) cannot be added: give one or more, all for one layer or all for several")
         for loss, weight in self.parts:
             if not (weight >= 0 and math.isfinite(weight)):
-                raise JnstError(f"weight {weight} of {type(loss).__name__} is not usable: give one of at least 0")
+                raise ArgumentError(f"weight {weight} of {type(loss).__name__} is not usable: give one of at least 0")
         # The contract has it of the class; here the parts decide, sum by sum.
         object.__setattr__(self, "joint", self.parts[0][0].joint)
 
@@ -49,7 +49,7 @@ class Sum:
         """Each part's own mixture.
 
         Raises:
-            JnstError: A part that is no style loss.
+            ArgumentError: A part that is no style loss.
         """
         return tuple(
             _blend(loss, of_part, weights)
@@ -70,5 +70,5 @@ class Sum:
 
 def _blend(loss: Any, targets: Sequence[Target], weights: Array) -> Target:
     if not hasattr(loss, "blend"):
-        raise JnstError(f"{type(loss).__name__} has no blend: give one style image, or style losses only")
+        raise ArgumentError(f"{type(loss).__name__} has no blend: give one style image, or style losses only")
     return loss.blend(targets, weights)

@@ -23,7 +23,7 @@ def content_loss(features: Features, target: Features, reduction: str = "mean", 
         ``(...)`` in float32, in squared units of the features (none for ``"relative"``).
 
     Raises:
-        JnstError: Shapes that differ, or an unknown reduction.
+        ArgumentError: Shapes that differ, or an unknown reduction.
 
     References:
         Gatys, Ecker & Bethge, CVPR 2016, equation 1.

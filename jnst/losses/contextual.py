@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from jnst.errors import JnstError
+from jnst.errors import ArgumentError
 from jnst.losses.samples import Positions, check_channels, draw, mix, positions, unit_sum, united
 from jnst.statistics.distances import chunk_size, cosine_distances, in_chunks, normalize_rows
 from jnst.types import Array, Features, Guide, PerImage, RandomKey
@@ -46,7 +46,7 @@ def contextual_loss(
         log m. For y itself it is 0 only as far as ``wᵢⱼ`` is negligible for all j but i. 0 if all weights are 0.
 
     Raises:
-        JnstError: Different numbers of channels.
+        ArgumentError: Different numbers of channels.
 
     References:
         Mechrez, Talmi & Zelnik-Manor, The Contextual Loss for Image Transformation with Non-Aligned Data, ECCV 2018,
@@ -119,10 +119,10 @@ class Contextual:
         """See `contextual_loss`.
 
         Raises:
-            JnstError: Another number of channels than the target's, a bandwidth not above 0, or no positions to draw.
+            ArgumentError: Another number of channels than the target's, a bandwidth not above 0, or no positions to draw.
         """
         if not self.bandwidth > 0:
-            raise JnstError(f"bandwidth {self.bandwidth} is not usable: it must be above 0")
+            raise ArgumentError(f"bandwidth {self.bandwidth} is not usable: it must be above 0")
         check_channels(features, target[0].rows)
         x = draw(key, positions(features, guide), self.max_positions)
         parts = [draw(key, part, self.max_positions) for part in target]

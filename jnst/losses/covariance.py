@@ -51,7 +51,7 @@ def covariance_loss(
         ``(...)`` in float32, in fourth powers of the features' units (none for ``"relative"``).
 
     Raises:
-        JnstError: Another number of channels than the target's, or an unknown reduction.
+        ArgumentError: Another number of channels than the target's, or an unknown reduction.
 
     References:
         Sun & Saenko, Deep CORAL, ECCV workshops 2016, equation 1: ``"quarter_mean"``, of covariances over n - 1.

@@ -7,7 +7,7 @@ from typing import Any, ClassVar, NamedTuple
 
 import jax.numpy as jnp
 
-from jnst.errors import JnstError
+from jnst.errors import ArgumentError
 from jnst.losses.base import blend_linearly, squared_error
 from jnst.statistics import cross_gram_matrix
 from jnst.types import Array, PerImage, RandomKey
@@ -46,10 +46,10 @@ class CrossGram:
             guide: A tuple of ``(..., h, w)``, or None.
 
         Raises:
-            JnstError: Less than two layers, or an unknown normalization.
+            ArgumentError: Less than two layers, or an unknown normalization.
         """
         if len(features) < 2:
-            raise JnstError(f"cross-gram was given {len(features)} layer: it compares neighbours, name at least 2")
+            raise ArgumentError(f"cross-gram was given {len(features)} layer: it compares neighbours, name at least 2")
         guides = [None] * (len(features) - 1) if guide is None else list(itertools.pairwise(guide))
         return CrossGrams(
             tuple(
@@ -66,11 +66,11 @@ class CrossGram:
         """The sum over pairs, ``(...)`` in float32, in fourth powers of the features' units.
 
         Raises:
-            JnstError: Other layers, or other numbers of channels, than the target's.
+            ArgumentError: Other layers, or other numbers of channels, than the target's.
         """
         grams = self.fit(features, guide).grams
         if len(grams) != len(target.grams):
-            raise JnstError(
+            raise ArgumentError(
                 f"{len(grams) + 1} layers were given, the target has {len(target.grams) + 1}: "
                 "fit the target with the same layers"
             )

@@ -32,7 +32,7 @@ def style_loss(
         ``(...)`` in float32, in fourth powers of the features' units (none for ``"relative"``).
 
     Raises:
-        JnstError: Another number of channels than the target's, an unknown normalization or reduction.
+        ArgumentError: Another number of channels than the target's, an unknown normalization or reduction.
 
     References:
         Gatys, Ecker & Bethge, CVPR 2016, equations 3 and 4.

@@ -8,7 +8,7 @@ from typing import ClassVar
 import jax
 import jax.numpy as jnp
 
-from jnst.errors import JnstError
+from jnst.errors import ArgumentError
 from jnst.losses.base import squared_error
 from jnst.statistics import as_columns
 from jnst.statistics.distributions import Quantiles, flat_weights, map_rows, mixture_of_quantiles, quantiles, transport
@@ -40,7 +40,7 @@ def histogram_loss(
         ``(...)`` in float32, in squared units of the features (none for ``"relative"``).
 
     Raises:
-        JnstError: Another number of channels than the target's, or an unknown reduction.
+        ArgumentError: Another number of channels than the target's, or an unknown reduction.
 
     References:
         Risser, Wilmot & Barnes, Stable and Controllable Neural Texture Synthesis and Style Transfer Using Histogram
@@ -48,7 +48,7 @@ def histogram_loss(
     """
     columns = as_columns(features).astype(jnp.float32)
     if columns.shape[-1] != target.values.shape[-2]:
-        raise JnstError(
+        raise ArgumentError(
             f"features have {columns.shape[-1]} channels, the target has {target.values.shape[-2]}: "
             "fit the target with the same layer"
         )

@@ -3,7 +3,7 @@
 import dataclasses
 from typing import ClassVar
 
-from jnst.errors import JnstError
+from jnst.errors import ArgumentError
 from jnst.losses.base import squared_error
 from jnst.statistics import average_pool, laplacian, unit_mean
 from jnst.types import Features, Guide, PerImage, RandomKey
@@ -49,7 +49,7 @@ def laplacian_loss(
         ``(...)`` in float32, in squared units of the features (none for ``"relative"``).
 
     Raises:
-        JnstError: Shapes that differ, or an unknown reduction.
+        ArgumentError: Shapes that differ, or an unknown reduction.
 
     References:
         Li, Xu, Nie & Chua, Laplacian-Steered Neural Style Transfer, ACM Multimedia 2017; a 4 x 4 average pooling is
@@ -57,7 +57,7 @@ def laplacian_loss(
     """
     value = pooled_laplacian(features, pool, guide)
     if value.shape[-3:] != target.shape[-3:]:
-        raise JnstError(
+        raise ArgumentError(
             f"features give a Laplacian of {value.shape[-3:]}, the target's is {target.shape[-3:]}: "
             "fit the target with the same layer at the same image size"
         )
@@ -77,7 +77,7 @@ class LaplacianContent:
         reduction: As in `laplacian_loss`.
 
     Raises:
-        JnstError: A pool below 1.
+        ArgumentError: A pool below 1.
     """
 
     joint: ClassVar[bool] = False
@@ -87,7 +87,7 @@ class LaplacianContent:
 
     def __post_init__(self) -> None:
         if self.pool < 1:
-            raise JnstError(f"pool {self.pool} is not usable: give the side of a block, at least 1")
+            raise ArgumentError(f"pool {self.pool} is not usable: give the side of a block, at least 1")
 
     def fit(self, features: Features, guide: Guide | None = None) -> Features:
         """See `pooled_laplacian`."""

@@ -31,7 +31,7 @@ def mean_std_loss(
         ``(...)`` in float32, in squared units of the features (none for ``"relative"``).
 
     Raises:
-        JnstError: Another number of channels than the target's, or an unknown reduction.
+        ArgumentError: Another number of channels than the target's, or an unknown reduction.
 
     References:
         Huang & Belongie, Arbitrary Style Transfer in Real-time with Adaptive Instance Normalization, ICCV 2017,

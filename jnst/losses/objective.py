@@ -16,7 +16,7 @@ import numpy as np
 from jax.core import Tracer
 
 from jnst.backbones import Backbone
-from jnst.errors import JnstError
+from jnst.errors import ArgumentError
 from jnst.losses import FeatureLoss, Gram, Regularizer, SquaredError
 from jnst.losses.gradient import unit_gradient
 from jnst.types import Array, Features, Image, Params, PerImage, RandomKey
@@ -154,7 +154,7 @@ def make_objective(
         normalize_gradients: Divide the gradient of every content and style term by its 1-norm.
 
     Raises:
-        JnstError: A layer twice, not as many weights as layers, layer weights for a joint loss, or a weight that is
+        ArgumentError: A layer twice, not as many weights as layers, layer weights for a joint loss, or a weight that is
             negative, not finite or above 1e20.
     """
     content = _feature_terms("content", content_layers, content_loss, content_weight, content_layer_weights)
@@ -174,15 +174,15 @@ def _feature_terms(
     kind: str, layers: Sequence[str], loss: FeatureLoss, weight: Weight, layer_weights: Sequence[Weight] | None
 ) -> tuple[FeatureTerm, ...]:
     if len(set(layers)) < len(layers):
-        raise JnstError(f"{kind} layers {','.join(layers)}: name each only once")
+        raise ArgumentError(f"{kind} layers {','.join(layers)}: name each only once")
     common = _weight(f"{kind} weight", weight)
     if loss.joint and layer_weights is not None:
-        raise JnstError(f"{kind} layer weights: {type(loss).__name__} takes all layers as one, leave them out")
+        raise ArgumentError(f"{kind} layer weights: {type(loss).__name__} takes all layers as one, leave them out")
     if loss.joint:
         return (FeatureTerm(tuple(layers), loss, common),) if layers else ()
     factors = [1.0] * len(layers) if layer_weights is None else list(layer_weights)
     if len(factors) != len(layers):
-        raise JnstError(
+        raise ArgumentError(
             f"{len(factors)} {kind} layer weights for {len(layers)} {kind} layers ({','.join(layers)}): "
             "give one weight a layer"
         )
@@ -194,7 +194,7 @@ def _feature_terms(
 
 def _weight(name: str, value: Weight) -> Array:
     if not isinstance(value, Tracer) and not _is_usable(np.asarray(value)):
-        raise JnstError(f"{name} {value} is not usable: weights lie between 0 and {LARGEST_WEIGHT:g}")
+        raise ArgumentError(f"{name} {value} is not usable: weights lie between 0 and {LARGEST_WEIGHT:g}")
     return jnp.asarray(value, jnp.float32)
 
 

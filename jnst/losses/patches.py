@@ -54,7 +54,7 @@ def mrf_loss(
         channels. 0 if no patch of the style, or none of the image, counts.
 
     Raises:
-        JnstError: Different numbers of channels, or features smaller than a patch.
+        ArgumentError: Different numbers of channels, or features smaller than a patch.
 
     References:
         Li & Wand, Combining Markov Random Fields and Convolutional Neural Networks for Image Synthesis, CVPR 2016,

@@ -9,7 +9,7 @@ from typing import ClassVar, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from jnst.errors import JnstError
+from jnst.errors import ArgumentError
 from jnst.statistics import unit_mean, windows
 from jnst.types import Array, Features, Guide, PerImage, RandomKey
 
@@ -40,11 +40,11 @@ def affine_models(content: Features, radius: int = 1, epsilon: float = 1e-7) -> 
         epsilon: Above 0: how much the slopes of the affine functions cost, in squared units of the content.
 
     Raises:
-        JnstError: Sides shorter than a window's.
+        ArgumentError: Sides shorter than a window's.
     """
     side = 2 * radius + 1
     if min(content.shape[-3:-1]) < side:
-        raise JnstError(
+        raise ArgumentError(
             f"an image of {content.shape[-3]}x{content.shape[-2]} has no window of {side}x{side}: "
             "give a larger image or a smaller radius"
         )
@@ -85,18 +85,18 @@ def photorealism_loss(
         channel in the sum.
 
     Raises:
-        JnstError: Shapes that differ from the content's, or an unknown reduction.
+        ArgumentError: Shapes that differ from the content's, or an unknown reduction.
 
     References:
         Levin, Lischinski & Weiss, A Closed-Form Solution to Natural Image Matting, PAMI 2008;
         in style transfer: Luan, Paris, Shechtman & Bala, Deep Photo Style Transfer, CVPR 2017.
     """
     if reduction not in REDUCTIONS:
-        raise JnstError(f"reduction {reduction!r} is unknown: choose one of {', '.join(REDUCTIONS)}")
+        raise ArgumentError(f"reduction {reduction!r} is unknown: choose one of {', '.join(REDUCTIONS)}")
     height, width, channels = features.shape[-3:]
     goal = models.basis.shape[-2] + 2 * radius, models.basis.shape[-1] + 2 * radius, models.basis.shape[-4]
     if (height, width, channels) != goal:
-        raise JnstError(
+        raise ArgumentError(
             f"features have {(height, width, channels)}, the target {goal}: "
             "fit the target with the same layer at the same image size"
         )
@@ -149,7 +149,7 @@ class Photorealism:
         reduction: As in `photorealism_loss`.
 
     Raises:
-        JnstError: A radius below 1, or an epsilon that is not above 0.
+        ArgumentError: A radius below 1, or an epsilon that is not above 0.
     """
 
     joint: ClassVar[bool] = False
@@ -159,7 +159,7 @@ class Photorealism:
 
     def __post_init__(self) -> None:
         if self.radius < 1 or not self.epsilon > 0:
-            raise JnstError(
+            raise ArgumentError(
                 f"radius {self.radius} with epsilon {self.epsilon} is not usable: "
                 "give a radius of at least 1 and an epsilon above 0"
             )

@@ -8,7 +8,7 @@ from typing import ClassVar
 import jax
 import jax.numpy as jnp
 
-from jnst.errors import JnstError
+from jnst.errors import ArgumentError
 from jnst.losses.samples import Positions, check_channels, draw, mix, positions, unit_sum, united
 from jnst.statistics.distances import DISTANCES, nearest_rows
 from jnst.statistics.sampling import take_rows
@@ -39,14 +39,14 @@ def relaxed_earth_movers_distance(
         ``(...)`` in float32, at least 0, and 0 for equal sets; at most 2 with cosine distances. 0 if all weights are 0.
 
     Raises:
-        JnstError: Different numbers of channels, or an unknown distance.
+        ArgumentError: Different numbers of channels, or an unknown distance.
 
     References:
         Kolkin, Salavon & Shakhnarovich, Style Transfer by Relaxed Optimal Transport and Self-Similarity, CVPR 2019,
         equations 2 to 6.
     """
     if distance not in DISTANCES:
-        raise JnstError(f"distance {distance!r} is unknown: choose one of {', '.join(DISTANCES)}")
+        raise ArgumentError(f"distance {distance!r} is unknown: choose one of {', '.join(DISTANCES)}")
     check_channels(x, y)
     u, v = unit_sum(x_weights, x), unit_sum(y_weights, y)
     between, along = DISTANCES[distance]

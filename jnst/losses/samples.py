@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from jnst.errors import JnstError
+from jnst.errors import ArgumentError
 from jnst.statistics.hypercolumn import hypercolumn_weights, hypercolumns
 from jnst.statistics.moments import as_columns
 from jnst.statistics.sampling import draw_positions, position_weights, take_rows
@@ -92,10 +92,10 @@ def check_channels(features: Array, target: Array) -> None:
     """Refuse ``(..., c)`` arrays of different c.
 
     Raises:
-        JnstError: They differ.
+        ArgumentError: They differ.
     """
     if features.shape[-1] != target.shape[-1]:
-        raise JnstError(
+        raise ArgumentError(
             f"features have {features.shape[-1]} channels, the target has {target.shape[-1]}: "
             "fit the target with the same layer"
         )
@@ -105,10 +105,10 @@ def check_layers(features: Sequence[Features], target: Sequence[Features]) -> No
     """Refuse layers of other numbers of channels.
 
     Raises:
-        JnstError: They differ, or there are not as many.
+        ArgumentError: They differ, or there are not as many.
     """
     given, fitted = ([layer.shape[-1] for layer in layers] for layers in (features, target))
     if given != fitted:
-        raise JnstError(
+        raise ArgumentError(
             f"layers have {given} channels, the target's layers {fitted}: fit the target with the same layers"
         )

@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 import jax
 import jax.numpy as jnp
 
-from jnst.errors import JnstError
+from jnst.errors import ArgumentError
 from jnst.losses.samples import check_channels, check_layers, draw, joint_layers, positions, unit_sum
 from jnst.statistics.distances import cosine_distances
 from jnst.types import Array, Features, Guide, PerImage, RandomKey
@@ -48,7 +48,7 @@ def _relative_distances(rows: Array, weights: Array) -> Array:
 
 def _check_positions(features: Features, target: Features) -> None:
     if features.shape[-3:-1] != target.shape[-3:-1]:
-        raise JnstError(
+        raise ArgumentError(
             f"features have {features.shape[-3:-1]} positions, the target has {target.shape[-3:-1]}: "
             "fit the target at the same image size"
         )

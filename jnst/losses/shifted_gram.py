@@ -6,7 +6,7 @@ from typing import ClassVar, NamedTuple
 
 import jax.numpy as jnp
 
-from jnst.errors import JnstError
+from jnst.errors import ArgumentError
 from jnst.losses.base import blend_linearly, squared_error
 from jnst.statistics import shifted_gram_matrix
 from jnst.types import Array, Features, Guide, Matrix, PerImage, RandomKey
@@ -33,7 +33,7 @@ class ShiftedGram:
         reduction: As in `jnst.losses.style_loss`, for each matrix.
 
     Raises:
-        JnstError: No shift, or one below 1.
+        ArgumentError: No shift, or one below 1.
 
     References:
         Berger & Memisevic, Incorporating Long-range Consistency in CNN-based Texture Generation, ICLR 2017.
@@ -46,13 +46,13 @@ class ShiftedGram:
 
     def __post_init__(self) -> None:
         if not self.shifts or min(self.shifts) < 1:
-            raise JnstError(f"shifts {self.shifts} are not usable: give distances of at least 1")
+            raise ArgumentError(f"shifts {self.shifts} are not usable: give distances of at least 1")
 
     def fit(self, features: Features, guide: Guide | None = None) -> ShiftedGrams:
         """See `jnst.statistics.shifted_gram_matrix`.
 
         Raises:
-            JnstError: An unknown normalization.
+            ArgumentError: An unknown normalization.
         """
         height, width = features.shape[-3:-1]
 
@@ -82,7 +82,7 @@ class ShiftedGram:
         """The sum over shifts, ``(...)`` in float32, in fourth powers of the features' units.
 
         Raises:
-            JnstError: Another number of channels than the target's, an unknown normalization or reduction, or no shift
+            ArgumentError: Another number of channels than the target's, an unknown normalization or reduction, or no shift
                 that both the features and the target have.
         """
         grams = self.fit(features, guide)
@@ -94,7 +94,7 @@ class ShiftedGram:
         ]
         if not pairs:
             height, width = features.shape[-3:-1]
-            raise JnstError(
+            raise ArgumentError(
                 f"shifts {self.shifts}: none is within both the features of {height}x{width} and the target's: "
                 "give smaller shifts or larger images"
             )

@@ -8,7 +8,7 @@ from typing import ClassVar
 import jax
 import jax.numpy as jnp
 
-from jnst.errors import JnstError
+from jnst.errors import ArgumentError
 from jnst.statistics import as_columns
 from jnst.statistics.distributions import (
     WeightedSet,
@@ -42,7 +42,7 @@ def sliced_wasserstein_loss(
         ``(...)`` in float32, in squared units of the features.
 
     Raises:
-        JnstError: Another number of channels than the target's or the directions'.
+        ArgumentError: Another number of channels than the target's or the directions'.
 
     References:
         Heitz, Vanhoey, Chambon & Belcour, A Sliced Wasserstein Loss for Neural Texture Synthesis, CVPR 2021;
@@ -51,7 +51,7 @@ def sliced_wasserstein_loss(
     """
     columns = as_columns(features).astype(jnp.float32)
     if not columns.shape[-1] == target.values.shape[-1] == along.shape[-1]:
-        raise JnstError(
+        raise ArgumentError(
             f"features have {columns.shape[-1]} channels, the target {target.values.shape[-1]}, the directions "
             f"{along.shape[-1]}: fit the target with the same layer, and draw directions for it"
         )
@@ -77,7 +77,7 @@ class SlicedWasserstein:
             proportional to it, and fewer fresh directions leave the mean of the loss the same.
 
     Raises:
-        JnstError: Less than one direction.
+        ArgumentError: Less than one direction.
     """
 
     joint: ClassVar[bool] = False
@@ -85,7 +85,7 @@ class SlicedWasserstein:
 
     def __post_init__(self) -> None:
         if self.directions is not None and self.directions < 1:
-            raise JnstError(f"directions {self.directions} is not usable: at least 1, or None for one a channel")
+            raise ArgumentError(f"directions {self.directions} is not usable: at least 1, or None for one a channel")
 
     def fit(self, features: Features, guide: Guide | None = None) -> WeightedSet:
         """See `jnst.statistics.weighted_set`."""

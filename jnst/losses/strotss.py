@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from jnst.errors import JnstError
+from jnst.errors import ArgumentError
 from jnst.losses.remd import relaxed_earth_movers_distance
 from jnst.losses.samples import (
     Layers,
@@ -47,7 +47,7 @@ def moment_distance(x: Array, y: Array, x_weights: Array | None = None, y_weight
         ``(...)`` in float32, at least 0: units of the rows, plus their squares.
 
     Raises:
-        JnstError: Different numbers of channels.
+        ArgumentError: Different numbers of channels.
 
     References:
         Kolkin, Salavon & Shakhnarovich, CVPR 2019, equation 7.
@@ -96,16 +96,16 @@ def strotss_style_loss(
         ``(...)`` in float32, at least 0, and 0 for equal sets.
 
     Raises:
-        JnstError: Different numbers of channels, an unknown formula, or α not above 0.
+        ArgumentError: Different numbers of channels, an unknown formula, or α not above 0.
 
     References:
         Kolkin, Salavon & Shakhnarovich, Style Transfer by Relaxed Optimal Transport and Self-Similarity, CVPR 2019,
         equations 1 to 7.
     """
     if formula not in FORMULAS:
-        raise JnstError(f"formula {formula!r} is unknown: choose one of {', '.join(FORMULAS)}")
+        raise ArgumentError(f"formula {formula!r} is unknown: choose one of {', '.join(FORMULAS)}")
     if not alpha > 0:
-        raise JnstError(f"alpha {alpha} is not usable: the content's weight must be above 0")
+        raise ArgumentError(f"alpha {alpha} is not usable: the content's weight must be above 0")
     colour_weight, divisor = FORMULAS[formula](alpha)
     value = relaxed_earth_movers_distance(x, y, x_weights, y_weights) + moment_distance(x, y, x_weights, y_weights)
     if colours:

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from jnst.backbones import Backbone
-from jnst.errors import JnstError
+from jnst.errors import ArgumentError
 from jnst.images.masks import guides
 from jnst.losses.objective import FeatureTerm, Objective, Region, Targets, features_of, network_layers
 from jnst.types import Array, Features, Guide, Image, Params
@@ -46,17 +46,17 @@ def fit_targets(
         The targets, a pytree.
 
     Raises:
-        JnstError: An image is missing, a layer unknown, or not as many weights or masks as styles.
+        ArgumentError: An image is missing, a layer unknown, or not as many weights or masks as styles.
         ImageError: An image is too small for a layer.
     """
     styles = () if style is None else tuple(style) if isinstance(style, Sequence) else (style,)
     if objective.style and not styles:
-        raise JnstError("the objective has style terms, but there is no style image: pass one")
+        raise ArgumentError("the objective has style terms, but there is no style image: pass one")
     contents = _fit("content", objective.content, params, content, backbone)
     weights = _style_weights(style_weights, len(styles))
     for name, given in (("masks", masks), ("style_masks", style_masks)):
         if given is not None and len(given) != len(styles):
-            raise JnstError(f"{len(given)} {name} for {len(styles)} styles: give one for each")
+            raise ArgumentError(f"{len(given)} {name} for {len(styles)} styles: give one for each")
     fitted = [
         _fit("style", objective.style, params, image, backbone, mask)
         for image, mask in zip(styles, style_masks or [None] * len(styles), strict=True)
@@ -83,14 +83,14 @@ def _mixture(term: FeatureTerm, targets: Sequence[Any], weights: Array) -> Regio
 
 def _size(content: Image | None) -> tuple[int, int]:
     if content is None:
-        raise JnstError("masks without a content image: pass `shape`, the size of the image that they divide")
+        raise ArgumentError("masks without a content image: pass `shape`, the size of the image that they divide")
     return content.shape[-3], content.shape[-2]
 
 
 def _style_weights(given: Array | Sequence[float] | None, count: int) -> Array:
     weights = jnp.ones(count) if given is None else jnp.asarray(given, jnp.float32)
     if weights.shape != (count,):
-        raise JnstError(f"{weights.size} style weights for {count} styles: give one for each")
+        raise ArgumentError(f"{weights.size} style weights for {count} styles: give one for each")
     return weights
 
 
@@ -105,7 +105,7 @@ def _fit(
     if not terms:
         return ()
     if image is None:
-        raise JnstError(f"the objective has {kind} terms, but there is no {kind} image: pass one")
+        raise ArgumentError(f"the objective has {kind} terms, but there is no {kind} image: pass one")
     layers = network_layers(terms)
     if layers:
         backbone.check_layers(layers)

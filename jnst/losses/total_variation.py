@@ -7,7 +7,7 @@ from collections.abc import Callable
 import jax.numpy as jnp
 from jax import lax
 
-from jnst.errors import JnstError
+from jnst.errors import ArgumentError
 from jnst.types import Array, Image, PerImage
 
 
@@ -86,18 +86,18 @@ def total_variation(
         ``(...)`` in float32; 0 for an image of one colour.
 
     Raises:
-        JnstError: An unknown norm or reduction, or a power that is not above 0.
+        ArgumentError: An unknown norm or reduction, or a power that is not above 0.
 
     References:
         Rudin, Osher & Fatemi, Physica D 1992; Mahendran & Vedaldi, CVPR 2015 (powers); in style transfer: Johnson,
         Alahi & Fei-Fei, ECCV 2016.
     """
     if norm not in NORMS:
-        raise JnstError(f"norm {norm!r} is unknown: choose one of {', '.join(NORMS)}")
+        raise ArgumentError(f"norm {norm!r} is unknown: choose one of {', '.join(NORMS)}")
     if reduction not in REDUCTIONS:
-        raise JnstError(f"reduction {reduction!r} is unknown: choose one of {', '.join(REDUCTIONS)}")
+        raise ArgumentError(f"reduction {reduction!r} is unknown: choose one of {', '.join(REDUCTIONS)}")
     if not power > 0:
-        raise JnstError(f"power {power} is not usable: total variation takes one above 0")
+        raise ArgumentError(f"power {power} is not usable: total variation takes one above 0")
     terms = NORMS[norm](image.astype(jnp.float32) * value_range, power)
     return sum(map(REDUCTIONS[reduction], terms), jnp.float32(0.0))
 

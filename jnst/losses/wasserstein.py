@@ -6,7 +6,7 @@ from typing import ClassVar, NamedTuple
 
 import jax.numpy as jnp
 
-from jnst.errors import JnstError
+from jnst.errors import ArgumentError
 from jnst.losses.base import squared_error
 from jnst.losses.covariance import Moments, blend_moments
 from jnst.statistics import matrix_square_root, mean_covariance, root_fidelity
@@ -49,7 +49,7 @@ def wasserstein_loss(
         ``(...)`` in float32, in squared units of the features.
 
     Raises:
-        JnstError: Another number of channels than the target's, a negative ``eps``, or not 1 to 18 iterations.
+        ArgumentError: Another number of channels than the target's, a negative ``eps``, or not 1 to 18 iterations.
 
     References:
         Dowson & Landau, The Fréchet Distance between Multivariate Normal Distributions, Journal of Multivariate
@@ -64,7 +64,7 @@ def wasserstein_loss(
 
 def _regularized(covariance: Matrix, eps: float) -> Matrix:
     if not eps >= 0:
-        raise JnstError(f"eps {eps} is not usable: add 0 or more to the variances")
+        raise ArgumentError(f"eps {eps} is not usable: add 0 or more to the variances")
     return covariance + eps * jnp.eye(covariance.shape[-1], dtype=covariance.dtype)
 
 

@@ -35,7 +35,7 @@ def style_distances(
         features, and more for one with stronger features.
 
     Raises:
-        JnstError: An unknown layer.
+        ArgumentError: An unknown layer.
         WeightsError: A layer beyond the weights.
         ImageError: Not images in [0, 1], or too small for a layer.
 
@@ -82,7 +82,7 @@ def content_distances(
         one with other, stronger features.
 
     Raises:
-        JnstError: An unknown layer.
+        ArgumentError: An unknown layer.
         WeightsError: A layer beyond the weights.
         ImageError: Not images in [0, 1], different sizes, or too small for a layer.
 

@@ -79,7 +79,7 @@ def exact_features(
         ``{layer: (..., h', w', c)}`` in the parameters' dtype.
 
     Raises:
-        JnstError: A layer that the architecture does not have.
+        ArgumentError: A layer that the architecture does not have.
         WeightsError: A layer beyond those that the weights reach.
         ImageError: An image too small for a layer.
     """

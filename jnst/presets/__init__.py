@@ -3,7 +3,7 @@
 import dataclasses
 from typing import Any
 
-from jnst.errors import JnstError, hint
+from jnst.errors import ArgumentError, JnstError, hint
 from jnst.presets.settings import MEASURES, Preset
 from jnst.presets.statistics import STATISTICS, with_style_statistic
 from jnst.presets.table import PRESETS
@@ -19,13 +19,13 @@ def preset(name: str | Preset = "jnst", **changes: Any) -> Preset:
         **changes: Fields of `Preset` and their new values.
 
     Raises:
-        JnstError: An unknown name or field; the message names near matches.
+        ArgumentError: An unknown name or field; the message names near matches.
     """
     if isinstance(name, str) and name not in PRESETS:
-        raise JnstError(f"unknown preset {name!r}: {hint(name, PRESETS)}")
+        raise ArgumentError(f"unknown preset {name!r}: {hint(name, PRESETS)}")
     base = PRESETS[name] if isinstance(name, str) else name
     fields = {field.name: field for field in dataclasses.fields(Preset)}
     for change in changes:
         if change not in fields:
-            raise JnstError(f"presets have no field {change!r}: {hint(change, fields)}")
+            raise ArgumentError(f"presets have no field {change!r}: {hint(change, fields)}")
     return dataclasses.replace(base, **changes)

@@ -3,7 +3,7 @@
 import dataclasses
 from typing import Any
 
-from jnst.errors import JnstError, hint
+from jnst.errors import ArgumentError, hint
 from jnst.presets.settings import Preset
 from jnst.solve.optimizers import OPTIMIZERS, Settings
 
@@ -22,10 +22,10 @@ def with_optimizer(settings: Preset, name: str, learning_rate: float | None = No
         learning_rate: In units of the images that the preset's system optimises; None: as stated, else as usual.
 
     Raises:
-        JnstError: An unknown name.
+        ArgumentError: An unknown name.
     """
     if name not in OPTIMIZERS:
-        raise JnstError(f"unknown optimizer {name!r}: {hint(name, OPTIMIZERS)}")
+        raise ArgumentError(f"unknown optimizer {name!r}: {hint(name, OPTIMIZERS)}")
     wanted = OPTIMIZERS[name]()
     stated = (settings.optimizer, *settings.alternatives)
     chosen = next((optimizer for optimizer in stated if _same_kind(optimizer, wanted)), wanted)

@@ -132,7 +132,7 @@ class Preset:
         something else.
 
         Raises:
-            JnstError: An unknown value of an option.
+            ArgumentError: An unknown value of an option.
         """
         options = {name: getattr(self, name) for name in NETWORK_OPTIONS if name in backbone.options}
         backbone = backbone.with_options(**{name: value for name, value in options.items() if value is not None})
@@ -157,7 +157,7 @@ class Preset:
         """Build what is minimised.
 
         Raises:
-            JnstError: As `make_objective`, or an unknown layer.
+            ArgumentError: As `make_objective`, or an unknown layer.
             WeightsError: A layer beyond the weights.
         """
         content, style = self.layers(backbone)

@@ -3,7 +3,7 @@
 import dataclasses
 from typing import Any
 
-from jnst.errors import JnstError, hint
+from jnst.errors import ArgumentError, hint
 from jnst.losses import (
     STYLE_LOSSES,
     Contextual,
@@ -83,10 +83,10 @@ def with_style_statistic(settings: Preset, name: str) -> Preset:
         name: A key of `jnst.losses.STYLE_LOSSES`.
 
     Raises:
-        JnstError: An unknown name.
+        ArgumentError: An unknown name.
     """
     if name not in STYLE_LOSSES:
-        raise JnstError(f"unknown style statistic {name!r}: {hint(name, STYLE_LOSSES)}")
+        raise ArgumentError(f"unknown style statistic {name!r}: {hint(name, STYLE_LOSSES)}")
     row = STATISTICS[name]
     loss = STYLE_LOSSES[name]() if row.loss is None else row.loss
     if settings.content_loss != SquaredError("relative"):

@@ -7,7 +7,7 @@ import jax
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from jnst.errors import JnstError
+from jnst.errors import ArgumentError
 
 RESERVE = 0.9
 """The share of a device's free memory that is used: fragmentation needs the rest."""
@@ -22,11 +22,11 @@ def check_mesh(mesh: Mesh) -> Mesh:
     """Return ``mesh`` if this process owns all its devices.
 
     Raises:
-        JnstError: It does not: processes share catalogues (`jnst grid --distributed`), not arrays.
+        ArgumentError: It does not: processes share catalogues (`jnst grid --distributed`), not arrays.
     """
     foreign = [device for device in mesh.devices.flat if device.process_index != jax.process_index()]
     if foreign:
-        raise JnstError(
+        raise ArgumentError(
             f"`mesh` has {len(foreign)} devices of other processes: build it over jax.local_devices(), "
             "as jnst.local_mesh() does"
         )

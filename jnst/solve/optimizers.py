@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from jnst.errors import JnstError
+from jnst.errors import ArgumentError
 from jnst.solve.lbfgs import divide_waves, scale_by_lbfgs
 from jnst.solve.reparametrise import in_laplacian_pyramid, in_units, scaled
 from jnst.types import Array
@@ -162,11 +162,11 @@ def build(optimizer: Settings, unit: float) -> optax.GradientTransformation:
     """The transformation of ``optimizer`` for images in units of ``1 / unit``; the same object for equal arguments.
 
     Raises:
-        JnstError: A learning rate that is not a positive number, or one for a line search, or a limit for its steps.
+        ArgumentError: A learning rate that is not a positive number, or one for a line search, or a limit for its steps.
     """
     rate = optimizer.learning_rate
     if rate is not None and not 0 < rate < float("inf"):
-        raise JnstError(f"learning rate {rate}: expected a positive number")
+        raise ArgumentError(f"learning rate {rate}: expected a positive number")
     if isinstance(optimizer, LBFGS):
         _check_steps(optimizer)
     return in_units(optimizer.transformation(unit), unit)
@@ -175,11 +175,11 @@ def build(optimizer: Settings, unit: float) -> optax.GradientTransformation:
 def _check_steps(optimizer: LBFGS) -> None:
     rate, longest = optimizer.learning_rate, optimizer.longest_step
     if not 0 <= longest < float("inf"):
-        raise JnstError(f"longest_step {longest}: expected a share of an image's range, or 0 for steps of any length")
+        raise ArgumentError(f"longest_step {longest}: expected a share of an image's range, or 0 for steps of any length")
     if optimizer.zoom and rate != 1.0:
-        raise JnstError(f"learning rate {rate} with lbfgs-zoom: its line search chooses the step, leave it out")
+        raise ArgumentError(f"learning rate {rate} with lbfgs-zoom: its line search chooses the step, leave it out")
     if optimizer.zoom and longest:
-        raise JnstError(f"longest_step {longest} with zoom: a line search chooses the step, leave it out")
+        raise ArgumentError(f"longest_step {longest} with zoom: a line search chooses the step, leave it out")
 
 
 def neutral(optimizer: Settings) -> Settings:

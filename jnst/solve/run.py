@@ -17,7 +17,7 @@ import numpy as np
 import optax
 from jax import lax
 
-from jnst.errors import JnstError, NumericsError
+from jnst.errors import ArgumentError, NumericsError
 from jnst.solve.compilation import DeviceJit
 from jnst.transfer.pace import Pace
 from jnst.types import Array, Image
@@ -241,11 +241,11 @@ def minimise(
         callback: Called after every chunk.
 
     Raises:
-        JnstError: A negative number of steps, or a chunk below 1.
+        ArgumentError: A negative number of steps, or a chunk below 1.
         NumericsError: The loss or the image stopped being finite. Its ``result`` ends with the last finite image.
     """
     if num_steps < 0 or (chunk is not None and chunk < 1):
-        raise JnstError(f"num_steps {num_steps}, chunk {chunk}: expected num_steps >= 0 and chunk >= 1")
+        raise ArgumentError(f"num_steps {num_steps}, chunk {chunk}: expected num_steps >= 0 and chunk >= 1")
     pace = Pace(state.image, chunk)
     begun, before = time.perf_counter(), int(state.step)
     done = before

@@ -5,7 +5,7 @@ import math
 import jax.numpy as jnp
 import numpy as np
 
-from jnst.errors import JnstError
+from jnst.errors import ArgumentError
 from jnst.statistics.moments import GRAM_NORMALIZATIONS, as_columns, product, unit_mean
 from jnst.types import Array, Features, Guide
 
@@ -31,7 +31,7 @@ def cross_gram_matrix(
         ``(..., c₁, c₂)`` in float32, in squared units of the features.
 
     Raises:
-        JnstError: An unknown normalization.
+        ArgumentError: An unknown normalization.
 
     References:
         Novak & Nikulin, Improving the Neural Algorithm of Artistic Style, 2016, arXiv:1605.04603; Yeh & Tang,
@@ -68,7 +68,7 @@ def shifted_gram_matrix(
         ``(..., c, c)`` in float32, in squared units of the features; not symmetric.
 
     Raises:
-        JnstError: A shift beyond the features, or an unknown normalization.
+        ArgumentError: A shift beyond the features, or an unknown normalization.
 
     References:
         Berger & Memisevic, Incorporating Long-range Consistency in CNN-based Texture Generation, ICLR 2017.
@@ -76,7 +76,7 @@ def shifted_gram_matrix(
     height, width, channels = features.shape[-3:]
     down, right = shift
     if not (0 <= down < height and 0 <= right < width):
-        raise JnstError(f"shift {shift} is not within features of {height}x{width}: take 0 or more, less than the size")
+        raise ArgumentError(f"shift {shift} is not within features of {height}x{width}: take 0 or more, less than the size")
 
     def pairs(array: Array) -> tuple[Array, Array]:
         return array[..., : height - down, : width - right, :], array[..., down:, right:, :]
@@ -92,7 +92,7 @@ def shifted_gram_matrix(
 
 def _divisor(normalization: str, first: int, second: int, positions: int) -> float:
     if normalization not in GRAM_NORMALIZATIONS:
-        raise JnstError(f"normalization {normalization!r} is unknown: choose one of {', '.join(GRAM_NORMALIZATIONS)}")
+        raise ArgumentError(f"normalization {normalization!r} is unknown: choose one of {', '.join(GRAM_NORMALIZATIONS)}")
     divisors = (GRAM_NORMALIZATIONS[normalization](channels, positions) for channels in (first, second))
     return math.sqrt(math.prod(divisors))
 

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from jnst.errors import JnstError
+from jnst.errors import ArgumentError
 from jnst.types import Array, Features, Guide, Matrix
 
 GRAM_NORMALIZATIONS: dict[str, Callable[[int, int], int]] = {
@@ -65,13 +65,13 @@ def gram_matrix(features: Features, normalization: str = "chw", guide: Guide | N
         ``(..., c, c)`` in float32, symmetric and positive semi-definite, in squared units of the features.
 
     Raises:
-        JnstError: An unknown normalization.
+        ArgumentError: An unknown normalization.
 
     References:
         Gatys, Ecker & Bethge, Image Style Transfer Using Convolutional Neural Networks, CVPR 2016, equation 3.
     """
     if normalization not in GRAM_NORMALIZATIONS:
-        raise JnstError(f"normalization {normalization!r} is unknown: choose one of {', '.join(GRAM_NORMALIZATIONS)}")
+        raise ArgumentError(f"normalization {normalization!r} is unknown: choose one of {', '.join(GRAM_NORMALIZATIONS)}")
     columns = as_columns(features)
     positions, channels = columns.shape[-2:]
     # Half precision stays as it is without a guide: the product accumulates in float32 all the same.

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from jnst.errors import JnstError
+from jnst.errors import ArgumentError
 from jnst.statistics.distances import LARGEST_MATRIX, SHORTEST, chunk_size
 from jnst.types import Array, Features
 
@@ -17,13 +17,13 @@ def patch_counts(features: Array, size: int, stride: int) -> tuple[int, int]:
     """How many patches ``(..., h, w, c)`` has, vertically and horizontally.
 
     Raises:
-        JnstError: None at all, or a size or stride below 1.
+        ArgumentError: None at all, or a size or stride below 1.
     """
     if size < 1 or stride < 1:
-        raise JnstError(f"patches of size {size} at stride {stride}: choose whole numbers of at least 1")
+        raise ArgumentError(f"patches of size {size} at stride {stride}: choose whole numbers of at least 1")
     height, width = features.shape[-3:-1]
     if min(height, width) < size:
-        raise JnstError(
+        raise ArgumentError(
             f"features of {height}x{width} positions have no {size}x{size} patch: "
             "take a larger image, an earlier layer or smaller patches"
         )
@@ -52,7 +52,7 @@ def patches(features: Features, size: int = 3, stride: int = 1) -> Array:
         row by row, channels last.
 
     Raises:
-        JnstError: Features smaller than a patch.
+        ArgumentError: Features smaller than a patch.
     """
     laid_out = jnp.stack(list(patch_entries(features, size, stride)), -2)
     return laid_out.reshape(*laid_out.shape[:-2], -1)
@@ -80,7 +80,7 @@ def nearest_patches(
         products held at once are about `LARGEST_MATRIX`, but at least those of one row of patches.
 
     Raises:
-        JnstError: Features smaller than a patch.
+        ArgumentError: Features smaller than a patch.
     """
     search = jnp.vectorize(
         functools.partial(_nearest_patches, size=size, stride=stride), signature="(h,w,c),(a,b,c),(r,s)->(p,q),(p,q)"

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from jnst.errors import JnstError
+from jnst.errors import ArgumentError
 from jnst.statistics.moments import unit_mean
 from jnst.types import Array, Guide, RandomKey
 
@@ -48,13 +48,13 @@ def draw_positions(key: RandomKey, weights: Array, count: int) -> Sample:
         ``min(count, n)`` positions and their weights, scaled to the sum of ``weights``.
 
     Raises:
-        JnstError: A count below 1.
+        ArgumentError: A count below 1.
 
     References:
         Duffield, Lund & Thorup, Priority sampling for estimation of arbitrary subset sums, Journal of the ACM 2007.
     """
     if count < 1:
-        raise JnstError(f"a sample of {count} positions: draw at least 1")
+        raise ArgumentError(f"a sample of {count} positions: draw at least 1")
     positions = weights.shape[-1]
     if positions <= count:
         return Sample(jnp.arange(positions), weights)

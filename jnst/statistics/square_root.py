@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from jnst.errors import JnstError
+from jnst.errors import ArgumentError
 from jnst.types import Array, Matrix, PerImage
 
 MOST_ITERATIONS = 18
@@ -32,7 +32,7 @@ def matrix_square_root(matrix: Matrix, iterations: int | None = 12) -> Matrix:
         ``(..., c, c)`` in float32.
 
     Raises:
-        JnstError: Another number of iterations.
+        ArgumentError: Another number of iterations.
 
     References:
         Higham, Functions of Matrices, SIAM 2008, section 6.3; the scaling: Chen & Chow, A Stable Scaling of
@@ -56,7 +56,7 @@ def root_fidelity(covariance: Matrix, root: Matrix, iterations: int | None = 12)
         map from B to A: in closed form, not through the iterations.
 
     Raises:
-        JnstError: Another number of iterations than 1 to 18.
+        ArgumentError: Another number of iterations than 1 to 18.
 
     References:
         Takatsu, Wasserstein Geometry of Gaussian Measures, Osaka Journal of Mathematics 2011; the inverse root in the
@@ -160,7 +160,7 @@ def _scales(iterations: int | None) -> Array:
     if iterations is None:
         return _growing_scales(2e-3)
     if not 1 <= iterations <= MOST_ITERATIONS:
-        raise JnstError(
+        raise ArgumentError(
             f"iterations {iterations} gives no square root in float32: take 1 to {MOST_ITERATIONS}, 12 as published, "
             "or None to converge"
         )

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 from jax.sharding import Mesh
 
-from jnst.errors import JnstError, NumericsError
+from jnst.errors import ArgumentError, NumericsError
 from jnst.solve import devices as parallel
 from jnst.solve.optimizers import Settings, neutral
 from jnst.transfer import lanes
@@ -71,10 +71,10 @@ def carry_out_many(
         store: Where targets are kept; None: a new one.
 
     Raises:
-        JnstError: A width or chunk below 1, or devices of other processes.
+        ArgumentError: A width or chunk below 1, or devices of other processes.
     """
     if width is not None and width < 1:
-        raise JnstError(f"{width} images at once: expected at least 1")
+        raise ArgumentError(f"{width} images at once: expected at least 1")
     store = TargetStore() if store is None else store
     devices = 1 if mesh is None else parallel.check_mesh(mesh).size
     params = jobs[0].plan.backbone.lay_out(params) if jobs else params

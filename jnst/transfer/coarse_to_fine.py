@@ -10,7 +10,7 @@ import numpy as np
 from jax.sharding import Mesh
 
 from jnst.apps.checkpoint import SavedState, fitted, leaves_of
-from jnst.errors import JnstError, NumericsError
+from jnst.errors import ArgumentError, NumericsError
 from jnst.images import resample, resize, size_of
 from jnst.solve import devices as parallel
 from jnst.solve import run as optimize
@@ -63,7 +63,7 @@ def carry_out(
     """Minimise at every size, each from the result of the one before; with ``mesh``, the rows divided among devices.
 
     Raises:
-        JnstError: ``state`` is another run's.
+        ArgumentError: ``state`` is another run's.
         NumericsError: The loss stopped being finite; its ``result`` is the `Solution` with the last finite image.
     """
     begun, plan = time.perf_counter(), job.plan if mesh is None else divided(job.plan, mesh)
@@ -122,11 +122,11 @@ def _position(state: RunState | SavedState, plan: Plan) -> tuple[int, optimize.S
     leaves = leaves_of(state)
     scale, image = leaves.get(".scale"), leaves.get(".run.image")
     if scale is None or image is None or scale.shape or image.ndim != 3:
-        raise JnstError("`state` is not that of a run: expected `Solution.state`, or what `jnst.load_state` returns")
+        raise ArgumentError("`state` is not that of a run: expected `Solution.state`, or what `jnst.load_state` returns")
     index, shape = int(scale), image.shape[:2]
     shapes = [scale.shape for scale in plan.scales]
     if not 0 <= index < len(shapes) or shape != shapes[index]:
-        raise JnstError(
+        raise ArgumentError(
             f"`state` holds an image of {shape} at size {index + 1} of its pyramid, but this run has the sizes "
             f"{shapes}: continue with the same images and settings"
         )

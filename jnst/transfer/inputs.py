@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import NamedTuple
 
-from jnst.errors import JnstError
+from jnst.errors import ArgumentError
 from jnst.images import fit_shape, noise, resize, size_of
 from jnst.types import Array, Guide, Image, RandomKey
 
@@ -29,7 +29,7 @@ INITS: dict[str, Callable[[RandomKey, Inputs, tuple[int, int], float], Image]] =
 def _needed(name: str, image: Image | None = None) -> Image:
     if image is None:
         others = ", ".join(other for other in INITS if other != name)
-        raise JnstError(f"init {name!r} without a {name} image: start from another of {others}, or pass an image")
+        raise ArgumentError(f"init {name!r} without a {name} image: start from another of {others}, or pass an image")
     return image
 
 

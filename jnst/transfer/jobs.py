@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jnst.backbones import Backbone
-from jnst.errors import JnstError, hint
+from jnst.errors import ArgumentError, hint
 from jnst.images import check_image, resize, size_of
 from jnst.images.keep_colour import KEEP_COLOUR, Change
 from jnst.images.masks import check_mask, check_masks
@@ -27,12 +27,12 @@ def network(backbone: Backbone | None, params: Params | None) -> tuple[Backbone,
     """Both as given, or the embedded network's.
 
     Raises:
-        JnstError: Only one of the two.
+        ArgumentError: Only one of the two.
     """
     if backbone is None and params is None:
         return load_backbone()
     if backbone is None or params is None:
-        raise JnstError(
+        raise ArgumentError(
             "`params` and `backbone` belong together: pass both, as jnst.load_backbone returns them, or neither"
         )
     return backbone, params
@@ -47,7 +47,7 @@ def settings_of(
     """The preset with what was given put in.
 
     Raises:
-        JnstError: An unknown name.
+        ArgumentError: An unknown name.
     """
     changes: dict[str, Any] = {}
     if num_steps is not None:
@@ -58,7 +58,7 @@ def settings_of(
         changes["keep_color"] = keep_color
     settings = preset(name, **changes)
     if settings.keep_color is not None and settings.keep_color not in KEEP_COLOUR:
-        raise JnstError(f"unknown keep_color {settings.keep_color!r}: {hint(settings.keep_color, KEEP_COLOUR)}")
+        raise ArgumentError(f"unknown keep_color {settings.keep_color!r}: {hint(settings.keep_color, KEEP_COLOUR)}")
     return settings
 
 
@@ -144,7 +144,7 @@ def reconstruct_job(
 
 def _check_shape(shape: tuple[int, int]) -> tuple[int, int]:
     if len(shape) != 2 or not all(isinstance(side, int | np.integer) and side >= 1 for side in shape):
-        raise JnstError(f"shape {shape}: expected height and width in pixels, whole numbers of at least 1")
+        raise ArgumentError(f"shape {shape}: expected height and width in pixels, whole numbers of at least 1")
     return int(shape[0]), int(shape[1])
 
 
@@ -155,7 +155,7 @@ def _key(key: RandomKey | None) -> RandomKey:
     if (jnp.issubdtype(dtype, jax.dtypes.prng_key) and ndim == 0) or (dtype == jnp.uint32 and ndim == 1):
         return key
     given = f"{key!r}" if ndim is None else f"of shape {getattr(key, 'shape', ())}"
-    raise JnstError(f"key {given}: expected one key of JAX's, such as jax.random.key(0)")
+    raise ArgumentError(f"key {given}: expected one key of JAX's, such as jax.random.key(0)")
 
 
 def _image(init: str | Image | None) -> Image | None:
@@ -170,14 +170,14 @@ def _check_styles(style: Image | Sequence[Image]) -> tuple[Image, ...]:
     if not isinstance(style, list | tuple):
         return (check_image(cast(Image, style), "style"),)
     if not style:
-        raise JnstError("`style` is an empty sequence: pass at least one image")
+        raise ArgumentError("`style` is an empty sequence: pass at least one image")
     return tuple(check_image(image, f"style[{index}]") for index, image in enumerate(style))
 
 
 def _check_style_weights(weights: Sequence[float] | None, count: int) -> Array:
     values = np.ones(count) if weights is None else np.asarray(weights, np.float64)
     if values.shape != (count,) or not (np.isfinite(values).all() and (values >= 0).all() and values.sum() > 0):
-        raise JnstError(
+        raise ArgumentError(
             f"style_weights {weights} for {count} styles: give one number of at least 0 for each, not all of them 0"
         )
     return jnp.asarray(values, jnp.float32)
@@ -185,7 +185,7 @@ def _check_style_weights(weights: Sequence[float] | None, count: int) -> Array:
 
 def _check_style_masks(masks: Sequence[Guide | None], styles: tuple[Image, ...]) -> tuple[Guide | None, ...]:
     if len(masks) != len(styles):
-        raise JnstError(f"{len(masks)} style_masks for {len(styles)} styles: give one for each, or None for the whole")
+        raise ArgumentError(f"{len(masks)} style_masks for {len(styles)} styles: give one for each, or None for the whole")
     return tuple(
         None if mask is None else check_mask(mask, size_of(style), f"style_masks[{index}]")
         for index, (mask, style) in enumerate(zip(masks, styles, strict=True))

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, PartitionSpec
 
-from jnst.errors import JnstError, NumericsError
+from jnst.errors import ArgumentError, NumericsError
 from jnst.solve import run as optimize
 from jnst.solve.compilation import DeviceJit
 from jnst.solve.run import Method, Result, State
@@ -143,10 +143,10 @@ def minimise(
         early: Lanes that have ended before; they are carried along for their place.
 
     Raises:
-        JnstError: A chunk below 1.
+        ArgumentError: A chunk below 1.
     """
     if chunk is not None and chunk < 1:
-        raise JnstError(f"chunk {chunk}: expected at least 1")
+        raise ArgumentError(f"chunk {chunk}: expected at least 1")
     count, pace = state.step.shape[0], Pace(state.image, chunk)
     records: list[tuple[np.ndarray, dict[str, np.ndarray]]] = []
     ended: dict[int, Early] = {}

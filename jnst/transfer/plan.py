@@ -9,7 +9,7 @@ import numpy as np
 from jax.sharding import Mesh
 
 from jnst.backbones import Backbone
-from jnst.errors import JnstError
+from jnst.errors import ArgumentError
 from jnst.images import fit_shape
 from jnst.losses.objective import Objective, total_loss
 from jnst.presets import Preset
@@ -99,17 +99,17 @@ def make_plan(
         optimizer: In place of the preset's.
 
     Raises:
-        JnstError: Settings that make no sense.
+        ArgumentError: Settings that make no sense.
         WeightsError: A layer beyond the weights.
     """
     _check(settings)
     _check_optimizer(settings.optimizer if optimizer is None else optimizer)
     if size is not None and not (isinstance(size, int | float | np.number) and 1 <= size < np.inf):
-        raise JnstError(f"size {size}: expected the longer side in pixels, at least 1")
+        raise ArgumentError(f"size {size}: expected the longer side in pixels, at least 1")
     backbone = settings.network(backbone)
     objective = settings.objective(backbone) if objective is None else objective
     if not (objective.content or objective.style or objective.regularizers):
-        raise JnstError("nothing to minimise, for there are neither layers nor regularizers: name at least one layer")
+        raise ArgumentError("nothing to minimise, for there are neither layers nor regularizers: name at least one layer")
     least = backbone.smallest_side(objective.layers) if objective.layers else 1
     shapes = _shapes(settings, shape, size)
     shapes = (*(small for small in shapes[:-1] if min(small) >= least), shapes[-1])
@@ -137,18 +137,18 @@ def divided(plan: Plan, mesh: Mesh) -> Plan:
 
 def _check(settings: Preset) -> None:
     if settings.init not in INITS:
-        raise JnstError(f"init {settings.init!r} is unknown: choose one of {', '.join(INITS)}, or pass an image")
+        raise ArgumentError(f"init {settings.init!r} is unknown: choose one of {', '.join(INITS)}, or pass an image")
     steps = settings.num_steps
     if not steps or not all(isinstance(count, int | np.integer) and count >= 0 for count in steps):
-        raise JnstError(f"num_steps {steps}: expected whole numbers of at least 0")
+        raise ArgumentError(f"num_steps {steps}: expected whole numbers of at least 0")
     if not 0 <= settings.average < 1:
-        raise JnstError(f"average {settings.average}: expected a decay of at least 0 and below 1, for example 0.99")
+        raise ArgumentError(f"average {settings.average}: expected a decay of at least 0 and below 1, for example 0.99")
     if not 0 < settings.style_scale < np.inf:
-        raise JnstError(f"style_scale {settings.style_scale}: expected a positive number, for example 1")
+        raise ArgumentError(f"style_scale {settings.style_scale}: expected a positive number, for example 1")
     for name in ("content_layers", "style_layers", "content_layer_weights", "style_layer_weights"):
         value = getattr(settings, name)
         if not (value is None or isinstance(value, list | tuple)):
-            raise JnstError(f"{name} {value!r}: expected a tuple, such as ({value!r},)")
+            raise ArgumentError(f"{name} {value!r}: expected a tuple, such as ({value!r},)")
 
 
 def _shapes(settings: Preset, shape: tuple[int, int], size: int | None) -> tuple[tuple[int, int], ...]:
@@ -173,7 +173,7 @@ def _check_optimizer(optimizer: Optimizer) -> None:
     if isinstance(optimizer, Settings) or hasattr(optimizer, "update"):
         return
     known = f" (jnst.solve.optimizers.OPTIMIZERS[{optimizer!r}]())" if optimizer in list(OPTIMIZERS) else ""
-    raise JnstError(f"optimizer {optimizer!r}: expected jnst.LBFGS(), jnst.Adam()..., or one of Optax's{known}")
+    raise ArgumentError(f"optimizer {optimizer!r}: expected jnst.LBFGS(), jnst.Adam()..., or one of Optax's{known}")
 
 
 def _method(settings: Preset, backbone: Backbone, optimizer: Optimizer) -> optimize.Method:

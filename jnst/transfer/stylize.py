@@ -69,7 +69,7 @@ def stylize(
     Raises:
         ImageError: An image that is not ``(h, w, 3)`` floats in [0, 1], or too small for a layer; a mask of another
             size than its image's.
-        JnstError: An unknown name, or numbers that make no sense.
+        ArgumentError: An unknown name, or numbers that make no sense.
         WeightsError: A layer beyond the weights.
         NumericsError: The loss stopped being finite; its ``result`` is the `Solution` with the last finite image.
     """

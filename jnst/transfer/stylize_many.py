@@ -11,7 +11,7 @@ import numpy as np
 from jax.sharding import Mesh
 
 from jnst.backbones import Backbone
-from jnst.errors import ImageError, JnstError, hint
+from jnst.errors import ArgumentError, ImageError, hint
 from jnst.images import FITS, check_image, resize, size_of
 from jnst.losses.objective import Objective
 from jnst.presets import Preset
@@ -101,13 +101,13 @@ def stylize_batch(
         Arrays with an axis of n, then those of ``over``.
 
     Raises:
-        JnstError: Not as many styles as contents; an unknown name; numbers that make no sense.
+        ArgumentError: Not as many styles as contents; an unknown name; numbers that make no sense.
         ImageError: Contents of several shapes without ``fit``; what is no image, or too small.
         WeightsError: A layer beyond the weights.
     """
     fitted, checked = _contents(contents, fit), _styles(styles)
     if len(fitted) != len(checked):
-        raise JnstError(
+        raise ArgumentError(
             f"{len(fitted)} contents and {len(checked)} styles: a batch pairs them one to one "
             "(jnst.stylize_grid makes all pairs)"
         )
@@ -169,10 +169,10 @@ def sweep(
         Arrays with one axis for each entry of ``over``.
 
     Raises:
-        JnstError: Nothing to go through, or an unknown setting; else as `stylize_batch`.
+        ArgumentError: Nothing to go through, or an unknown setting; else as `stylize_batch`.
     """
     if not over:
-        raise JnstError("`over` is empty: name a setting and its values, such as {'style_weight': (1e2, 1e3)}")
+        raise ArgumentError("`over` is empty: name a setting and its values, such as {'style_weight': (1e2, 1e3)}")
     return _solve([check_images(content, style)], (), params, over, arguments)
 
 
@@ -180,11 +180,11 @@ def _contents(contents: Array | Sequence[Image], fit: str | None) -> list[Image]
     """The images, checked, of one shape."""
     images = [check_image(content, f"contents[{index}]") for index, content in enumerate(contents)]
     if not images:
-        raise JnstError("`contents` is empty: pass at least one image")
+        raise ArgumentError("`contents` is empty: pass at least one image")
     shape = size_of(images[0])
     if fit is not None:
         if fit not in FITS:
-            raise JnstError(f"fit {fit!r} is unknown: {hint(fit, FITS)}")
+            raise ArgumentError(f"fit {fit!r} is unknown: {hint(fit, FITS)}")
         return [FITS[fit](image, shape) for image in images]
     for index, image in enumerate(images):
         if size_of(image) != shape:
@@ -199,7 +199,7 @@ def _styles(styles: Array | Sequence[Image | Sequence[Image]]) -> list[Inputs]:
     """Every style or mixture of styles, checked, without a content."""
     checked = [check_images(None, style) for style in styles]
     if not checked:
-        raise JnstError("`styles` is empty: pass at least one image")
+        raise ArgumentError("`styles` is empty: pass at least one image")
     return checked
 
 
@@ -234,12 +234,12 @@ def _job(
 ) -> Job:
     """A pair of images under one combination of swept values."""
     if objective is not None and (lost := [name for name in change if name in OBJECTIVE_SETTINGS]):
-        raise JnstError(f"a sweep over {lost[0]} beside `objective` changes nothing: sweep over objectives instead")
+        raise ArgumentError(f"a sweep over {lost[0]} beside `objective` changes nothing: sweep over objectives instead")
     settings = vary(settings_of(preset, num_steps, init, keep_color), change)
     if isinstance(optimizer, Settings) and "learning_rate" in change:
         optimizer = dataclasses.replace(optimizer, learning_rate=change["learning_rate"])
     elif optimizer is not None and "learning_rate" in change:
-        raise JnstError("a sweep over learning_rate needs an optimizer of jnst.solve.optimizers, such as jnst.Adam()")
+        raise ArgumentError("a sweep over learning_rate needs an optimizer of jnst.solve.optimizers, such as jnst.Adam()")
     key = jax.random.key(change["seed"]) if "seed" in change else key
     return stylize_job(images, settings, backbone, change.get("objective", objective), optimizer, init, key, size)
 

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
-from jnst.errors import JnstError, NumericsError
+from jnst.errors import ArgumentError, NumericsError
 from jnst.solve import devices as parallel
 from jnst.solve import run as optimize
 from jnst.solve.optimizers import Settings, build_with_rate, neutral, rate_of, with_rate
@@ -191,11 +191,11 @@ def ends_of(answer: Any, count: int) -> np.ndarray:
     """Which of ``count`` lanes a callback's answer ends.
 
     Raises:
-        JnstError: As many values as lanes were expected, or one for all.
+        ArgumentError: As many values as lanes were expected, or one for all.
     """
     ends = np.asarray(False if answer is None else answer, bool)
     if ends.shape not in ((), (count,)):
-        raise JnstError(f"the callback returned {ends.size} values for {count} lanes: one for all, or one each")
+        raise ArgumentError(f"the callback returned {ends.size} values for {count} lanes: one for all, or one each")
     return np.broadcast_to(ends, count)
 
 

@@ -5,7 +5,7 @@ import itertools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from jnst.errors import JnstError, hint
+from jnst.errors import ArgumentError, hint
 from jnst.presets import Preset
 from jnst.transfer.jobs import settings_of
 
@@ -36,15 +36,15 @@ def variations(over: Over | None) -> list[dict[str, Any]]:
     """All combinations of a sweep's values, those of the last setting changing fastest; a single empty one of none.
 
     Raises:
-        JnstError: An unknown setting, or one without values.
+        ArgumentError: An unknown setting, or one without values.
     """
     over = over or {}
     known = (*(field.name for field in dataclasses.fields(Preset)), *BESIDE_PRESETS)
     for name, values in over.items():
         if name not in known:
-            raise JnstError(f"no setting {name!r} to sweep over: {hint(name, known)}")
+            raise ArgumentError(f"no setting {name!r} to sweep over: {hint(name, known)}")
         if isinstance(values, str) or len(values) == 0:
-            raise JnstError(f"sweep over {name}: expected a sequence of values, at least one, got {values!r}")
+            raise ArgumentError(f"sweep over {name}: expected a sequence of values, at least one, got {values!r}")
     return [dict(zip(over, values, strict=True)) for values in itertools.product(*over.values())]
 
 
@@ -52,7 +52,7 @@ def vary(settings: Preset, change: Mapping[str, Any]) -> Preset:
     """The settings under one of `variations`; ``seed`` and ``objective`` are no settings and left to the caller.
 
     Raises:
-        JnstError: As `jnst.transfer.jobs.settings_of`.
+        ArgumentError: As `jnst.transfer.jobs.settings_of`.
     """
     changes: dict[str, Any] = {
         name: tuple(value) if isinstance(value, list) else value for name, value in change.items()

@@ -22,7 +22,7 @@ def read_weights(path: str | os.PathLike[str], architecture: str | None = None) 
         The weights.
 
     Raises:
-        JnstError: ``architecture`` is unknown.
+        ArgumentError: ``architecture`` is unknown.
         WeightsError: The file cannot be read, or does not hold what it should; the message names file and tensor.
     """
     return convert(read_tensors(path, used_tensors), architecture)

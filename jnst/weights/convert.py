@@ -78,7 +78,7 @@ def convert(tensors: Tensors, architecture: str | None = None) -> Weights:
         The weights.
 
     Raises:
-        JnstError: ``architecture`` is unknown.
+        ArgumentError: ``architecture`` is unknown.
         WeightsError: An unknown layout; another architecture; tensors that fit no rule, are missing, have
             another shape, are not floating-point numbers or not finite: the message names them.
     """

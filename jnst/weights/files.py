@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from typing import TypeAlias
 
-from jnst.errors import JnstError, ResourceError
+from jnst.errors import ResourceError
 
 PathLike: TypeAlias = str | bytes | os.PathLike[str] | os.PathLike[bytes]
 
@@ -133,10 +133,10 @@ def write_atomically(
 
     Raises:
         ResourceError: The disk is full. The old file is intact.
-        JnstError: Any other failure to write. The old file is intact.
+        ArgumentError: Any other failure to write. The old file is intact.
     """
     try:
         replace_content(path, data, previous=previous)
     except OSError as error:
-        kind, remedy = (ResourceError, "free some space") if error.errno in _FULL else (JnstError, "check the folder")
+        kind, remedy = (ResourceError, "free some space") if error.errno in _FULL else (ArgumentError, "check the folder")
         raise kind(f"{shown(path)} could not be written ({error.strerror or error}): {remedy}") from error

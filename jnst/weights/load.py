@@ -50,7 +50,7 @@ def load_backbone(
         (``params["conv4_2"]["kernel"]``).
 
     Raises:
-        JnstError: An unknown name or option.
+        ArgumentError: An unknown name or option.
         WeightsError: No file, one that cannot be read or does not fit, or a download that failed; the message says what
             to do.
         ResourceError: The disk is full.

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from jnst.backbones import param_shapes
-from jnst.errors import JnstError, WeightsError
+from jnst.errors import ArgumentError, WeightsError
 from jnst.weights.checksum import KEY, checksum
 from jnst.weights.convert import Weights, check_finite, missing_params
 from jnst.weights.files import replace_content
@@ -29,14 +29,14 @@ def save_weights(path: str | os.PathLike[str], weights: Weights, *, dtype: str =
         dtype: "float32", or "float16" for half the size and a relative error of up to 2^-11.
 
     Raises:
-        JnstError: An unknown ``dtype`` or architecture, or widths that are not readable.
+        ArgumentError: An unknown ``dtype`` or architecture, or widths that are not readable.
         WeightsError: Parameters missing, unknown, misshapen, not finite or too large for ``dtype``, or the file
             cannot be written.
     """
     from safetensors.numpy import save
 
     if dtype not in DTYPES:
-        raise JnstError(f"dtype {dtype!r} is unknown: choose one of {', '.join(DTYPES)}")
+        raise ArgumentError(f"dtype {dtype!r} is unknown: choose one of {', '.join(DTYPES)}")
     arrays = _checked(weights, dtype)
     metadata = {
         "format": NATIVE_FORMAT,

@@ -4,7 +4,7 @@ import dataclasses
 from collections.abc import Mapping
 
 from jnst.backbones import IMAGENET, LPIPS, OXFORD, Preprocessing
-from jnst.errors import JnstError, hint
+from jnst.errors import ArgumentError, hint
 
 
 @dataclasses.dataclass(frozen=True)
@@ -207,7 +207,7 @@ def find_source(name: str) -> str:
         name: A key of `SOURCES` or `HEADS`, or an architecture, for its first row.
 
     Raises:
-        JnstError: There is no such row; the message names those that may have been meant.
+        ArgumentError: There is no such row; the message names those that may have been meant.
     """
     if name in SOURCES or name in HEADS:
         return name
@@ -215,7 +215,7 @@ def find_source(name: str) -> str:
         if source.architecture == name:
             return row
     names = dict.fromkeys((*(source.architecture for source in SOURCES.values()), *SOURCES, *HEADS))
-    raise JnstError(f"no published weights are called {name!r}: {hint(name, names)}")
+    raise ArgumentError(f"no published weights are called {name!r}: {hint(name, names)}")
 
 
 def get_source(row: str) -> Source:

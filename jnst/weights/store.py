@@ -54,7 +54,7 @@ def fetch(name: str, *, offline: bool | None = None, force: bool = False, whole:
         A safetensors file of jnst's own; of `HEADS` the published file.
 
     Raises:
-        JnstError: An unknown name.
+        ArgumentError: An unknown name.
         WeightsError: It cannot be downloaded, has a wrong hash or does not hold what it should, or the cache cannot be
             used; the message says where to put the file by hand.
         ResourceError: The disk is full.
@@ -87,7 +87,7 @@ def cached(name: str) -> Path | None:
         name: As for `fetch`.
 
     Raises:
-        JnstError: An unknown name.
+        ArgumentError: An unknown name.
         WeightsError: Anyone may write into the cache.
     """
     return _ready(_place(find_source(name)))

@@ -10,7 +10,7 @@ from jnst.apps.io.load import ROUNDINGS
 from jnst.apps.io.readings import result_size
 from jnst.backbones import Backbone
 from jnst.backbones.ops import PADDINGS, POOLINGS
-from jnst.errors import JnstError, hint
+from jnst.errors import ArgumentError, JnstError, hint
 from jnst.images import METHODS, SHARP, Pyramid
 from jnst.images.keep_colour import KEEP_COLOUR
 from jnst.losses import STYLE_LOSSES
@@ -143,18 +143,18 @@ def check_change(name: str, value: Any) -> tuple[str, Any]:
         value: A number, a string, a boolean, None for what is worked out, or a list of numbers or strings.
 
     Raises:
-        JnstError: No such setting, or a value of another kind.
+        ArgumentError: No such setting, or a value of another kind.
     """
     setting = OTHER_NAMES.get(name, name)
     if setting not in SETTINGS:
-        raise JnstError(f"there is no setting {name!r}: {hint(name, (*SETTINGS, *OTHER_NAMES))}")
+        raise ArgumentError(f"there is no setting {name!r}: {hint(name, (*SETTINGS, *OTHER_NAMES))}")
     kind = SETTINGS[setting]
     try:
         converted = kind.convert(value)
     except (ValueError, OverflowError):
-        raise JnstError(f"{name} is {value!r}: expected {kind.expected}") from None
+        raise ArgumentError(f"{name} is {value!r}: expected {kind.expected}") from None
     if converted is not None and setting in CHOICES and converted not in CHOICES[setting]:
-        raise JnstError(f"{name} is {value!r}: {hint(converted, CHOICES[setting])}")
+        raise ArgumentError(f"{name} is {value!r}: {hint(converted, CHOICES[setting])}")
     return setting, converted
 
 
@@ -162,18 +162,18 @@ def parse_sweep(text: str) -> Sweep:
     """Read ``NAME=VALUE,VALUE,...``; a value that is itself a list has plus signs between its parts.
 
     Raises:
-        JnstError: Another form, an unknown setting, a value of another kind, or one given twice.
+        ArgumentError: Another form, an unknown setting, a value of another kind, or one given twice.
     """
     name, equals, values = text.partition("=")
     if not equals or not values:
-        raise JnstError(f"--sweep {text}: expected a setting and its values, such as style_weight=1e2,1e3,1e4")
+        raise ArgumentError(f"--sweep {text}: expected a setting and its values, such as style_weight=1e2,1e3,1e4")
     try:
         changes = [check_change(name.strip(), _literal(value)) for value in values.split(",")]
     except JnstError as error:
-        raise JnstError(f"--sweep {text}: {error}") from None
+        raise ArgumentError(f"--sweep {text}: {error}") from None
     sweep = Sweep(changes[0][0], tuple(value for _, value in changes))
     if len(set(sweep.values)) < len(sweep.values):
-        raise JnstError(f"--sweep {text}: a value is there twice, give each once")
+        raise ArgumentError(f"--sweep {text}: a value is there twice, give each once")
     return sweep
 
 
@@ -181,13 +181,13 @@ def parse_sweeps(texts: Iterable[str]) -> tuple[Sweep, ...]:
     """Read several of `parse_sweep`'s.
 
     Raises:
-        JnstError: As `parse_sweep`, or two of one setting.
+        ArgumentError: As `parse_sweep`, or two of one setting.
     """
     sweeps = tuple(parse_sweep(text) for text in texts)
     names = [sweep.name for sweep in sweeps]
     for name in names:
         if names.count(name) > 1:
-            raise JnstError(f"--sweep {name} is there twice: give all its values in one, such as {name}=A,B,C")
+            raise ArgumentError(f"--sweep {name} is there twice: give all its values in one, such as {name}=A,B,C")
     return sweeps
 
 
@@ -223,7 +223,7 @@ def settle(settings: Preset, changes: Mapping[str, Any]) -> Preset:
         changes: As `check_change` returns them; ``seed`` is no part of a preset and is passed over.
 
     Raises:
-        JnstError: As `jnst.transfer.variations.vary`.
+        ArgumentError: As `jnst.transfer.variations.vary`.
     """
     rest = dict(changes)
     if "style_statistic" in rest:
@@ -255,16 +255,16 @@ class Settled:
         """The settings under these changes.
 
         Raises:
-            JnstError: They make no sense, or may not change.
+            ArgumentError: They make no sense, or may not change.
             WeightsError: A layer beyond the weights.
         """
         if changes not in self._known:
             for name, _ in changes:
                 if name in self._fixed:
-                    raise JnstError(self._fixed[name])
+                    raise ArgumentError(self._fixed[name])
             settings = settle(self._settings, dict(changes))
             if settings.size < 1:
-                raise JnstError(f"size {settings.size}: expected the longer side in pixels, at least 1")
+                raise ArgumentError(f"size {settings.size}: expected the longer side in pixels, at least 1")
             make_plan(settings, self._backbone, (settings.size, settings.size), size=result_size(settings))
             self._known[changes] = settings
         return self._known[changes]

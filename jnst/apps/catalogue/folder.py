@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from jnst.apps.catalogue.entries import Entry
-from jnst.errors import JnstError
+from jnst.errors import ArgumentError
 from jnst.weights.files import shown
 
 
@@ -13,7 +13,7 @@ def make_folder(folder: Path) -> None:
     """Make the folder if it is not there, and try whether files can be made in it.
 
     Raises:
-        JnstError: It cannot be written to.
+        ArgumentError: It cannot be written to.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -21,17 +21,17 @@ def make_folder(folder: Path) -> None:
             pass
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
-        raise JnstError(f"--output {shown(folder)} cannot be written to ({reason}): name another folder") from None
+        raise ArgumentError(f"--output {shown(folder)} cannot be written to ({reason}): name another folder") from None
 
 
 def check_inputs(entries: Iterable[Entry], folder: Path) -> None:
     """Refuse a folder in which an image would be written over an input.
 
     Raises:
-        JnstError: It is one; the file is named.
+        ArgumentError: It is one; the file is named.
     """
     entries = list(entries)
     inputs = {path.resolve() for entry in entries for path in (entry.content, *entry.styles)}
     for entry in entries:
         if (folder / entry.file).resolve() in inputs:
-            raise JnstError(f"{shown(folder / entry.file)} would be written over an input: name another --output")
+            raise ArgumentError(f"{shown(folder / entry.file)} would be written over an input: name another --output")

@@ -60,7 +60,7 @@ def save_index(folder: Path, index: Mapping[str, Any]) -> None:
     """Write the index in one step.
 
     Raises:
-        JnstError: It cannot be written.
+        ArgumentError: It cannot be written.
     """
     write_atomically(folder / NAME, (json.dumps(index, indent=1, allow_nan=False) + "\n").encode())
 

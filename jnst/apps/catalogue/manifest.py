@@ -10,7 +10,7 @@ from jnst.apps.catalogue.changes import OTHER_NAMES, SETTINGS, Changes, check_ch
 from jnst.apps.catalogue.entries import Entry
 from jnst.apps.catalogue.names import distinct, folded, image_name, labels, short_hash
 from jnst.apps.io.save import FORMATS
-from jnst.errors import JnstError, hint
+from jnst.errors import ArgumentError, JnstError, hint
 from jnst.weights.files import shown
 
 OWN = ("content", "style", "output")
@@ -47,14 +47,14 @@ def read_manifest(path: Path, seed: int, suffix: str, check: Callable[[Changes],
         check: Called with each line's settings; raises a `JnstError` where they make no sense.
 
     Raises:
-        JnstError: The file cannot be read, a line is wrong, or two lines make the same file; the line is named.
+        ArgumentError: The file cannot be read, a line is wrong, or two lines make the same file; the line is named.
     """
     try:
         texts = path.read_text(encoding="utf-8-sig").splitlines()
     except OSError as error:
-        raise JnstError(f"--manifest {shown(path)} cannot be read ({error.strerror}): check the name") from None
+        raise ArgumentError(f"--manifest {shown(path)} cannot be read ({error.strerror}): check the name") from None
     except UnicodeDecodeError as error:
-        raise JnstError(f"--manifest {shown(path)} is not UTF-8 ({error.reason}): save it as such") from None
+        raise ArgumentError(f"--manifest {shown(path)} is not UTF-8 ({error.reason}): save it as such") from None
     lines = []
     for number, text in enumerate(texts, start=1):
         try:
@@ -62,9 +62,9 @@ def read_manifest(path: Path, seed: int, suffix: str, check: Callable[[Changes],
                 lines.append(_parse(number, text, path.parent, suffix))
                 check(lines[-1].changes)
         except JnstError as error:
-            raise JnstError(f"{path} line {number}: {error}") from None
+            raise ArgumentError(f"{path} line {number}: {error}") from None
     if not lines:
-        raise JnstError(f"--manifest {shown(path)} has no lines: write one JSON object for each image")
+        raise ArgumentError(f"--manifest {shown(path)} has no lines: write one JSON object for each image")
     return _entries(path, lines, seed, suffix)
 
 
@@ -72,19 +72,19 @@ def _parse(number: int, text: str, folder: Path, suffix: str) -> _Line:
     try:
         data = json.loads(text)
     except ValueError as error:
-        raise JnstError(f"no JSON ({error}): expected an object such as {_EXAMPLE}") from None
+        raise ArgumentError(f"no JSON ({error}): expected an object such as {_EXAMPLE}") from None
     if not isinstance(data, dict):
-        raise JnstError(f"a {type(data).__name__}, expected an object such as {_EXAMPLE}")
+        raise ArgumentError(f"a {type(data).__name__}, expected an object such as {_EXAMPLE}")
     for key in data:
         if key not in (*OWN, *SETTINGS, *OTHER_NAMES):
-            raise JnstError(f"unknown key {key!r}: {hint(key, (*OWN, *SETTINGS, *OTHER_NAMES))}")
+            raise ArgumentError(f"unknown key {key!r}: {hint(key, (*OWN, *SETTINGS, *OTHER_NAMES))}")
     content, *more = _files("content", data.get("content"))
     if more:
-        raise JnstError(f"content is {data['content']!r}: expected one image file (style may be several)")
+        raise ArgumentError(f"content is {data['content']!r}: expected one image file (style may be several)")
     styles = _files("style", data.get("style"))
     changes = tuple(check_change(key, value) for key, value in data.items() if key not in OWN)
     if len({name for name, _ in changes}) < len(changes):
-        raise JnstError("a setting is there twice, under two names: give it once")
+        raise ArgumentError("a setting is there twice, under two names: give it once")
     output = None if data.get("output") is None else _output(data["output"], suffix)
     return _Line(number, folder / content, tuple(folder / file for file in styles), changes, output)
 
@@ -92,7 +92,7 @@ def _parse(number: int, text: str, folder: Path, suffix: str) -> _Line:
 def _files(key: str, given: Any) -> list[str]:
     names = given if isinstance(given, list) else [given]
     if not names or not all(isinstance(name, str) and name for name in names):
-        raise JnstError(f"{key} is {given!r}: expected the name of an image file")
+        raise ArgumentError(f"{key} is {given!r}: expected the name of an image file")
     return names
 
 
@@ -101,13 +101,13 @@ _EXAMPLE = '{"content": "a.jpg", "style": "b.jpg", "style_weight": 100}'
 
 def _output(name: Any, suffix: str) -> str:
     if not isinstance(name, str) or not name or re.search(UNSAFE, name) or name.startswith(".") or name != name.strip():
-        raise JnstError(f"output is {name!r}: expected a file name, without folders and characters such as : or ?")
+        raise ArgumentError(f"output is {name!r}: expected a file name, without folders and characters such as : or ?")
     own = PurePosixPath(name).suffix.lower()
     if own and own not in FORMATS:
-        raise JnstError(f"output is {name!r}: expected a name that ends in one of {', '.join(FORMATS)}, or has no end")
+        raise ArgumentError(f"output is {name!r}: expected a name that ends in one of {', '.join(FORMATS)}, or has no end")
     whole = name if own else name + suffix
     if re.match(RESERVED, whole) or len(whole.encode()) > 240:
-        raise JnstError(f"output is {name!r}: that name is reserved or too long, choose another")
+        raise ArgumentError(f"output is {name!r}: that name is reserved or too long, choose another")
     return whole
 
 
@@ -131,6 +131,6 @@ def _entries(path: Path, lines: list[_Line], seed: int, suffix: str) -> list[Ent
             file = f"{stems[asked]}-{short_hash(repr(asked))}{suffix}"
         first = makers.setdefault(folded(file), line.number)
         if first != line.number:
-            raise JnstError(f"{path} line {line.number}: makes {file}, as line {first} does: name another output")
+            raise ArgumentError(f"{path} line {line.number}: makes {file}, as line {first} does: name another output")
         entries.append(Entry(*asked, dict(line.changes).get("seed", seed), file))
     return entries

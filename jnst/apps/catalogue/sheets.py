@@ -90,7 +90,7 @@ def save_sheets(
         The names of the files, and how many images are on none of them, for there would be too many sheets.
 
     Raises:
-        JnstError: A sheet cannot be written.
+        ArgumentError: A sheet cannot be written.
     """
     table = arrange(entries)
     pages = list(_gallery_pages(entries) if table is None else _pages(table))

@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 import jax.numpy as jnp
 import numpy as np
 
-from jnst.errors import JnstError
+from jnst.errors import ArgumentError, JnstError
 from jnst.weights.files import shown, write_atomically
 
 PREVIOUS = ".previous"
@@ -70,7 +70,7 @@ def write_contents(path: str | os.PathLike[str], arrays: Mapping[str, np.ndarray
         metadata: JSON values by name; "format" and "version" are strings.
 
     Raises:
-        JnstError: The file cannot be written, or an array's type has no place in it.
+        ArgumentError: The file cannot be written, or an array's type has no place in it.
         ResourceError: The disk is full.
     """
     # The larger the type the earlier, so that all arrays lie where their type may.
@@ -79,7 +79,7 @@ def write_contents(path: str | os.PathLike[str], arrays: Mapping[str, np.ndarray
     position, parts = 0, []
     for name, array in ordered:
         if array.dtype not in _CODES:
-            raise JnstError(f"`{name}` is of type {array.dtype}: expected one of {', '.join(map(str, _CODES))}")
+            raise ArgumentError(f"`{name}` is of type {array.dtype}: expected one of {', '.join(map(str, _CODES))}")
         header[name] = {
             "dtype": _CODES[array.dtype],
             "shape": list(array.shape),
@@ -101,7 +101,7 @@ def read_contents(path: str | os.PathLike[str], kind: tuple[str, str]) -> Conten
         kind: What ``format`` and ``version`` have to be.
 
     Raises:
-        JnstError: There is no such file, it is of another kind, or it is damaged and so is the one before.
+        ArgumentError: There is no such file, it is of another kind, or it is damaged and so is the one before.
 
     Warns:
         UserWarning: The file is damaged or gone, and the one before was taken.
@@ -113,7 +113,7 @@ def or_the_one_before(path: Path, read: Callable[[Path], Contents], damage: type
     """What ``read`` makes of a checkpoint; where it raises ``damage``, of the one before, with a warning.
 
     Raises:
-        JnstError: As ``read`` if there is none before; or both are damaged.
+        ArgumentError: As ``read`` if there is none before; or both are damaged.
     """
     try:
         return read(path)
@@ -124,7 +124,7 @@ def or_the_one_before(path: Path, read: Callable[[Path], Contents], damage: type
         try:
             contents = read(before)
         except JnstError as another:
-            raise JnstError(f"{error}; nor can the one before be used ({another}): begin anew") from another
+            raise ArgumentError(f"{error}; nor can the one before be used ({another}): begin anew") from another
         warnings.warn(f"{error}; continuing from the one before, {shown(before)}", stacklevel=4)
         return contents
 
@@ -148,7 +148,7 @@ class _DamagedError(JnstError):
 def _checked(path: Path, kind: tuple[str, str]) -> Contents:
     found, contents = _read(path)
     if found != kind:
-        raise JnstError(
+        raise ArgumentError(
             f"checkpoint {shown(path)} is of kind {' '.join(found)}, expected {' '.join(kind)}: name another"
         )
     return contents
@@ -160,7 +160,7 @@ def _read(path: Path) -> tuple[tuple[str, str], Contents]:
             f"checkpoint {shown(path)}: there is no such file: check the name, or start without resuming"
         )
     if not path.is_file():
-        raise JnstError(f"checkpoint {shown(path)} is not a regular file: name another")
+        raise ArgumentError(f"checkpoint {shown(path)} is not a regular file: name another")
     try:
         header, data = _split(path.read_bytes())
         metadata = dict(header["__metadata__"])
@@ -170,7 +170,7 @@ def _read(path: Path) -> tuple[tuple[str, str], Contents]:
         arrays = {name: _array(entry, data) for name, entry in header.items() if name != "__metadata__"}
         values = {name: json.loads(text) for name, text in metadata.items() if name not in _TEXTS}
     except OSError as error:
-        raise JnstError(f"checkpoint {shown(path)} cannot be read ({error.strerror}): check its permissions") from error
+        raise ArgumentError(f"checkpoint {shown(path)} cannot be read ({error.strerror}): check its permissions") from error
     except Exception as error:  # damaged bytes can be anything
         reason = " ".join(f"{type(error).__name__}: {error}".split())[:_LONGEST]
         raise _DamagedError(f"checkpoint {shown(path)} cannot be read ({reason})") from error

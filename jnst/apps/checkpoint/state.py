@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jnst.apps.checkpoint.container import read_contents, write_contents
-from jnst.errors import JnstError
+from jnst.errors import ArgumentError
 from jnst.solve.run import Report
 
 KIND = ("jnst-state", "1")
@@ -59,7 +59,7 @@ def save_state(
         records: Further arrays to keep with it, such as losses so far.
 
     Raises:
-        JnstError: The file cannot be written.
+        ArgumentError: The file cannot be written.
         ResourceError: The disk is full. What was there is intact.
     """
     leaves = leaves_of(state.run_state if isinstance(state, Report) else state)
@@ -87,7 +87,7 @@ def load_state(path: str | os.PathLike[str]) -> SavedState:
         What can be handed on as ``state``, in this process or another, on the same devices or others.
 
     Raises:
-        JnstError: There is no such file, it is no state that jnst saved, or it is damaged and so is the one before it.
+        ArgumentError: There is no such file, it is no state that jnst saved, or it is damaged and so is the one before it.
 
     Warns:
         UserWarning: The file is damaged and the one before it was taken.
@@ -105,7 +105,7 @@ def load_state(path: str | os.PathLike[str]) -> SavedState:
                 leaves[path_in_state] = _restored(array, keys.get(path_in_state), path_in_state in weak)
     except (KeyError, TypeError, ValueError) as error:
         said = " ".join(f"{type(error).__name__}: {error}".split())
-        raise JnstError(f"{str(contents.path)!r} is no state that jnst saved ({said}): name another") from error
+        raise ArgumentError(f"{str(contents.path)!r} is no state that jnst saved ({said}): name another") from error
     return SavedState(leaves, about, records)
 
 
@@ -124,18 +124,18 @@ def fitted(leaves: Mapping[str, Leaf], like: Tree) -> Tree:
         like: A pytree of arrays or of `jax.ShapeDtypeStruct`.
 
     Raises:
-        JnstError: One is missing, one is left over, or one has another shape or type.
+        ArgumentError: One is missing, one is left over, or one has another shape or type.
     """
     wanted = leaves_of(like)
     what = "continue with the same images, settings and optimiser"
     lacking, odd = (_some(some, others) for some, others in ((wanted, leaves), (leaves, wanted)))
     if lacking or odd:
         said = "; ".join([f"it lacks {lacking}"] * bool(lacking) + [f"this run has no {odd}"] * bool(odd))
-        raise JnstError(f"`state` is of another run ({said}): {what}")
+        raise ArgumentError(f"`state` is of another run ({said}): {what}")
     for name, want in wanted.items():
         found = leaves[name]
         if (found.shape, found.dtype) != (want.shape, want.dtype):
-            raise JnstError(
+            raise ArgumentError(
                 f"`state` is of another run (`{name}` is {found.dtype} {found.shape}, expected {want.dtype} "
                 f"{want.shape}): {what}"
             )

@@ -18,7 +18,7 @@ from jnst.apps.animate import last_step, passes
 from jnst.apps.checkpoint import SavedState, differences, is_there, load_state, previous_of, save_state
 from jnst.apps.cli.outputs import check_outputs, stopped_line
 from jnst.apps.cli.records import Records
-from jnst.errors import JnstError
+from jnst.errors import ArgumentError, JnstError
 from jnst.solve.run import Report, RunState, image
 from jnst.transfer.coarse_to_fine import Solution
 from jnst.types import Image
@@ -51,21 +51,21 @@ class CheckpointFlags:
             force: Whether an existing checkpoint may be replaced.
 
         Raises:
-            JnstError: It cannot, or another flag is missing or wrong.
+            ArgumentError: It cannot, or another flag is missing or wrong.
         """
         every, path = self.checkpoint_every, self.checkpoint
         if path is None:
             for flag, given in (("--resume", self.resume), ("--checkpoint-every", every is not None)):
                 if given:
-                    raise JnstError(f"{flag} without --checkpoint: expected the file to keep; add --checkpoint FILE")
+                    raise ArgumentError(f"{flag} without --checkpoint: expected the file to keep; add --checkpoint FILE")
             return
         if every is not None and every < 1:
-            raise JnstError(f"--checkpoint-every {every}: expected a number of steps, at least 1")
+            raise ArgumentError(f"--checkpoint-every {every}: expected a number of steps, at least 1")
         if {path.resolve(), previous_of(path)} & {other.resolve() for other in others}:
-            raise JnstError(f"--checkpoint {path} is also a file that is read or written otherwise: name another")
+            raise ArgumentError(f"--checkpoint {path} is also a file that is read or written otherwise: name another")
         check_outputs({"--checkpoint": path}, resume=self.resume, force=force)
         if is_there(path) and not (path.exists() or self.resume or force):
-            raise JnstError(f"--checkpoint {path}: there is {previous_of(path).name}: --resume from it, or --force")
+            raise ArgumentError(f"--checkpoint {path}: there is {previous_of(path).name}: --resume from it, or --force")
 
     def keeper(
         self,
@@ -81,7 +81,7 @@ class CheckpointFlags:
             save_image: Writes an image as it is on its way, ``(h, w, 3)``.
 
         Raises:
-            JnstError: The checkpoint is unreadable, or of another run: the message shows the difference.
+            ArgumentError: The checkpoint is unreadable, or of another run: the message shows the difference.
         """
         path = self.checkpoint
         if path is None:
@@ -173,7 +173,7 @@ class Keeper:
             solution: The run's end; None: the checkpoint stays as it is.
 
         Raises:
-            JnstError: A file cannot be written.
+            ArgumentError: A file cannot be written.
             ResourceError: The disk is full.
         """
         with self._lock:
@@ -247,7 +247,7 @@ def _check_same(path: Path, found: SavedState, known: Mapping[str, Any], num_ste
         int(found.leaves[".scale"]), num_steps
     )
     if odd:
-        raise JnstError(
+        raise ArgumentError(
             f"checkpoint {shown(path)} is of another run ({'; '.join(odd)}): give what it was made with, or begin anew "
             "with --force or another file"
         )

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import jax
 
-from jnst.errors import JnstError
+from jnst.errors import ArgumentError
 
 DETERMINISTIC = "--xla_gpu_deterministic_ops=true"
 """No kernels chosen by timing them, and none that add in whatever order threads come along."""
@@ -24,7 +24,7 @@ def choose_device(name: str, deterministic: bool) -> None:
         deterministic: Have GPUs compute the same bits at every run.
 
     Raises:
-        JnstError: JAX finds no such device.
+        ArgumentError: JAX finds no such device.
     """
     # That a GPU cannot be used is said by `no_accelerator`, once.
     logging.getLogger("jax._src.xla_bridge").setLevel(logging.ERROR)
@@ -40,7 +40,7 @@ def choose_device(name: str, deterministic: bool) -> None:
         found = jax.devices(name)
     except RuntimeError:
         there = ", ".join(dict.fromkeys(device.platform for device in jax.devices()))
-        raise JnstError(
+        raise ArgumentError(
             f"--device {name}: JAX finds none, only {there}: {_remedy(name)}, or leave --device out"
         ) from None
     jax.config.update("jax_default_device", found[0])

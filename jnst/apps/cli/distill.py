@@ -16,7 +16,7 @@ from jnst.apps.training.crops import load_folder
 from jnst.apps.training.distill import Recipe
 from jnst.apps.training.held_out import hold_out, measure, split
 from jnst.apps.training.mini import Record, begin, load_teachers, train
-from jnst.errors import JnstError
+from jnst.errors import ArgumentError
 from jnst.weights import Weights, save_weights
 from jnst.weights.convert import flatten
 from jnst.weights.files import write_atomically
@@ -59,7 +59,7 @@ class Distill:
     def run(self) -> int:
         """Train and write the weights."""
         if self.resume and self.checkpoint is None:
-            raise JnstError("--resume without --checkpoint: expected the file to continue from; add --checkpoint FILE")
+            raise ArgumentError("--resume without --checkpoint: expected the file to continue from; add --checkpoint FILE")
         files = {"--output": self.output, "--checkpoint": self.checkpoint, "--log": self.log}
         check_outputs(files, resume=self.resume, force=self.force)
         recipe = Recipe(steps=self.steps, crop=self.crop, seed=self.seed)

@@ -28,7 +28,7 @@ from jnst.apps.cli.progress import jobs_progress
 from jnst.apps.cli.reporting import ReportFlag
 from jnst.apps.cli.settings import SettingsFlags
 from jnst.backbones import Backbone
-from jnst.errors import JnstError
+from jnst.errors import ArgumentError, JnstError
 from jnst.images.keep_colour import KEEP_COLOUR
 from jnst.presets import Preset, preset
 from jnst.solve.devices import local_mesh
@@ -134,22 +134,22 @@ class Grid(ReportFlag, SettingsFlags, GridInputs):
 
     def _check_flags(self) -> None:
         if self.manifest is not None and (self.contents or self.styles or self.sweep):
-            raise JnstError("--manifest with --contents, --styles or --sweep: a manifest names these itself, give one")
+            raise ArgumentError("--manifest with --contents, --styles or --sweep: a manifest names these itself, give one")
         if self.manifest is None and not (self.contents and self.styles):
-            raise JnstError("--contents and --styles name images or folders of them: give both, or --manifest FILE")
+            raise ArgumentError("--contents and --styles name images or folders of them: give both, or --manifest FILE")
         if self.lanes is not None and self.lanes < 1:
-            raise JnstError(f"--lanes {self.lanes}: expected at least 1")
+            raise ArgumentError(f"--lanes {self.lanes}: expected at least 1")
         if not 1 <= self.quality <= 100:
-            raise JnstError(f"--quality {self.quality}: expected a whole number from 1 to 100")
+            raise ArgumentError(f"--quality {self.quality}: expected a whole number from 1 to 100")
         apart = (self.coordinator, self.num_processes, self.process_id, self.heartbeat)
         if not self.distributed and any(value is not None for value in apart):
-            raise JnstError("--coordinator, --num-processes, --process-id, --heartbeat belong to --distributed: add it")
+            raise ArgumentError("--coordinator, --num-processes, --process-id, --heartbeat belong to --distributed: add it")
         if self.heartbeat is not None and self.heartbeat < 1:
-            raise JnstError(f"--heartbeat {self.heartbeat}: expected at least 1 second")
+            raise ArgumentError(f"--heartbeat {self.heartbeat}: expected at least 1 second")
         folder = self.output.resolve()
         for flag, paths in (("--contents", self.contents), ("--styles", self.styles)):
             if any(path.is_dir() and path.resolve() == folder for path in paths):
-                raise JnstError(f"the output folder {shown(self.output)} is also in {flag}: name another")
+                raise ArgumentError(f"the output folder {shown(self.output)} is also in {flag}: name another")
 
     def _connect(self) -> tuple[int, int]:
         if not self.distributed:

@@ -7,7 +7,7 @@ from jnst.apps.cli.devices import no_accelerator
 from jnst.apps.io import load_image
 from jnst.apps.io.readings import read, reading, result_size
 from jnst.backbones import Backbone
-from jnst.errors import JnstError
+from jnst.errors import ArgumentError
 from jnst.images import resize_mask, size_of
 from jnst.losses.objective import IMAGE
 from jnst.presets import Preset, preset
@@ -38,7 +38,7 @@ def check_preset_layers(settings: Preset, name: str, backbone: Backbone, kinds: 
         kinds: Which of "content" and "style" are compared.
 
     Raises:
-        JnstError: Layers that the preset states, and no flag replaces, are missing.
+        ArgumentError: Layers that the preset states, and no flag replaces, are missing.
     """
     missing: dict[str, list[str]] = {}
     for field in (f"{kind}_layers" for kind in kinds):
@@ -48,7 +48,7 @@ def check_preset_layers(settings: Preset, name: str, backbone: Backbone, kinds: 
     if any(missing.values()):
         lacking = ", ".join(dict.fromkeys(layer for layers in missing.values() for layer in layers))
         flags = " and ".join(f"--{field.replace('_', '-')}" for field, layers in missing.items() if layers)
-        raise JnstError(
+        raise ArgumentError(
             f"preset {name} needs {lacking}, which {backbone.name} does not have: choose a network that does, "
             f"such as --backbone vgg19 --weights FILE, or other {flags} (see jnst backbones)"
         )

@@ -24,7 +24,7 @@ from jnst.apps.cli.stylize import Reconstruct, Stylize, Synthesize
 from jnst.apps.cli.train import Train
 from jnst.apps.cli.watching import with_port
 from jnst.apps.cli.weights import Weights
-from jnst.errors import JnstError, ResourceError, hint
+from jnst.errors import ArgumentError, JnstError, ResourceError, hint
 from jnst.transfer.memory import exhausted, ran_out
 
 FRAME, RULE = "\u2502\u256d\u256e\u2570\u256f", "\u2500-"
@@ -114,7 +114,7 @@ def _parse(args: list[str]) -> Any:
         "train": Train(tyro.MISSING),
     }
     if args and not args[0].startswith("-") and args[0] not in defaults:
-        raise JnstError(f"unknown command {args[0]!r}: {hint(args[0], defaults)} (see jnst --help)")
+        raise ArgumentError(f"unknown command {args[0]!r}: {hint(args[0], defaults)} (see jnst --help)")
     descriptions = {name: (type(default).__doc__ or "").partition("\n")[0] for name, default in defaults.items()}
     complaint = io.StringIO()
     try:
@@ -132,7 +132,7 @@ def _parse(args: list[str]) -> Any:
     except SystemExit as end:
         if end.code == 0:
             raise
-        raise JnstError(_one_line(complaint.getvalue())) from None
+        raise ArgumentError(_one_line(complaint.getvalue())) from None
 
 
 def _one_line(box: str) -> str:

@@ -4,7 +4,7 @@ import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
-from jnst.errors import JnstError
+from jnst.errors import ArgumentError
 
 
 def check_outputs(files: Mapping[str, Path | None], *, resume: bool, force: bool) -> None:
@@ -16,11 +16,11 @@ def check_outputs(files: Mapping[str, Path | None], *, resume: bool, force: bool
         force: Whether existing files may be replaced.
 
     Raises:
-        JnstError: One of them cannot be written, exists, or is named twice.
+        ArgumentError: One of them cannot be written, exists, or is named twice.
     """
     given = {flag: path for flag, path in files.items() if path is not None}
     if len({path.absolute() for path in given.values()}) < len(given):
-        raise JnstError(f"{', '.join(map(str, given.values()))}: two of them are the same file; name one for each")
+        raise ArgumentError(f"{', '.join(map(str, given.values()))}: two of them are the same file; name one for each")
     for flag, path in given.items():
         continued = resume and flag != "--output"
         _check_writable(flag, path, replace=force or continued, hint=flag == "--checkpoint")
@@ -29,15 +29,15 @@ def check_outputs(files: Mapping[str, Path | None], *, resume: bool, force: bool
 def _check_writable(flag: str, path: Path, *, replace: bool, hint: bool) -> None:
     """Fail before training if a file cannot be written, or is there and not to be replaced."""
     if path.exists() and not path.is_file():
-        raise JnstError(f"{flag} {path}: is not a regular file: name another")
+        raise ArgumentError(f"{flag} {path}: is not a regular file: name another")
     if path.exists() and not replace:
         resume = "--resume to continue from it, " if hint else ""
-        raise JnstError(f"{flag} {path} exists: choose another name, {resume}or --force to write over it")
+        raise ArgumentError(f"{flag} {path} exists: choose another name, {resume}or --force to write over it")
     try:
         with tempfile.TemporaryFile(dir=path.absolute().parent):
             pass
     except OSError as error:
-        raise JnstError(f"{flag} {path}: its folder cannot be written to ({error.strerror}): make it first") from error
+        raise ArgumentError(f"{flag} {path}: its folder cannot be written to ({error.strerror}): make it first") from error
 
 
 def stopped_line(checkpoint: Path | None) -> str:

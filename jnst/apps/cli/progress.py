@@ -11,7 +11,7 @@ from typing import IO, NamedTuple
 import rich.console
 import rich.progress
 
-from jnst.errors import JnstError
+from jnst.errors import ArgumentError
 from jnst.solve.run import Report
 
 Listener = Callable[[Report], None]
@@ -107,7 +107,7 @@ def log(path: str | os.PathLike[str] | None) -> Iterator[Listener]:
     """Write one JSON line a step: step, total, each weighted part, seconds since the run began.
 
     Raises:
-        JnstError: The file cannot be opened.
+        ArgumentError: The file cannot be opened.
     """
     if path is None:
         yield lambda report: None
@@ -115,7 +115,7 @@ def log(path: str | os.PathLike[str] | None) -> Iterator[Listener]:
     try:
         file = open(path, "w", encoding="utf-8")  # noqa: SIM115 - closed below
     except OSError as error:
-        raise JnstError(
+        raise ArgumentError(
             f"--log {os.fspath(path)}: {error.strerror}: choose a file in a folder that can be written"
         ) from None
     with file:

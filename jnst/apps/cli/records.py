@@ -5,7 +5,7 @@ from typing import Any, Self
 
 import numpy as np
 
-from jnst.errors import JnstError
+from jnst.errors import ArgumentError
 from jnst.solve.run import Report
 
 _TOTAL, _SECONDS, _SCALE, _PARTS = "total", "seconds", "scale", "parts/"
@@ -22,11 +22,11 @@ class Records:
         """From what `arrays` returned.
 
         Raises:
-            JnstError: They are none.
+            ArgumentError: They are none.
         """
         lengths = {array.shape for array in arrays.values()}
         if arrays and (not {_TOTAL, _SECONDS, _SCALE} <= set(arrays) or len(lengths) > 1 or len(*lengths) != 1):
-            raise JnstError("the checkpoint has no losses of its steps: expected one that `jnst` made, name another")
+            raise ArgumentError("the checkpoint has no losses of its steps: expected one that `jnst` made, name another")
         records = cls()
         records._columns = {name: [np.asarray(array)] for name, array in arrays.items()}
         return records

@@ -13,7 +13,7 @@ import tyro
 
 from jnst.apps.cli.outputs import check_outputs
 from jnst.backbones import Backbone
-from jnst.errors import JnstError
+from jnst.errors import ArgumentError
 from jnst.presets import Preset
 from jnst.transfer.coarse_to_fine import Finished
 from jnst.weights.files import shown
@@ -39,18 +39,18 @@ class ReportFlag:
             others: The files that are read, or written otherwise.
 
         Raises:
-            JnstError: More than one name, one of another file, or a folder that cannot be written to.
+            ArgumentError: More than one name, one of another file, or a folder that cannot be written to.
         """
         if not self.report:
             return
         path, *more = self.report
         if more:
             names = ", ".join(map(shown, self.report))
-            raise JnstError(f"--report {names}: expected one file, or none; name inputs before the flags")
+            raise ArgumentError(f"--report {names}: expected one file, or none; name inputs before the flags")
         if path.suffix.lower() not in (".html", ".htm"):
-            raise JnstError(f"--report {shown(path)}: expected a name that ends in .html; name inputs before the flags")
+            raise ArgumentError(f"--report {shown(path)}: expected a name that ends in .html; name inputs before the flags")
         if path.resolve() in {Path(other).resolve() for other in others}:
-            raise JnstError(f"--report {shown(path)} is also a file that is read or written otherwise: name another")
+            raise ArgumentError(f"--report {shown(path)} is also a file that is read or written otherwise: name another")
         check_outputs({"--report": path}, resume=False, force=True)
 
     def save_run_report(

@@ -22,7 +22,7 @@ from jnst.apps.cli.settings import SettingsFlags
 from jnst.apps.cli.watching import Saved, WatchingFlags, described, finishing
 from jnst.apps.io import check_output, save_image
 from jnst.backbones import Backbone
-from jnst.errors import JnstError, NumericsError
+from jnst.errors import ArgumentError, JnstError, NumericsError
 from jnst.presets import Preset, preset
 from jnst.solve.run import Report
 from jnst.transfer.inputs import INITS
@@ -121,7 +121,7 @@ class Run(ReportFlag, WatchingFlags, CheckpointFlags, SettingsFlags, OutputFlag,
         check_output(self.output, inputs=inputs, force=self.force, bit_depth=self.bit_depth, quality=self.quality)
         others = (*inputs, self.output, *filter(None, [self.weights]))
         if self.log and self.log.resolve() in {Path(path).resolve() for path in others}:
-            raise JnstError(f"--log {self.log} is also a file that is read or written otherwise: name another")
+            raise ArgumentError(f"--log {self.log} is also a file that is read or written otherwise: name another")
         read = (*inputs, *filter(None, [self.weights, self.log]))
         self.check_watching(self.output, [Path(path) for path in read], self.force)
         self.check_report((*others, *filter(None, [self.log])))

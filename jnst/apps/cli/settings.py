@@ -9,7 +9,7 @@ from jnst.apps.cli.arguments import Counts, Names, Number, Numbers, Text
 from jnst.apps.cli.devices import choose_device
 from jnst.apps.cli.inputs import check_preset_layers
 from jnst.backbones import Backbone
-from jnst.errors import JnstError
+from jnst.errors import ArgumentError
 from jnst.images import Pyramid
 from jnst.losses import STYLE_LOSSES
 from jnst.presets import PRESETS, Preset, preset, with_style_statistic
@@ -143,14 +143,14 @@ class SettingsFlags:
         if self.average:
             changes["keep_best"] = False
         if not 0 <= self.seed < 2**32:
-            raise JnstError(f"--seed {self.seed}: expected a number from 0 to {2**32 - 1}")
+            raise ArgumentError(f"--seed {self.seed}: expected a number from 0 to {2**32 - 1}")
         return preset(with_optimizer(base, self.optimizer, self.learning_rate), **changes)
 
     def choose_device(self) -> None:
         """See to what ``device`` and ``deterministic`` ask for, before anything is computed.
 
         Raises:
-            JnstError: There is no such device.
+            ArgumentError: There is no such device.
         """
         choose_device(self.device, self.deterministic)
 
@@ -158,7 +158,7 @@ class SettingsFlags:
         """The network, loaded.
 
         Raises:
-            JnstError: An unknown name, or one that lacks layers which the preset states.
+            ArgumentError: An unknown name, or one that lacks layers which the preset states.
             WeightsError: Weights that cannot be read.
         """
         if self.keep_programs:

@@ -11,7 +11,7 @@ from jnst.apps.cli.arguments import Numbers, Text
 from jnst.apps.cli.inputs import load_images, load_mask
 from jnst.apps.cli.run import Run
 from jnst.apps.io import load_image
-from jnst.errors import JnstError
+from jnst.errors import ArgumentError
 from jnst.images import fit_shape, size_of
 from jnst.images.keep_colour import KEEP_COLOUR
 from jnst.presets import Preset, preset
@@ -58,7 +58,7 @@ class Stylize(Run):
         """The images and masks, by the names of `jnst.transfer.stylize`'s arguments."""
         for flag, masks in (("--mask", self.mask), ("--style-mask", self.style_mask)):
             if masks and len(masks) != len(self.style):
-                raise JnstError(f"{flag}: {len(masks)} files for {len(self.style)} styles, give one for each")
+                raise ArgumentError(f"{flag}: {len(masks)} files for {len(self.style)} styles, give one for each")
         content, styles, size = load_images(self.content, self.style, settings)
         style_masks = [load_mask(path, style) for path, style in zip(self.style_mask, styles, strict=False)]
         return {
@@ -111,7 +111,7 @@ class Synthesize(Run):
 def _shape(text: str) -> tuple[int, int]:
     match = re.fullmatch(r"(\d{1,6})x(\d{1,6})", text)
     if not match or not (int(match[1]) and int(match[2])):
-        raise JnstError(f"--shape {text}: expected WIDTHxHEIGHT in pixels, each at least 1, for example 640x480")
+        raise ArgumentError(f"--shape {text}: expected WIDTHxHEIGHT in pixels, each at least 1, for example 640x480")
     return int(match[2]), int(match[1])
 
 

@@ -22,7 +22,7 @@ from jnst.apps.training.data import Dataset, load_dataset
 from jnst.apps.training.fit import Epoch, OnEpoch, OnStep, Trained, train_classifier
 from jnst.apps.training.plot import check_plot, save_plot
 from jnst.backbones import Backbone, Widths, format_widths, make_backbone, parse_widths
-from jnst.errors import JnstError
+from jnst.errors import ArgumentError
 from jnst.weights import Weights, save_weights
 from jnst.weights.convert import flatten
 from jnst.weights.files import write_atomically
@@ -116,7 +116,7 @@ class Classifier:
 
     def _check_files(self) -> None:
         if self.resume and self.checkpoint is None:
-            raise JnstError("--resume without --checkpoint: expected the file to continue from; add --checkpoint FILE")
+            raise ArgumentError("--resume without --checkpoint: expected the file to continue from; add --checkpoint FILE")
         if self.plot is not None:
             check_plot(self.plot)
         check_outputs(

@@ -19,7 +19,7 @@ from jnst.apps.animate import FRAMES, Film, Snapshots, film_format
 from jnst.apps.cli.outputs import check_outputs
 from jnst.apps.preview import Preview, serve
 from jnst.backbones import Backbone
-from jnst.errors import JnstError
+from jnst.errors import ArgumentError, JnstError
 from jnst.images import resize, size_of
 from jnst.images.keep_colour import KEEP_COLOUR
 from jnst.presets import Preset
@@ -59,16 +59,16 @@ class WatchingFlags:
             force: Whether inputs may be written over.
 
         Raises:
-            JnstError: A number below 1, a film's unknown suffix, or a file that cannot be or must not be written.
+            ArgumentError: A number below 1, a film's unknown suffix, or a file that cannot be or must not be written.
         """
         if self.save_every is not None and self.save_every < 1:
-            raise JnstError(f"--save-every {self.save_every}: expected a number of steps, at least 1")
+            raise ArgumentError(f"--save-every {self.save_every}: expected a number of steps, at least 1")
         taken = [] if force else [path.resolve() for path in others]
         if self.animate is not None:
             film_format(self.animate)
             check_outputs({"--output": output, "--animate": self.animate}, resume=False, force=True)
             if self.animate.resolve() in taken:
-                raise JnstError(
+                raise ArgumentError(
                     f"--animate {self.animate} is also a file that is read or written otherwise: name another"
                 )
         if self.save_every is not None:
@@ -76,7 +76,7 @@ class WatchingFlags:
             name = re.compile(rf"{re.escape(whole.stem)}-\d+{re.escape(whole.suffix)}")
             for path in taken:
                 if path.parent == whole.parent and name.fullmatch(path.name):
-                    raise JnstError(f"--save-every would write over {path.name}: name another output, or --force it")
+                    raise ArgumentError(f"--save-every would write over {path.name}: name another output, or --force it")
 
     def chunk(self, settings: Preset) -> int | None:
         """How many steps to compile into one program, so that images can be had when they are wanted; None: any."""
@@ -98,7 +98,7 @@ class WatchingFlags:
             finish: What is done to images on the way, see `finishing`.
 
         Raises:
-            JnstError: A port or an address that cannot be had.
+            ArgumentError: A port or an address that cannot be had.
         """
         with contextlib.ExitStack() as stack:
             watch = Watch([], [])

@@ -9,7 +9,7 @@ import tyro
 
 from jnst.apps.cli.arguments import Text
 from jnst.backbones import Preprocessing
-from jnst.errors import JnstError, WeightsError
+from jnst.errors import ArgumentError, WeightsError
 from jnst.weights import read_weights, save_weights
 from jnst.weights.registry import HEADS, SOURCES, find_source
 from jnst.weights.store import cached, fetch, hash_of, size_of, verify
@@ -115,7 +115,7 @@ class Convert:
     def run(self) -> int:
         """Convert, and say what was written."""
         if self.destination.exists() and not self.force:
-            raise JnstError(f"{self.destination} exists: choose another name, or --force to write over it")
+            raise ArgumentError(f"{self.destination} exists: choose another name, or --force to write over it")
         weights = read_weights(self.source, self.backbone)
         save_weights(self.destination, weights, dtype="float16" if self.half else "float32")
         print(f"{self.destination}: {weights.architecture}, {weights.training}, {len(weights.params)} tensors")

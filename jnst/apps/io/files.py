@@ -6,7 +6,7 @@ import stat
 from collections.abc import Iterable
 from typing import BinaryIO
 
-from jnst.errors import ImageError, JnstError, did_you_mean
+from jnst.errors import ArgumentError, ImageError, did_you_mean
 from jnst.weights.files import PathLike, shown
 
 _FOREIGN = {
@@ -33,13 +33,13 @@ def choose(name: str, value: object, choices: Iterable[str]) -> str:
     """Return `value` if it is one of `choices`.
 
     Raises:
-        JnstError: it is not; the message lists the choices and the near matches.
+        ArgumentError: it is not; the message lists the choices and the near matches.
     """
     known = list(choices)
     if isinstance(value, str) and value in known:
         return value
     near = did_you_mean(str(value), known, most=2, quote=repr)
-    raise JnstError(
+    raise ArgumentError(
         f"`{name}` is {value!r}{f' ({near})' if near else ''}: expected one of {', '.join(map(repr, known))}"
     )
 

@@ -14,7 +14,7 @@ from jnst.apps.io.decode import MAX_PIXELS, Decoded, decode
 from jnst.apps.io.deep import ROWS, Samples
 from jnst.apps.io.exif import ON_ITS_SIDE
 from jnst.apps.io.files import choose, one_line, open_regular
-from jnst.errors import ImageError, JnstError
+from jnst.errors import ArgumentError, ImageError, JnstError
 from jnst.weights.files import PathLike, shown
 
 RESAMPLING = {
@@ -69,7 +69,7 @@ def load_image(
     Raises:
         ImageError: the file is missing, unreadable, not an image, damaged, or above 175 megapixels (40 for GIF and
             what is animated).
-        JnstError: another argument is wrong.
+        ArgumentError: another argument is wrong.
 
     Warns:
         UserWarning: several frames, an unusable colour profile, or broken EXIF data.
@@ -102,10 +102,10 @@ def _check_arguments(size: int | None, background: Background) -> None:
     if size is not None and (
         isinstance(size, bool) or not isinstance(size, int | np.integer) or not 1 <= size <= MAX_PIXELS
     ):
-        raise JnstError(f"`size` is {size!r}: expected the longer side in pixels, from 1 to {MAX_PIXELS}, or None")
+        raise ArgumentError(f"`size` is {size!r}: expected the longer side in pixels, from 1 to {MAX_PIXELS}, or None")
     values = np.asarray(background)
     if values.shape != (3,) or values.dtype.kind not in "iuf" or not ((values >= 0) & (values <= 1)).all():
-        raise JnstError(f"`background` is {background!r}: expected three sRGB values in [0, 1]")
+        raise ArgumentError(f"`background` is {background!r}: expected three sRGB values in [0, 1]")
 
 
 @contextmanager
@@ -128,7 +128,7 @@ def resized(width: int, height: int, size: int | None, rounding: str) -> tuple[i
     """(width, height) of an image that is read with a longer side of `size`, which `load_image` explains.
 
     Raises:
-        JnstError: more pixels than any image may have.
+        ArgumentError: more pixels than any image may have.
     """
     if size is None:
         return width, height
@@ -139,7 +139,7 @@ def resized(width: int, height: int, size: int | None, rounding: str) -> tuple[i
         sides = round(size * width / longer), round(size * height / longer)
     wanted = max(sides[0], 1), max(sides[1], 1)
     if wanted[0] * wanted[1] > MAX_PIXELS:
-        raise JnstError(
+        raise ArgumentError(
             f"`size` is {size}, which makes {wanted[0]}x{wanted[1]} pixels: expected at most "
             f"{MAX_PIXELS // 1_000_000} megapixels; use a smaller size"
         )

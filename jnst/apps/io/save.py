@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image
 
 from jnst.apps.io.files import choose
-from jnst.errors import ImageError, JnstError
+from jnst.errors import ArgumentError, ImageError
 from jnst.weights.files import PathLike, shown, write_atomically
 
 FORMATS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP", ".tif": "TIFF", ".tiff": "TIFF"}
@@ -31,7 +31,7 @@ def save_image(path: PathLike, image: jax.Array | np.ndarray, *, bit_depth: int 
 
     Raises:
         ImageError: `image` is not of that shape, not of floats, not finite, or too large for the format.
-        JnstError: another argument is wrong, or the file cannot be written; an old file stays intact.
+        ArgumentError: another argument is wrong, or the file cannot be written; an old file stays intact.
         ResourceError: the disk is full; an old file stays intact.
     """
     check_output(path, force=True, bit_depth=bit_depth, quality=quality)
@@ -60,7 +60,7 @@ def check_output(
         quality: as in `save_image`.
 
     Raises:
-        JnstError: unknown suffix, a depth or quality that it does not have, folder missing or not writable, `path` not
+        ArgumentError: unknown suffix, a depth or quality that it does not have, folder missing or not writable, `path` not
             a regular file, write-protected, or one of the inputs.
     """
     _check_encoding(path, bit_depth, quality)
@@ -71,22 +71,22 @@ def check_output(
             pass
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
-        raise JnstError(
+        raise ArgumentError(
             f"the folder of the output {shown(path)} cannot be written to ({reason}): make it or name another"
         ) from error
     if fault:
-        raise JnstError(f"the output {shown(path)} is {fault}: expected a file that may be written; name another")
+        raise ArgumentError(f"the output {shown(path)} is {fault}: expected a file that may be written; name another")
     same = [other for other in inputs if not force and _is_same(path, other)]
     if same:
-        raise JnstError(f"the output {shown(path)} is also the input {shown(same[0])}: name another file, or force it")
+        raise ArgumentError(f"the output {shown(path)} is also the input {shown(same[0])}: name another file, or force it")
 
 
 def _check_encoding(path: PathLike, bit_depth: int, quality: int) -> None:
     if bit_depth not in (8, 16) or (bit_depth == 16 and _format_of(path) not in _DEEP_ENCODERS):
         deep = ", ".join(suffix for suffix, name in FORMATS.items() if name in _DEEP_ENCODERS)
-        raise JnstError(f"`bit_depth` is {bit_depth!r} for {shown(path)}: expected 8, or 16 for {deep}")
+        raise ArgumentError(f"`bit_depth` is {bit_depth!r} for {shown(path)}: expected 8, or 16 for {deep}")
     if isinstance(quality, bool) or not isinstance(quality, int) or not 1 <= quality <= 100:
-        raise JnstError(f"`quality` is {quality!r}: expected a whole number from 1 to 100")
+        raise ArgumentError(f"`quality` is {quality!r}: expected a whole number from 1 to 100")
     _format_of(path)
 
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Mapping
 
 from jnst.apps.preview.live import FINISHED, POLL, Live
 from jnst.apps.preview.server import Server
-from jnst.errors import JnstError
+from jnst.errors import ArgumentError
 from jnst.solve.run import Report
 from jnst.types import Image
 
@@ -67,7 +67,7 @@ def serve(
         finish: What is done to an image ``(h, w, 3)`` on the way before it is shown; called in other threads.
 
     Raises:
-        JnstError: Not an IP address, or a port that cannot be had.
+        ArgumentError: Not an IP address, or a port that cannot be had.
     """
     live = Live(title, settings or {}, finish)
     server = _server(host, port, live)
@@ -94,11 +94,11 @@ def _server(host: str, port: int, live: Live) -> Server:
     try:
         ipaddress.ip_address(host)
     except ValueError:
-        raise JnstError(f"preview host {host!r}: expected an IP address of this machine, such as 127.0.0.1") from None
+        raise ArgumentError(f"preview host {host!r}: expected an IP address of this machine, such as 127.0.0.1") from None
     if not 0 <= port < 2**16:
-        raise JnstError(f"preview port {port}: expected a number from 0 (a free one) to {2**16 - 1}")
+        raise ArgumentError(f"preview port {port}: expected a number from 0 (a free one) to {2**16 - 1}")
     try:
         return Server(host, port, live)
     except OSError as error:
         reason = REASONS.get(error.errno or 0, f"{error.strerror}: choose another")
-        raise JnstError(f"preview port {port} of {host}: {reason}") from None
+        raise ArgumentError(f"preview port {port} of {host}: {reason}") from None

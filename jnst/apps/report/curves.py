@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 
 from jnst.apps.report.axes import log_marks, mark_text, marks
-from jnst.errors import JnstError
+from jnst.errors import ArgumentError
 from jnst.weights.files import write_atomically
 
 Curves = Mapping[str, Sequence[float] | np.ndarray]
@@ -187,13 +187,13 @@ def check_curves(path: str | os.PathLike[str]) -> None:
     """Fail before a run if its curves could not be drawn under this name.
 
     Raises:
-        JnstError: The suffix is none of `SUFFIXES`, or matplotlib is needed and not installed.
+        ArgumentError: The suffix is none of `SUFFIXES`, or matplotlib is needed and not installed.
     """
     suffix = Path(path).suffix.lower()
     if suffix not in SUFFIXES:
-        raise JnstError(f"curves '{os.fspath(path)}': expected a name that ends in {', '.join(SUFFIXES)}; rename it")
+        raise ArgumentError(f"curves '{os.fspath(path)}': expected a name that ends in {', '.join(SUFFIXES)}; rename it")
     if suffix != ".svg" and importlib.util.find_spec("matplotlib") is None:
-        raise JnstError(
+        raise ArgumentError(
             f"curves '{os.fspath(path)}' need matplotlib, which is not installed: pip install jnst[plots], or name a "
             ".svg file"
         )
@@ -209,7 +209,7 @@ def save_curves(path: str | os.PathLike[str], curves: Curves, *, first: int = 1,
         axis: What steps are.
 
     Raises:
-        JnstError: As `check_curves`, or the file cannot be written.
+        ArgumentError: As `check_curves`, or the file cannot be written.
     """
     check_curves(path)
     suffix = Path(path).suffix.lower()

@@ -5,7 +5,7 @@ import math
 import numpy as np
 from PIL import Image as Pillow
 
-from jnst.errors import JnstError
+from jnst.errors import ArgumentError
 from jnst.types import Features, Matrix
 
 GAP = 2
@@ -25,7 +25,7 @@ def feature_montage(features: Features | np.ndarray, *, most: int = 16, tile: in
         tile: The longer side of each in pixels.
 
     Raises:
-        JnstError: Another shape, or values that are not finite.
+        ArgumentError: Another shape, or values that are not finite.
     """
     maps = np.moveaxis(_finite("features", features, 3), -1, 0)
     strongest = np.sort(np.argsort(-maps.std((1, 2)), kind="stable")[:most])
@@ -52,11 +52,11 @@ def gram_image(gram: Matrix | np.ndarray, *, side: int = 256) -> Pillow.Image:
         side: Of the image in pixels.
 
     Raises:
-        JnstError: Another shape, or values that are not finite.
+        ArgumentError: Another shape, or values that are not finite.
     """
     values = _finite("gram", gram, 2)
     if values.shape[0] != values.shape[1]:
-        raise JnstError(f"`gram` has shape {values.shape}: expected (c, c), as jnst.gram_matrix makes it")
+        raise ArgumentError(f"`gram` has shape {values.shape}: expected (c, c), as jnst.gram_matrix makes it")
     strength = np.sqrt(np.abs(values) / (np.abs(values).max() or 1.0))[..., None]
     ends = np.where((values < 0)[..., None], LOW, HIGH)
     colours = np.asarray(MIDDLE) * (1 - strength) + ends * strength
@@ -67,9 +67,9 @@ def _finite(name: str, values: Features | Matrix | np.ndarray, axes: int) -> np.
     array = np.asarray(values, np.float64)
     if array.ndim != axes or 0 in array.shape:
         expected = "(h, w, c)" if axes == 3 else "(c, c)"
-        raise JnstError(f"`{name}` has shape {array.shape}: expected {expected}; show one image's at a time")
+        raise ArgumentError(f"`{name}` has shape {array.shape}: expected {expected}; show one image's at a time")
     if not np.isfinite(array).all():
-        raise JnstError(f"`{name}` has values that are NaN or infinite: expected finite numbers; look for their cause")
+        raise ArgumentError(f"`{name}` has values that are NaN or infinite: expected finite numbers; look for their cause")
     return array
 
 

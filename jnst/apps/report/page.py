@@ -152,7 +152,7 @@ def save_page(path: str | os.PathLike[str], page: Page) -> None:
     """Write a report in one step.
 
     Raises:
-        JnstError: The file cannot be written; an old one stays intact.
+        ArgumentError: The file cannot be written; an old one stays intact.
         ResourceError: The disk is full; an old file stays intact.
     """
     # What is no Unicode in a file's name becomes a question mark.

@@ -11,7 +11,7 @@ import numpy as np
 from jnst.apps.report.curves import TOTAL
 from jnst.apps.report.page import Block, Code, Facts, Figure, Figures, Page, Plot, Table, versions
 from jnst.backbones import Backbone
-from jnst.errors import JnstError
+from jnst.errors import ArgumentError
 from jnst.presets import Preset
 from jnst.transfer.coarse_to_fine import Finished
 from jnst.types import Image
@@ -111,7 +111,7 @@ def catalogue_page(folder: Path, *, command: str = "") -> Page:
         command: What to type to make or complete it; empty for nothing.
 
     Raises:
-        JnstError: The index is missing or unreadable.
+        ArgumentError: The index is missing or unreadable.
     """
     index = _index(folder)
     jobs, counts, backbone = index["jobs"], index["counts"], index["backbone"]
@@ -141,7 +141,7 @@ def _index(folder: Path) -> dict[str, Any]:
     try:
         return json.loads(path.read_bytes())
     except (OSError, ValueError) as error:
-        raise JnstError(f"{shown(path)} cannot be read ({error}): expected the index that jnst grid writes") from error
+        raise ArgumentError(f"{shown(path)} cannot be read ({error}): expected the index that jnst grid writes") from error
 
 
 def _caption(job: Mapping[str, Any]) -> str:

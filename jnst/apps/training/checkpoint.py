@@ -9,7 +9,7 @@ import jax
 import numpy as np
 
 from jnst.apps.checkpoint import Contents, differences, leaves_of, read_contents, write_contents
-from jnst.errors import JnstError
+from jnst.errors import ArgumentError
 from jnst.weights.files import shown
 
 KIND = ("jnst-training", "2")
@@ -41,7 +41,7 @@ def save_checkpoint(path: str | os.PathLike[str], checkpoint: Checkpoint, about:
         about: What must be the same in a run that continues from here: JSON values by name.
 
     Raises:
-        JnstError: The file cannot be written.
+        ArgumentError: The file cannot be written.
         ResourceError: The disk is full.
     """
     metadata = {"format": KIND[0], "version": KIND[1], "about": dict(about), "history": list(checkpoint.history)}
@@ -59,7 +59,7 @@ def load_checkpoint(path: str | os.PathLike[str], template: Any, about: Mapping[
         most: How long the history may be.
 
     Raises:
-        JnstError: The file is missing or unreadable, ``about`` differs (the message names each difference), or there
+        ArgumentError: The file is missing or unreadable, ``about`` differs (the message names each difference), or there
             is more history than asked for.
 
     Warns:
@@ -68,18 +68,18 @@ def load_checkpoint(path: str | os.PathLike[str], template: Any, about: Mapping[
     file = read_contents(path, KIND)
     there, history = _told(file)
     if odd := differences(there, about):
-        raise JnstError(
+        raise ArgumentError(
             f"checkpoint {shown(path)} is of another run ({'; '.join(odd)}): "
             "give what it was made with, or start anew with another file"
         )
     if len(history) > most:
-        raise JnstError(
+        raise ArgumentError(
             f"checkpoint {shown(path)} holds {len(history)} entries, but only {most} are asked for: ask for more"
         )
     try:
         leaves = [file.arrays[name] for name in leaves_of(template)]
     except KeyError as error:
-        raise JnstError(
+        raise ArgumentError(
             f"checkpoint {shown(path)} lacks {error}: expected one of this training, name another"
         ) from error
     return Checkpoint(jax.tree.unflatten(jax.tree.structure(template), leaves), history)
@@ -89,4 +89,4 @@ def _told(file: Contents) -> tuple[dict[str, Any], tuple[Mapping[str, Any], ...]
     try:
         return dict(file.metadata["about"]), tuple(file.metadata["history"])
     except (KeyError, TypeError, ValueError) as error:
-        raise JnstError(f"checkpoint {shown(file.path)} is none that training wrote ({error}): name another") from error
+        raise ArgumentError(f"checkpoint {shown(file.path)} is none that training wrote ({error}): name another") from error

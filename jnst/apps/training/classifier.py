@@ -17,7 +17,7 @@ import optax
 from jnst.apps.training.augment import Augmentation
 from jnst.apps.training.batches import Batch
 from jnst.backbones import Backbone
-from jnst.errors import JnstError
+from jnst.errors import ArgumentError
 from jnst.types import Array, Image, Params, RandomKey
 
 SCHEDULES: dict[str, Callable[[float, int], optax.Schedule]] = {
@@ -48,7 +48,7 @@ class Settings:
         augmentation: How views vary.
 
     Raises:
-        JnstError: A value that makes no sense.
+        ArgumentError: A value that makes no sense.
 
     References:
         Kingma & Ba, Adam, ICLR 2015; Loshchilov & Hutter, Decoupled Weight Decay Regularization, ICLR 2019.
@@ -67,16 +67,16 @@ class Settings:
     def __post_init__(self) -> None:
         for name in ("epochs", "batch_size", "size"):
             if getattr(self, name) < 1:
-                raise JnstError(f"{name} {getattr(self, name)}: expected a whole number from 1")
+                raise ArgumentError(f"{name} {getattr(self, name)}: expected a whole number from 1")
         if not 0 <= self.seed <= MOST_SEED:
-            raise JnstError(f"seed {self.seed}: expected a whole number from 0 to {MOST_SEED}")
+            raise ArgumentError(f"seed {self.seed}: expected a whole number from 0 to {MOST_SEED}")
         if not (math.isfinite(self.learning_rate) and self.learning_rate > 0):
-            raise JnstError(f"learning rate {self.learning_rate}: expected a number above 0, for example 1e-3")
+            raise ArgumentError(f"learning rate {self.learning_rate}: expected a number above 0, for example 1e-3")
         if not (math.isfinite(self.weight_decay) and self.weight_decay >= 0):
-            raise JnstError(f"weight decay {self.weight_decay}: expected 0 or more, for example 1e-4")
+            raise ArgumentError(f"weight decay {self.weight_decay}: expected 0 or more, for example 1e-4")
         for name, value, table in (("schedule", self.schedule, SCHEDULES), ("dtype", self.dtype, DTYPES)):
             if value not in table:
-                raise JnstError(f"{name} {value!r} is unknown: choose one of {', '.join(table)}")
+                raise ArgumentError(f"{name} {value!r} is unknown: choose one of {', '.join(table)}")
 
     def optimizer(self, num_steps: int) -> optax.GradientTransformation:
         """Adam or AdamW, for a run of so many steps."""

@@ -12,7 +12,7 @@ from PIL import Image
 
 from jnst.apps.io import load_image
 from jnst.apps.io.peek import SUFFIXES
-from jnst.errors import ImageError, JnstError
+from jnst.errors import ArgumentError, ImageError
 
 MOST_BYTES = 4 * 2**30
 """How many decoded pixels are kept in memory; images beyond are decoded again whenever they are needed."""
@@ -98,10 +98,10 @@ def load_dataset(
     Raises:
         ImageError: No such folder; fewer than two class folders; no image that can be read, or a class with fewer
             than two.
-        JnstError: ``held_out`` is not between 0 and 1.
+        ArgumentError: ``held_out`` is not between 0 and 1.
     """
     if not 0 < held_out < 1:
-        raise JnstError(f"held-out fraction {held_out}: expected a number above 0 and below 1, for example 0.2")
+        raise ArgumentError(f"held-out fraction {held_out}: expected a number above 0 and below 1, for example 0.2")
     folder = Path(folder)
     found = _find(folder)
     paths = [path for files in found.values() for path in files]

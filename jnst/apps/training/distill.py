@@ -20,7 +20,7 @@ import optax
 from jnst.apps.training.crops import Augmentation, random_crop
 from jnst.apps.training.prune import MARGIN
 from jnst.backbones import Backbone
-from jnst.errors import JnstError
+from jnst.errors import ArgumentError
 from jnst.statistics import gram_matrix
 from jnst.types import Array, Image, Params
 
@@ -59,7 +59,7 @@ class Recipe:
 
     def __post_init__(self) -> None:
         if self.steps < 1 or self.crop < SMALLEST_CROP or not 1 <= self.pairs <= self.pool:
-            raise JnstError(
+            raise ArgumentError(
                 f"{self.steps} steps on {self.pairs} of {self.pool} crops of {self.crop} pixels: expected at least one "
                 f"step, crops of at least {SMALLEST_CROP} pixels, and no more pairs than the pool holds"
             )

@@ -17,7 +17,7 @@ from jnst.apps.training.checkpoint import Checkpoint, load_checkpoint, save_chec
 from jnst.apps.training.classifier import Settings, State, evaluate_step, init_state, train_step
 from jnst.apps.training.data import Dataset
 from jnst.backbones import Backbone
-from jnst.errors import JnstError, NumericsError
+from jnst.errors import ArgumentError, NumericsError
 from jnst.types import Params
 
 OnStep = Callable[[int, int, int], None]
@@ -87,15 +87,15 @@ def train_classifier(
         The parameters after the last epoch, and the epochs.
 
     Raises:
-        JnstError: ``size`` is too small for the network, or the checkpoint is missing, unreadable or another run's.
+        ArgumentError: ``size`` is too small for the network, or the checkpoint is missing, unreadable or another run's.
         NumericsError: The loss stopped being finite; a checkpoint holds the epoch before.
         ImageError: An image has become unreadable.
     """
     least = backbone.smallest_side(backbone.layers)
     if settings.size < least:
-        raise JnstError(f"size {settings.size}: {backbone.layers[-1]} of {backbone.name} needs at least {least} pixels")
+        raise ArgumentError(f"size {settings.size}: {backbone.layers[-1]} of {backbone.name} needs at least {least} pixels")
     if resume and checkpoint is None:
-        raise JnstError("resume without a checkpoint: expected the file to continue from; name it")
+        raise ArgumentError("resume without a checkpoint: expected the file to continue from; name it")
     mesh = mesh or Mesh(np.asarray(jax.local_devices()), ("batch",))
     run = _Run(dataset, backbone, settings, mesh, on_step)
     key = jax.random.key(settings.seed)

@@ -99,7 +99,7 @@ def train(
         The state after the last step, or after the one at which it was stopped.
 
     Raises:
-        JnstError: The checkpoint is missing, unreadable or another run's.
+        ArgumentError: The checkpoint is missing, unreadable or another run's.
         NumericsError: The loss stopped being finite.
     """
     recipe = setup.recipe

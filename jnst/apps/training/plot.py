@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from jnst.apps.training.fit import Epoch
-from jnst.errors import JnstError
+from jnst.errors import ArgumentError
 from jnst.weights.files import write_atomically
 
 SUFFIXES = (".png", ".svg", ".pdf")
@@ -18,12 +18,12 @@ def check_plot(path: str | os.PathLike[str]) -> None:
     """Fail before training if a plot could not be drawn under this name.
 
     Raises:
-        JnstError: matplotlib is not installed, or the suffix is none of `SUFFIXES`.
+        ArgumentError: matplotlib is not installed, or the suffix is none of `SUFFIXES`.
     """
     if Path(path).suffix.lower() not in SUFFIXES:
-        raise JnstError(f"plot '{os.fspath(path)}': expected a name that ends in {', '.join(SUFFIXES)}; rename it")
+        raise ArgumentError(f"plot '{os.fspath(path)}': expected a name that ends in {', '.join(SUFFIXES)}; rename it")
     if importlib.util.find_spec("matplotlib") is None:
-        raise JnstError("plots need matplotlib, which is not installed: pip install jnst[plots], or leave --plot out")
+        raise ArgumentError("plots need matplotlib, which is not installed: pip install jnst[plots], or leave --plot out")
 
 
 def save_plot(path: str | os.PathLike[str], history: Sequence[Epoch]) -> None:
@@ -34,7 +34,7 @@ def save_plot(path: str | os.PathLike[str], history: Sequence[Epoch]) -> None:
         history: At least one epoch.
 
     Raises:
-        JnstError: As `check_plot`, or the file cannot be written.
+        ArgumentError: As `check_plot`, or the file cannot be written.
     """
     check_plot(path)
     from matplotlib.figure import Figure  # pyright: ignore[reportMissingImports]
