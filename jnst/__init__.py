@@ -3,13 +3,13 @@
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from jnst import losses, presets
+from jnst import losses, presets, solve
 from jnst.backbones import BACKBONES, Backbone, Preprocessing, make_backbone
-from jnst.errors import ImageError, JnstError, NumericsError, ResourceError, WeightsError
-from jnst.images import Pyramid, resize
+from jnst.errors import ArgumentError, ImageError, JnstError, NumericsError, ResourceError, WeightsError
+from jnst.images import Pyramid, demo_images, resize
 from jnst.losses import Gram, SquaredError, TotalVariation, content_loss, style_loss, total_variation
-from jnst.losses.objective import Objective, make_objective, total_loss
-from jnst.losses.targets import fit_targets
+from jnst.losses.objective import Objective, Targets, TransferArgs, make_objective, total_loss, transfer_loss
+from jnst.losses.targets import fit_content, fit_style, fit_targets
 from jnst.metrics import (
     LPIPS,
     content_distance,
@@ -21,19 +21,16 @@ from jnst.metrics import (
     style_distances,
 )
 from jnst.presets import Preset, preset, with_style_statistic
-from jnst.solve.compilation import keep_programs
-from jnst.solve.devices import local_mesh
-from jnst.solve.optimizers import LBFGS, SGD, Adam, RMSprop
+from jnst.solve import LBFGS, SGD, Adam, RMSprop, Solution, Solver, keep_programs, local_mesh
 from jnst.statistics import gram_matrix
-from jnst.transfer.stylize import Solution, reconstruct, stylize, synthesize
-from jnst.transfer.stylize_many import Solutions, stylize_batch, stylize_grid, sweep
+from jnst.transfer import Report, reconstruct, stylize, stylize_batch, stylize_grid, sweep, synthesize
 from jnst.weights.load import load_backbone
 
 if TYPE_CHECKING:
-    from jnst.apps.checkpoint import SavedState, load_state, save_state
+    from jnst.apps.checkpoint import load_state, save_state
     from jnst.apps.io import load_image, save_image
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 __all__ = [
     "BACKBONES",
@@ -41,26 +38,32 @@ __all__ = [
     "LPIPS",
     "SGD",
     "Adam",
+    "ArgumentError",
     "Backbone",
     "Gram",
+    "ImageError",
     "JnstError",
     "NumericsError",
     "Objective",
-    "ImageError",
     "Preprocessing",
     "Preset",
     "Pyramid",
     "RMSprop",
+    "Report",
     "ResourceError",
-    "SavedState",
     "Solution",
-    "Solutions",
+    "Solver",
     "SquaredError",
+    "Targets",
     "TotalVariation",
+    "TransferArgs",
     "WeightsError",
     "content_distance",
     "content_distances",
     "content_loss",
+    "demo_images",
+    "fit_content",
+    "fit_style",
     "fit_targets",
     "gram_matrix",
     "keep_programs",
@@ -79,6 +82,7 @@ __all__ = [
     "resize",
     "save_image",
     "save_state",
+    "solve",
     "ssim",
     "style_distance",
     "style_distances",
@@ -90,21 +94,15 @@ __all__ = [
     "synthesize",
     "total_loss",
     "total_variation",
+    "transfer_loss",
     "with_style_statistic",
 ]
 
-
-_APPS = {
-    "SavedState": "checkpoint",
-    "load_image": "io",
-    "load_state": "checkpoint",
-    "save_image": "io",
-    "save_state": "checkpoint",
-}
+_FILES = {"load_image": "io", "save_image": "io", "load_state": "checkpoint", "save_state": "checkpoint"}
 
 
 def __getattr__(name: str) -> Any:
-    # Files belong to the applications, which are imported on first use.
-    if name in _APPS:
-        return getattr(import_module(f"jnst.apps.{_APPS[name]}"), name)
+    # Files belong to the applications, which are imported on first use only.
+    if name in _FILES:
+        return getattr(import_module(f"jnst.apps.{_FILES[name]}"), name)
     raise AttributeError(f"module 'jnst' has no attribute {name!r}")

@@ -1,4 +1,4 @@
-"""`python -m jnst`: the command `jnst`, where it is not on the path."""
+"""`python -m jnst`: the command `jnst`."""
 
 import sys
 

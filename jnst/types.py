@@ -1,18 +1,21 @@
-"""Names for arrays and trees of arrays, and the conventions that hold everywhere.
+"""Types of arrays, and the conventions that hold everywhere.
 
-* A **image** is float32 sRGB in [0, 1] of shape ``(..., h, w, 3)``. What a network wants instead (BGR,
-  0-255, a mean) is the business of its backbone.
-* **Features** have shape ``(..., h, w, c)``. A layer ``convB_L`` is taken before its ReLU, ``reluB_L`` after it.
-* A loss has **one value per image**: from leading axes ``(...)`` follows a value of shape ``(...)``, never a mean
+* An **image** is float32 sRGB in [0, 1] of shape ``(..., h, w, 3)``. What a network wants instead (BGR, 0-255, a mean)
+  is the business of its backbone.
+* **Features** have shape ``(..., h, w, c)``. Layer ``convB_L`` is taken before its ReLU, ``reluB_L`` after it.
+* A loss has **one value per image**: images of shape ``(..., h, w, 3)`` have losses of shape ``(...)``, never a mean
   over the batch.
-* Statistics and losses are accumulated in float32, whatever the features' dtype.
-* Numbers are leaves of pytrees, names and callables are static: changing a number never compiles again.
-* Randomness comes from a `jax.random.key`, always the first argument.
+* Statistics and losses accumulate in float32 whatever the features' dtype (in float64 for float64 features).
+* Whatever holds numbers is a pytree; whatever holds names or callables is static and hashable. Changing a number never
+  compiles again.
+* Arguments come in one order: images, objective, targets, params. Random keys are passed as ``key=``. Only
+  `jnst.Backbone` follows Flax, whose modules take the parameters first.
 """
 
 from collections.abc import Mapping
 from typing import Any
 
+import jax.numpy as jnp
 from jaxtyping import Array, Float, Key
 
 Image = Float[Array, "*batch h w 3"]
@@ -25,4 +28,9 @@ RandomKey = Key[Array, ""]
 Params = Mapping[str, Any]
 """A network's parameters: nested mappings whose leaves are arrays (``params["conv4_2"]["kernel"]``)."""
 
-__all__ = ["Array", "Features", "Guide", "Image", "Matrix", "Params", "PerPicture", "RandomKey"]
+__all__ = ["Array", "Features", "Guide", "Image", "Matrix", "Params", "PerImage", "RandomKey", "sum_dtype"]
+
+
+def sum_dtype(*arrays: Array) -> Any:
+    """The dtype in which statistics and losses are summed: float32, or float64 if an array is float64."""
+    return jnp.promote_types(jnp.result_type(*arrays), jnp.float32)

@@ -5,25 +5,30 @@ import signal
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import jax
 import pytest
-from jax._src import compiler
 
 ROOT = Path(__file__).resolve().parents[1]
 
 
-def pytest_configure(config: pytest.Config) -> None:
-    """Let all workers, and the commands that tests start, share compiled programs: most are compiled only once.
+QUICK = "--xla_cpu_use_fusion_emitters=false"
+"""XLA:CPU's older emitters compile in half the time, for steps that are up to 15 % slower. XLA reads its flags when JAX
+first computes something, so they hold for the whole session and for the commands that tests start."""
 
-    And let pytest-xdist keep to the order of `LONGEST`: by itself it begins with the files that have the most tests.
-    And let commands hear a Ctrl-C: shells start background jobs, and those their children, with it ignored.
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Let all workers, and the commands that tests start, compile quickly and share compiled programs.
+
+    Also keep pytest-xdist to the order of `LONGEST` (by itself it begins with the files that have the most tests), and
+    let commands receive Ctrl-C, which shells make background jobs and their children ignore.
     """
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
     if hasattr(config.option, "loadscopereorder"):
         config.option.loadscopereorder = False
+    if QUICK not in os.environ.get("XLA_FLAGS", ""):
+        os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {QUICK}".strip()
     if hasattr(config, "workerinput") or "JAX_COMPILATION_CACHE_DIR" in os.environ:
         return
     folder = tempfile.TemporaryDirectory(prefix="jnst-programs-")
@@ -39,11 +44,10 @@ LONGEST = (
     "losses/test_losses_contracts.py",
     "experiments/test_experiments.py",
     "backbones/test_remat.py",
-    "batches/test_devices.py",
-    "test_cli.py",
+    "transfer/test_devices.py",
+    "apps/cli/test_cli.py",
     "losses/test_distributions.py",
-    "backbones/test_formulations.py",
-    "batches/test_stylize_many.py",
+    "transfer/test_batches.py",
 )
 """Files that take longest, which workers begin with: none of them is alone at the end."""
 
@@ -60,7 +64,7 @@ def shared() -> Path:
     folder = ROOT.parent / "shared"
     if not folder.is_dir():
         reason = "needs the folder ../shared (weights, images, golden values) beside the checkout"
-        if os.environ.get("CI"):
+        if os.environ.get("JNST_REQUIRE_SHARED"):
             pytest.fail(reason)
         pytest.skip(reason)
     return folder
@@ -78,38 +82,17 @@ MOST_MAPS = 20_000
 
 @pytest.fixture(scope="module", autouse=True)
 def few_programs() -> Iterator[None]:
-    """Let go of compiled programs between two files, before there are too many."""
+    """Clear compiled programs between two files, before there are too many."""
     yield
     maps = Path("/proc/self/maps")
     if maps.exists() and maps.read_bytes().count(b"\n") > MOST_MAPS:
         jax.clear_caches()
 
 
-QUICK = {"xla_cpu_use_fusion_emitters": False, "xla_cpu_parallel_codegen_split_count": 1}
-"""Flags of XLA with which small programs are compiled soonest."""
-
-
 @pytest.fixture(scope="module")
 def unoptimised() -> Iterator[None]:
-    """Compile quickly: for tests none of whose programs runs long enough for optimised code to pay for its making.
-
-    XLA:CPU's older emitters make a program in a quarter of the time that its newer ones take, and small programs are
-    sooner made in one part. Both are chosen where JAX puts its own flags, which no public function reaches for
-    operations that run one by one. Processes that are started meanwhile compile in the same way, and to the same bits.
-    """
-    usual = compiler.get_compile_options
-
-    def quick(*args: Any, **kwargs: Any) -> Any:
-        options = usual(*args, **kwargs)
-        options.env_option_overrides = [*options.env_option_overrides, *QUICK.items()]
-        return options
-
-    # XLA reads its flags once: here as they are, before they become those of other processes.
-    jax.devices()
-    flags = " ".join([os.environ.get("XLA_FLAGS", ""), *(f"--{name}={value}" for name, value in QUICK.items())])
+    """Compile without optimisations: for tests of many small programs, none of which runs for long."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(compiler, "get_compile_options", quick)
-        patch.setenv("XLA_FLAGS", flags)
         patch.setenv("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
         jax.config.update("jax_disable_most_optimizations", True)
         yield

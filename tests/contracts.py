@@ -155,9 +155,9 @@ def random_params(backbone: Backbone, seed: int = 0) -> Params:
 def tiny_backbone(pooling: str = "max") -> Backbone:
     """Three blocks of a VGG with few filters, the last one cut short as partial weights would cut it."""
     whole = VGG(((4, 4), (8,), (8, 8)), pooling=pooling)
-    held = whole.held(frozenset(f"conv{layer}/kernel" for layer in ("1_1", "1_2", "2_1", "3_1")))
+    part = whole.truncated(frozenset(f"conv{layer}/kernel" for layer in ("1_1", "1_2", "2_1", "3_1")))
     layers = ("relu1_1", "relu2_1", "relu3_1", "relu4_1")
-    return Backbone("tiny", held, IMAGENET, "random", whole.layers, ("relu3_2", "relu2_1"), layers)
+    return Backbone("tiny", part, IMAGENET, "random", whole.layers, ("relu3_2", "relu2_1"), layers)
 
 
 def compilations(compiled: Any) -> int:
@@ -168,7 +168,8 @@ def compilations(compiled: Any) -> int:
 def many_devices(count: int) -> dict[str, str]:
     """Variables of a process that sees so many CPU devices and finds this folder."""
     flags = f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count={count}"
-    return os.environ | {"XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu", "PYTHONPATH": str(Path(__file__).parent)}
+    paths = [str(Path(__file__).parent), *filter(None, [os.environ.get("PYTHONPATH")])]
+    return os.environ | {"XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu", "PYTHONPATH": os.pathsep.join(paths)}
 
 
 def same_trees(left: Any, right: Any) -> bool:

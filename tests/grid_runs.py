@@ -1,4 +1,4 @@
-"""Small catalogues and running `jnst grid` on them, inside the test process."""
+"""Small catalogues, and `jnst grid` on them inside the test process."""
 
 import json
 from pathlib import Path
@@ -10,9 +10,9 @@ from small_images import save
 
 QUICK = ("--size", "24", "--steps", "2", "--optimizer", "adam")
 QUICK += ("--content-layers", "relu1_1", "--style-layers", "relu1_1,relu2_1")
-"""For all alike, so that programs are compiled once."""
+"""The same for all tests, so that programs are compiled once."""
 NAMES = [f"{content}__{style}.png" for content in "abc" for style in "xy"]
-"""What a catalogue of `save_inputs`' images makes, in order."""
+"""The images of a catalogue of the inputs of `save_inputs`, in order."""
 
 
 def save_inputs(folder: Path) -> None:
@@ -24,7 +24,7 @@ def save_inputs(folder: Path) -> None:
 
 
 def grid(capsys: pytest.CaptureFixture[str], folder: Path, *flags: object) -> Finished:
-    """Run it on a folder that `save_inputs` filled."""
+    """Run `jnst grid` on a folder filled by `save_inputs`."""
     inputs = ("--contents", folder / "contents", "--styles", folder / "styles")
     return run(capsys, "grid", *inputs, "-o", folder / "out", *QUICK, *flags)
 
@@ -34,8 +34,8 @@ def images(folder: Path) -> dict[str, bytes]:
 
 
 def made(folder: Path) -> list[str]:
-    """The files that were made, one run after the other; "broken" for a line that is no record."""
-    path = folder / "out" / "journal-0.jsonl"
+    """The files that were made, in order, over all runs; "broken" for a line that is not a record."""
+    path = folder / "out" / "journal.jsonl"
     lines = path.read_text().splitlines() if path.exists() else []
     return [json.loads(line)["file"] if line.endswith("}") else "broken" for line in lines]
 

@@ -1,4 +1,4 @@
-"""Images with known pixels, and files of them made byte by byte, for the tests of reading."""
+"""Images with known pixels, and functions that write PNG files byte by byte, for tests of reading."""
 
 import struct
 import zlib
@@ -12,11 +12,11 @@ RNG = np.random.default_rng(7)
 RGB = RNG.integers(0, 256, (9, 13, 3)).astype(np.uint8)
 ALPHA = RNG.integers(0, 256, (9, 13)).astype(np.uint8)
 DEEP = RNG.integers(0, 65536, (9, 13, 4)).astype(np.uint16)
-BACKGROUND = (0.2, 0.4, 0.8)  # 51, 102 and 204 of 255
+BACKGROUND = (0.2, 0.4, 0.8)  # 51, 102 and 204 in 8 bits
 UNIT = DEEP.astype(float) / 65535
 FLOATS = RNG.uniform(0, 1, (9, 13, 4)).astype(np.float32)
 LUMA = RGB[..., 0]
-ORIENTATION, PREMULTIPLIED, UNASSOCIATED = 274, 1, 2  # a TIFF tag, and two values of its ExtraSamples
+ORIENTATION, PREMULTIPLIED, UNASSOCIATED = 274, 1, 2  # a TIFF tag, and two values of the tag ExtraSamples
 
 
 def load(path: Path, size: int | None = None, **options) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""Reports of a run that never was, and what a browser, or nobody well-meaning, would ask about it."""
+"""Reports of runs that never happened, and requests to the server that shows them."""
 
 import http.client
 import json
@@ -8,37 +8,53 @@ from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
-import optax
 
 from jnst.apps.preview import Preview
-from jnst.solve.run import Method, Report, State
-
-
-def _no_loss(image: Any, args: Any, step: Any) -> tuple[Any, dict[str, Any]]:
-    raise AssertionError("nothing is computed here")
-
-
-METHOD = Method(_no_loss, optax.identity())
+from jnst.solve import State
+from jnst.transfer import Report
 
 
 def report(
     first: int,
     num_steps: int,
-    totals: Sequence[float] | np.ndarray = (1.0,),
+    losses: Sequence[float] | np.ndarray = (1.0,),
     image: np.ndarray | None = None,
     seconds: float | None = None,
+    copies: list[int] | None = None,
 ) -> Report:
-    """A chunk's report: two parts, of which the second is zero; the image grey, ``first / num_steps`` bright."""
-    picture = np.full((12, 16, 3), first / num_steps, np.float32) if image is None else image
-    state = State(jnp.asarray(picture), None, jnp.int32(first), jnp.asarray(True))
-    total = np.asarray(totals, np.float32)
-    parts = {"content/relu2_1": 0.25 * total, "tv": np.zeros_like(total)}
-    last = first + len(total) - 1
-    return Report(first, num_steps, total, parts, 0.5 * last if seconds is None else seconds, state, METHOD)
+    """The report of a chunk of steps: half a second per step, a quarter of the loss in one part and none in the other.
+
+    Args:
+        first: See `Report`, like ``num_steps`` and ``losses``.
+        num_steps: See `Report`.
+        losses: See `Report`.
+        image: ``(h, w, 3)``; by default grey, of brightness ``first / num_steps``.
+        seconds: See `Report`.
+        copies: Where ``first`` is added whenever the image is asked for.
+    """
+    shown = jnp.asarray(np.full((12, 16, 3), first / num_steps, np.float32) if image is None else image)
+    total = np.asarray(losses, np.float32)
+
+    def make_image() -> Any:
+        if copies is not None:
+            copies.append(first)
+        return jnp.clip(shown, 0, 1)
+
+    return Report(
+        runs=(0,),
+        first=first,
+        num_steps=num_steps,
+        losses=total,
+        parts={"content/relu2_1": 0.25 * total, "tv": np.zeros_like(total)},
+        seconds=0.5 * (first + len(total) - 1) if seconds is None else seconds,
+        scale=0,
+        state=State(shown, None, jnp.int32(first), jnp.asarray(True)),
+        make_image=make_image,
+    )
 
 
 class Answer(NamedTuple):
-    """What a server said."""
+    """What a server answered."""
 
     status: int
     headers: http.client.HTTPMessage
@@ -46,7 +62,7 @@ class Answer(NamedTuple):
 
 
 def ask(preview: Preview, path: str = "/state", method: str = "GET", **headers: str) -> Answer:
-    """One request on a connection of its own."""
+    """Send a request on a new connection."""
     host, _, port = preview.address.removeprefix("http://").rstrip("/").rpartition(":")
     connection = http.client.HTTPConnection(host.strip("[]"), int(port), timeout=20)
     try:
@@ -63,13 +79,13 @@ def state_of(preview: Preview) -> dict[str, Any]:
 
 
 def connect(preview: Preview) -> socket.socket:
-    """A connection to the server."""
+    """Open a connection to the server."""
     port = int(preview.address.rstrip("/").rpartition(":")[2])
     return socket.create_connection(("127.0.0.1", port), timeout=20)
 
 
 def raw(preview: Preview, request: bytes) -> bytes:
-    """What comes back for these bytes until the server hangs up."""
+    """Send bytes, and return everything that the server answers until it closes the connection."""
     with connect(preview) as connection:
         connection.sendall(request)
         answer = b""

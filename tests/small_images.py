@@ -1,4 +1,4 @@
-"""Small image files for catalogues."""
+"""Small image files for tests of catalogues."""
 
 from pathlib import Path
 
@@ -7,7 +7,7 @@ from PIL import Image
 
 
 def save(path: Path, seed: int, width: int = 24, height: int = 18) -> Path:
-    """A smooth image, another one for each seed."""
+    """Save a smooth random image, different for each seed."""
     path.parent.mkdir(parents=True, exist_ok=True)
     coarse = np.random.default_rng(seed).integers(0, 256, (4, 5, 3), np.uint8)
     Image.fromarray(coarse).resize((width, height), Image.Resampling.BICUBIC).save(path)

@@ -1,4 +1,4 @@
-"""A growing sequence of which a bounded number of items is kept, evenly spread."""
+"""A growing sequence of which only a bounded number of evenly spaced items is kept."""
 
 from collections.abc import Callable
 from typing import Generic, TypeVar
@@ -7,23 +7,23 @@ T = TypeVar("T")
 
 
 class Thinned(Generic[T]):
-    """Keeps every item at first, every second one when there are too many, then every fourth, and so on.
+    """Keeps every item at first; when there are too many, every second one, then every fourth, and so on.
 
     Args:
-        most: How many are kept at most, at least 2; never fewer than half of that once there were so many.
+        max_items: How many items to keep at most, at least 2. Once that many were offered, at least half as many stay.
 
     Attributes:
-        items: What is kept, in order: the first item, and then one of every 1, 2, 4 ... that were offered.
+        items: The items that are kept, in order: the first one, and then one of every 1, 2, 4 ... that were offered.
     """
 
-    def __init__(self, most: int) -> None:
+    def __init__(self, max_items: int) -> None:
         self.items: list[T] = []
-        self._most, self._every, self._offered = most, 1, 0
+        self._max_items, self._every, self._offered = max_items, 1, 0
 
     def offer(self, make: Callable[[], T]) -> None:
-        """Add an item. ``make`` is called only if it is kept."""
+        """Offer an item. ``make`` is called only if the item is kept."""
         number, self._offered = self._offered, self._offered + 1
-        if number % self._every == 0 and len(self.items) == self._most:
+        if number % self._every == 0 and len(self.items) == self._max_items:
             self.items = self.items[::2]
             self._every *= 2
         if number % self._every == 0:

@@ -1,18 +1,29 @@
-"""Networks that turn images into features, and the table of them."""
+"""Networks that compute features of images, and the table of them."""
 
 import dataclasses
 import functools
 from collections.abc import Callable, Iterable
 
-from jnst.backbones.backbone import Backbone, check_options, flat_shapes
-from jnst.backbones.extractor import FeatureExtractor
+from jnst.backbones.backbone import OPTIONS, Backbone, check_options, flat_shapes
+from jnst.backbones.kernels.algorithms import PRECISIONS
+from jnst.backbones.modules import FeatureExtractor
 from jnst.backbones.ops import PADDINGS, POOLINGS
 from jnst.backbones.preprocessing import IDENTITY, IMAGENET, LPIPS, OXFORD, Preprocessing
 from jnst.backbones.resnet import ResNet
 from jnst.backbones.squeezenet import SqueezeNet
-from jnst.backbones.vgg import MINI_WIDTHS, SLIM_HEADS, SLIM_WIDTHS, VGG, VGG16_WIDTHS, VGG19_WIDTHS, Widths
-from jnst.backbones.widths import CONVNET_WIDTHS, format_widths, parse_widths
-from jnst.errors import ArgumentError, JnstError, did_you_mean
+from jnst.backbones.vgg import (
+    CONVNET_WIDTHS,
+    MINI_WIDTHS,
+    SLIM_HEADS,
+    SLIM_WIDTHS,
+    VGG,
+    VGG16_WIDTHS,
+    VGG19_WIDTHS,
+    Widths,
+    format_widths,
+    parse_widths,
+)
+from jnst.errors import ArgumentError, hint
 
 __all__ = [
     "BACKBONES",
@@ -22,9 +33,14 @@ __all__ = [
     "OXFORD",
     "PADDINGS",
     "POOLINGS",
+    "PRECISIONS",
+    "Architecture",
     "Backbone",
+    "FeatureExtractor",
     "Preprocessing",
     "Widths",
+    "find",
+    "flat_shapes",
     "format_widths",
     "make_backbone",
     "param_shapes",
@@ -37,20 +53,18 @@ class Architecture:
     """A row of `BACKBONES`.
 
     Attributes:
-        network: The module with its default options; they can be replaced field by field.
-        preprocessing: What its usual weights want; weights files carry their own.
-        content_layers: Candidates for the content layer, best first; none: every ReLU, the last first.
-        style_layers: The usual style layers; none: the first ReLU of each block.
-        options: Which of the network's fields `make_backbone` can set.
+        network: Builds the Flax module with its default options.
+        preprocessing: The preprocessing of its usual weights. Weights files contain their own.
+        content_layers: Candidates for the content layer, best first; empty: all ReLUs, deepest first.
+        style_layers: The usual style layers; empty: the first ReLU of each block.
+        free_widths: Whether `make_backbone` takes the option ``widths``.
     """
 
     network: Callable[[], FeatureExtractor]
     preprocessing: Preprocessing
     content_layers: tuple[str, ...] = ()
     style_layers: tuple[str, ...] = ()
-    options: tuple[str, ...] = (
-        *("pooling", "rescale_pooling", "padding", "input_padding", "ceil_mode", "precision", "remat"),
-    )
+    free_widths: bool = False
 
 
 _VGG_CONTENT = ("relu4_2", "relu4_1", "relu3_2", "relu2_2", "relu1_2", "relu1_1")
@@ -67,7 +81,7 @@ BACKBONES: dict[str, Architecture] = {
         _VGG_STYLE,
     ),
     "mini": Architecture(lambda: VGG(MINI_WIDTHS, padding="reflect"), OXFORD, _VGG_CONTENT, _VGG_STYLE),
-    "convnet": Architecture(lambda: VGG(CONVNET_WIDTHS), IMAGENET, options=("widths", *Architecture.options)),
+    "convnet": Architecture(lambda: VGG(CONVNET_WIDTHS), IMAGENET, free_widths=True),
     "squeezenet1.1": Architecture(
         SqueezeNet, IMAGENET, ("fire5", "fire4"), ("relu1", "fire2", "fire3", "fire4", "fire5")
     ),
@@ -77,18 +91,17 @@ BACKBONES: dict[str, Architecture] = {
     "resnet101": Architecture(lambda: ResNet((3, 4, 23, 3)), *_RESNET),
     "resnet152": Architecture(lambda: ResNet((3, 8, 36, 3)), *_RESNET),
 }
-"""Every architecture by name."""
+"""All architectures by name. To add one, implement a `FeatureExtractor` and add a row."""
 
 
 def find(name: str) -> Architecture:
-    """The row of `BACKBONES` called ``name``.
+    """Return the row of `BACKBONES` called ``name``.
 
     Raises:
-        ArgumentError: There is none; the message names near matches.
+        ArgumentError: An unknown name; the message suggests similar ones.
     """
     if name not in BACKBONES:
-        advice = f"{did_you_mean(name, BACKBONES)} there are {', '.join(BACKBONES)}".strip()
-        raise ArgumentError(f"unknown backbone {name!r}: {advice}")
+        raise ArgumentError(f"unknown backbone {name!r}: {hint(name, BACKBONES)}")
     return BACKBONES[name]
 
 
@@ -97,21 +110,25 @@ def make_backbone(
     *,
     preprocessing: Preprocessing | None = None,
     training: str = "random",
-    held: Iterable[str] | None = None,
+    available: Iterable[str] | None = None,
     **options: str | bool | Widths,
 ) -> Backbone:
-    """Build a network without weights; `Backbone.init` makes random ones.
+    """Build a network without parameters. `Backbone.init` draws random ones, `jnst.load_backbone` loads trained ones.
 
     Args:
         name: A key of `BACKBONES`.
-        preprocessing: What the network is fed; None: what its usual weights want.
-        training: Whose weights it will get.
-        held: The flat names of the parameters at hand, if the weights reach only part of the network.
-        **options: ``pooling`` ("max", "avg", "l2"), ``rescale_pooling`` (bool), ``remat`` (bool: less memory for the
-            gradient at the price of a second forward pass, see `FeatureExtractor`), for all but ResNets ``precision``
-            ("auto", "float32", "bfloat16": how runs compute, see `Backbone.lay_out`), for VGG networks also ``padding``
-            and ``input_padding`` ("zero", "reflect", "replicate"), for SqueezeNet ``ceil_mode`` (bool), for
-            ``convnet`` ``widths`` (see `parse_widths`).
+        preprocessing: The preprocessing of its inputs; None: that of its usual weights.
+        training: Where its weights come from; see `Backbone`.
+        available: The flat names of the available parameters, for partial weights; None: all.
+        **options: Options of the network:
+
+            - ``pooling``: "max", "avg" or "l2".
+            - ``rescale_pooling``: Whether to scale pooled values to about those of max pooling.
+            - ``padding``, ``input_padding``: "zero", "reflect" or "replicate" (VGG networks only).
+            - ``ceil_mode``: Whether to pool partial windows (SqueezeNet only).
+            - ``precision``: "auto", "float32" or "bfloat16"; see `Backbone.prepare` (not for ResNets).
+            - ``remat``: Less memory for the gradient, for a second forward pass; see `FeatureExtractor`.
+            - ``widths``: See `parse_widths` (``convnet`` only).
 
     Returns:
         A hashable `Backbone`.
@@ -120,17 +137,16 @@ def make_backbone(
         ArgumentError: An unknown name, option or value.
     """
     row = find(name)
-    usual = row.network()
-    fields = [field.name for field in dataclasses.fields(usual) if field.name in row.options]
-    check_options(name, options, fields)
+    default = row.network()
+    allowed = [field.name for field in dataclasses.fields(default) if field.name in OPTIONS]
+    check_options(name, options, ["widths", *allowed] if row.free_widths else allowed)
     if "widths" in options:
         options["widths"] = parse_widths(options["widths"])
-    whole = dataclasses.replace(usual, parent=None, **options)
-    network = whole if held is None else whole.held(frozenset(held))
+    whole = dataclasses.replace(default, parent=None, **options)
     relus = [layer for layer in whole.layers if layer.startswith("relu")]
     return Backbone(
         name=name,
-        network=network,
+        network=whole if available is None else whole.truncated(frozenset(available)),
         preprocessing=preprocessing or row.preprocessing,
         training=training,
         all_layers=whole.layers,
@@ -141,14 +157,14 @@ def make_backbone(
 
 @functools.lru_cache
 def param_shapes(name: str, widths: str | bool | None = None) -> dict[str, tuple[int, ...]]:
-    """The shape of every parameter of an architecture by its flat name (``conv1_1/kernel``), in order of depth.
+    """The shape of each parameter of an architecture by its flat name (``conv1_1/kernel``), in order of depth.
 
     Args:
         name: A key of `BACKBONES`.
-        widths: The one option that changes shapes, as `make_backbone` takes it; None: the usual ones.
+        widths: See `make_backbone`, the only option that changes shapes; None: the default.
 
     Raises:
-        ArgumentError: An unknown name, or widths that are not readable or not this network's to choose.
+        ArgumentError: An unknown name, or invalid widths or widths for an architecture that does not take them.
     """
     backbone = make_backbone(name) if widths is None else make_backbone(name, widths=widths)
     return flat_shapes(backbone.network, backbone.smallest_side(backbone.layers))

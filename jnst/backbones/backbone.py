@@ -1,4 +1,4 @@
-"""`Backbone`: a network together with what it wants to be fed."""
+"""`Backbone`: a network and its preprocessing."""
 
 import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
@@ -7,52 +7,61 @@ from typing import cast
 import jax
 import jax.numpy as jnp
 
-from jnst.backbones.extractor import FeatureExtractor
-from jnst.backbones.kernels.choice import PRECISIONS
+from jnst.backbones.kernels.algorithms import PRECISIONS
+from jnst.backbones.modules import FeatureExtractor
 from jnst.backbones.ops import PADDINGS, POOLINGS
 from jnst.backbones.preprocessing import Preprocessing
 from jnst.errors import ArgumentError, ImageError, WeightsError, did_you_mean
 from jnst.types import Array, Features, Image, Params, RandomKey
 
-OPTION_CHOICES: dict[str, Iterable[str]] = {
-    "pooling": POOLINGS,
-    "padding": PADDINGS,
-    "input_padding": PADDINGS,
-    "precision": PRECISIONS,
+OPTIONS: dict[str, tuple[str | bool, ...]] = {
+    "pooling": tuple(POOLINGS),
+    "rescale_pooling": (False, True),
+    "padding": tuple(PADDINGS),
+    "input_padding": tuple(PADDINGS),
+    "ceil_mode": (False, True),
+    "precision": tuple(PRECISIONS),
+    "remat": (False, True),
 }
-"""The values of the networks' options that are names."""
-
-SWITCHES = ("rescale_pooling", "ceil_mode", "remat")
-"""The options that are on or off."""
+"""The options of networks and their values. A network has those that are among its fields."""
 
 
 def check_options(name: str, options: Mapping[str, object], allowed: Iterable[str]) -> None:
     """Check the options of the network called ``name``.
 
     Raises:
-        ArgumentError: One that is not allowed, or an unknown value.
+        ArgumentError: An option that is not in ``allowed``, or an unknown value.
     """
     for option, value in options.items():
         if option not in allowed:
             raise ArgumentError(f"{name} has no option {option!r}: it has {', '.join(allowed)}")
-        if option in OPTION_CHOICES and value not in tuple(OPTION_CHOICES[option]):
-            raise ArgumentError(f"{option} {value!r} is unknown: choose one of {', '.join(OPTION_CHOICES[option])}")
+        if option in OPTIONS and value not in OPTIONS[option]:
+            raise ArgumentError(f"{option} {value!r} is unknown: choose one of {', '.join(map(str, OPTIONS[option]))}")
 
 
 @dataclasses.dataclass(frozen=True)
 class Backbone:
-    """A feature extractor and its preprocessing; hashable, so that it can be a static argument of `jax.jit`.
+    """A feature extractor and its preprocessing.
 
-    The parameters are not part of it: `apply` takes them as an argument.
+    A backbone holds no parameters and is hashable, so that it can be a static argument of `jax.jit`. `apply` takes the
+    parameters first, like `flax.linen.Module.apply`; jnst's other functions take the image first.
 
     Attributes:
         name: The architecture, a key of `BACKBONES`.
-        network: The Flax module; with partial weights only the part that they reach.
-        preprocessing: What the network was trained to be fed.
-        training: Whose weights they are ("oxford", "torchvision" …); "random" without weights.
-        all_layers: The layers of the whole architecture, in order of depth.
+        network: The Flax module; with partial weights, only the part that has parameters.
+        preprocessing: The transformation of images that the network was trained with.
+        training: Where the weights come from ("oxford", "torchvision" …); "random" without weights.
+        all_layers: The layers of the complete architecture, in order of depth.
         content_layers: Candidates for the content layer, best first.
         style_layers: The usual style layers.
+
+    Examples:
+        >>> import jax, jnst
+        >>> backbone = jnst.make_backbone("convnet", widths="4/8")
+        >>> params = backbone.init(jax.random.key(0))
+        >>> features = backbone.apply(params, jax.numpy.zeros((8, 6, 3)), ["relu1_1", "relu2_1"])
+        >>> {layer: array.shape for layer, array in features.items()}
+        {'relu1_1': (8, 6, 4), 'relu2_1': (4, 3, 8)}
     """
 
     name: str
@@ -65,17 +74,16 @@ class Backbone:
 
     @property
     def layers(self) -> tuple[str, ...]:
-        """The layers that can be asked for, in order of depth."""
+        """The layers that `apply` can compute, in order of depth."""
         return self.network.layers
 
     @property
     def options(self) -> tuple[str, ...]:
-        """The options that `with_options` takes."""
-        fields = dataclasses.fields(self.network)
-        return tuple(field.name for field in fields if field.name in (*OPTION_CHOICES, *SWITCHES))
+        """The names of the options that `with_options` takes."""
+        return tuple(field.name for field in dataclasses.fields(self.network) if field.name in OPTIONS)
 
     def with_options(self, **options: str | bool) -> "Backbone":
-        """The same network with other options, as `jnst.make_backbone` takes them.
+        """Return the same network with other options; see `jnst.make_backbone`.
 
         Raises:
             ArgumentError: An option that the network does not have, or an unknown value.
@@ -87,56 +95,68 @@ class Backbone:
         return dataclasses.replace(self, network=network)
 
     def init(self, key: RandomKey) -> Params:
-        """Random parameters of the right shapes (He-normal kernels, zero biases)."""
+        """Draw random float32 parameters (He-normal kernels, zero biases)."""
         side = self.smallest_side(self.layers)
-        variables = self.network.init(key, jnp.zeros((1, side, side, 3)), self.layers)
+        variables = self.network.init(key, jnp.zeros((1, side, side, 3), jnp.float32), self.layers)
         return merge_collections(variables)
 
-    def lay_out(self, params: Params) -> Params:
-        """Parameters for many steps on the device where they are, as the network's ``precision`` wants them.
+    def prepare(self, params: Params) -> Params:
+        """Prepare parameters for repeated use on the device that holds them, in the network's ``precision``.
 
-        Runs (`jnst.transfer.stylize` and its kin) do this themselves. Do it before a loop of your own, outside `jax.jit`:
-        features and their gradients are computed faster, and in reverse mode only. On a CPU every larger kernel gets a
-        faster form beside it (up to four times its size), "float32" and "auto" being float32 throughout unless the CPU
-        has units for bfloat16; on other devices "auto" and "bfloat16" round all parameters.
+        `jnst.stylize` and the other run functions do this themselves. Before a loop of your own, call it once, outside
+        `jax.jit`; then pass the result to `apply`.
+
+        - "float32" adds Winograd-transformed kernels on CPUs, and does nothing on GPUs and TPUs.
+        - "bfloat16" adds bfloat16 copies of the larger kernels on CPUs, and casts all parameters on GPUs and TPUs.
+        - "auto" is "float32" on CPUs and "bfloat16" on GPUs and TPUs.
+
+        Only float32 parameters are prepared. ResNets have no ``precision`` and return ``params``.
+
+        Errors are relative to the largest activation of a layer. On CPUs, "float32" has errors of about 1e-5. On NVIDIA
+        GPUs, XLA multiplies float32 values in TF32 by default, and activations differ by 3.7e-4 (measured on an H200);
+        set ``jax.default_matmul_precision("highest")`` for full float32 there. "bfloat16" has errors of about 1e-2.
+
+        Parameters prepared on a CPU support gradients of any order in reverse mode, but not forward mode (`jax.jvp`,
+        `jax.jacfwd`, `jax.hessian`): use the unprepared parameters for that. Do not train prepared parameters: the
+        original kernel and its prepared form would be updated separately.
 
         Args:
             params: Float32 parameters of this network.
 
         Returns:
-            The parameters with all that `apply` needs; the very same where there is nothing to do.
+            Parameters for `apply`, up to five times as large; the same object if there is nothing to do.
         """
-        return self.network.lay_out(params)
+        return self.network.prepare(params)
 
     def apply(self, params: Params, image: Image, layers: Sequence[str]) -> dict[str, Features]:
         """Compute the features of an image.
 
         Args:
-            params: The network's parameters; the features have their dtype.
+            params: The network's parameters, which determine the dtype of the features.
             image: ``(..., h, w, 3)``, sRGB in [0, 1].
-            layers: Names out of `layers`. Nothing deeper than the deepest of them is computed.
+            layers: Names from `layers`. Nothing deeper than the deepest of them is computed.
 
         Returns:
             ``{layer: (..., h', w', c)}`` in the order of ``layers``.
 
         Raises:
             ArgumentError: A layer that the architecture does not have.
-            WeightsError: A layer beyond those that the weights reach.
-            ImageError: A shape that is not an image's, or an image too small for a layer.
+            WeightsError: A layer beyond the end of partial weights.
+            ImageError: Not the shape of an image, or an image too small for a layer.
         """
         layers = self.check_layers(layers)
         self.check_size(image, layers)
         batch, plane = image.shape[:-3], image.shape[-3:]
         x = self.preprocessing.apply(image).reshape(-1, *plane)
-        taps = cast(dict[str, Array], self.network.apply(self.network.collections(params), x, layers))
-        return {layer: features.reshape(*batch, *features.shape[1:]) for layer, features in taps.items()}
+        found = cast(dict[str, Array], self.network.apply(self.network.split_collections(params), x, layers))
+        return {layer: features.reshape(*batch, *features.shape[1:]) for layer, features in found.items()}
 
     def check_layers(self, layers: Iterable[str]) -> tuple[str, ...]:
-        """Return ``layers`` as a tuple if each can be computed.
+        """Return ``layers`` as a tuple if all of them can be computed.
 
         Raises:
-            ArgumentError: None at all, one twice, or a name that the architecture does not have.
-            WeightsError: A layer beyond those that the weights reach.
+            ArgumentError: No layer, a repeated one, or a name that the architecture does not have.
+            WeightsError: A layer beyond the end of partial weights.
         """
         layers = tuple(layers)
         if not layers or len(set(layers)) < len(layers):
@@ -154,14 +174,19 @@ class Backbone:
         return layers
 
     def smallest_side(self, layers: Iterable[str]) -> int:
-        """The smallest height and width of an image from which all ``layers`` can be computed (2 at least)."""
-        return max(2, *(self.network.smallest_side(layer) for layer in layers))
+        """The smallest height and width of an image from which all ``layers`` can be computed; at least 2."""
+        return max([2, *(self.network.smallest_side(layer) for layer in layers)])
 
     def check_size(self, image: Array, layers: Iterable[str], name: str = "image") -> None:
-        """Check that ``image`` is shaped like an image and large enough.
+        """Check that ``image`` has the dtype and shape of an image and is large enough for ``layers``.
+
+        Args:
+            image: Expected to be ``(..., h, w, 3)``; only its shape and dtype are read.
+            layers: Names from `layers`.
+            name: The argument's name in error messages.
 
         Raises:
-            ImageError: It is not; the message gives the smallest side.
+            ImageError: It does not, or it is too small; the message gives the smallest side.
         """
         shape = tuple(image.shape)
         if not jnp.issubdtype(image.dtype, jnp.floating):
@@ -189,7 +214,7 @@ def _shape_advice(shape: tuple[int, ...]) -> str:
 
 
 def merge_collections(variables: Params) -> Params:
-    """Join Flax's collections into one tree of parameters."""
+    """Merge Flax's variable collections into one tree of parameters."""
     merged: dict[str, Params] = {}
     for collection in variables.values():
         merged = _merge(merged, collection)
@@ -204,7 +229,12 @@ def _merge(left: Params, right: Params) -> dict[str, Params]:
 
 
 def flat_shapes(network: FeatureExtractor, side: int) -> dict[str, tuple[int, ...]]:
-    """The shape of every parameter by its flat name (``conv1_1/kernel``), in order of depth."""
+    """The shape of each parameter by its flat name (``conv1_1/kernel``), in order of depth.
+
+    Args:
+        network: A Flax module.
+        side: The height and width of an image that is large enough for all layers.
+    """
     shapes: dict[str, tuple[int, ...]] = {}
 
     def walk(tree: Params, prefix: str) -> None:
@@ -215,6 +245,7 @@ def flat_shapes(network: FeatureExtractor, side: int) -> dict[str, tuple[int, ..
                 shapes[prefix + name] = tuple(leaf.shape)
 
     def trace(key: RandomKey) -> Array:
+        # The shapes are read here because `jax.eval_shape` would return the parameters sorted by name.
         walk(merge_collections(network.init(key, jnp.zeros((1, side, side, 3)), network.layers)), "")
         return jnp.zeros(())
 

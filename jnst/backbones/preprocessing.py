@@ -1,4 +1,4 @@
-"""What a network was trained to be fed: channel order, range, mean and standard deviation."""
+"""The transformation of images to network inputs: channel order, range, mean and standard deviation."""
 
 import dataclasses
 import json
@@ -14,13 +14,15 @@ Triple = tuple[float, float, float]
 
 @dataclasses.dataclass(frozen=True)
 class Preprocessing:
-    """The affine map from an image in [0, 1] to a network's input: ``(reordered * scale - mean) / std``.
+    """The affine map from an image in [0, 1] to a network's input.
+
+    ``(reordered * scale - mean) / std``
 
     Attributes:
         channel_order: ``"rgb"`` or ``"bgr"``.
-        scale: What 1.0 becomes before the mean is taken off: 255.0 for networks trained on 0-255.
-        mean: One value a channel, in the network's channel order.
-        std: Likewise.
+        scale: Multiplies the image before the mean is subtracted: 255.0 for networks trained on 0-255.
+        mean: One value per channel, in the network's channel order.
+        std: One value per channel, in the network's channel order.
     """
 
     channel_order: str = "rgb"
@@ -29,32 +31,33 @@ class Preprocessing:
     std: Triple = (1.0, 1.0, 1.0)
 
     def apply(self, image: Image) -> Array:
-        """Turn an image ``(..., h, w, 3)`` in [0, 1] into the network's input, of the same shape."""
+        """Transform an image ``(..., h, w, 3)`` in [0, 1] to a network input of the same shape and dtype."""
         ordered = image[..., ::-1] if self.channel_order == "bgr" else image
         mean, std = jnp.asarray(self.mean, image.dtype), jnp.asarray(self.std, image.dtype)
         return (ordered * self.scale - mean) / std
 
     def to_json(self) -> str:
-        """Write as JSON, for the metadata of a weights file."""
+        """Serialise as JSON, for the metadata of a weights file."""
         return json.dumps(dataclasses.asdict(self))
 
     @classmethod
     def from_json(cls, text: str) -> "Preprocessing":
-        """Read what `to_json` wrote.
+        """Parse the output of `to_json`.
 
         Raises:
-            WeightsError: The text is not such a JSON object, or its values make no sense.
+            WeightsError: The text is not such a JSON object, or a value is out of range.
         """
         try:
             data = json.loads(text)
             result = cls(str(data["channel_order"]), float(data["scale"]), _triple(data["mean"]), _triple(data["std"]))
         except (KeyError, TypeError, ValueError) as error:
             raise WeightsError(
-                f"preprocessing {text[:80]!r} is not readable ({error}): convert the weights again"
+                f"could not parse preprocessing {text[:80]!r} ({error}): convert the weights again"
             ) from None
         if result.channel_order not in ("rgb", "bgr") or result.scale <= 0 or min(result.std) <= 0:
             raise WeightsError(
-                f"preprocessing {text[:120]!r} needs channel_order rgb or bgr, scale > 0 and std > 0: convert again"
+                f"preprocessing {text[:120]!r} needs channel_order rgb or bgr, scale > 0 and std > 0: "
+                "convert the weights again"
             )
         return result
 
@@ -73,7 +76,7 @@ IMAGENET = Preprocessing("rgb", 1.0, (0.485, 0.456, 0.406), (0.229, 0.224, 0.225
 """torchvision's networks."""
 
 LPIPS = Preprocessing("rgb", 2.0, (1.0 - 0.030, 1.0 - 0.088, 1.0 - 0.188), (0.458, 0.448, 0.450))
-"""LPIPS' scaling layer, which expects [-1, 1]: ``2x - 1`` comes first (Zhang et al. 2018)."""
+"""The scaling layer of LPIPS, including the map to [-1, 1] before it (Zhang et al. 2018)."""
 
 IDENTITY = Preprocessing()
-"""A network that takes RGB in [0, 1] as it is."""
+"""RGB in [0, 1], unchanged."""

@@ -1,4 +1,4 @@
-"""SqueezeNet 1.1, as a Flax Linen module; fire modules carry Caffe's numbers (2 to 9)."""
+"""SqueezeNet 1.1 as a Flax module. Fire modules have Caffe's numbers (2 to 9)."""
 
 import itertools
 from collections.abc import Iterator
@@ -8,9 +8,8 @@ import flax.linen as nn
 import jax.numpy as jnp
 
 from jnst.backbones import ops
-from jnst.backbones.extractor import Block, FeatureExtractor
-from jnst.backbones.kernels import choice
-from jnst.backbones.vgg import Convolution
+from jnst.backbones.kernels import algorithms
+from jnst.backbones.modules import Block, Convolution, FeatureExtractor
 from jnst.types import Array, Params
 
 FIRES: dict[str, tuple[int, int]] = {
@@ -23,25 +22,25 @@ FIRES: dict[str, tuple[int, int]] = {
     "fire8": (64, 256),
     "fire9": (64, 256),
 }
-"""The filters of each module: squeezing, and each half of expanding."""
+"""The number of filters of each module: of its squeeze convolution and of each of its expand convolutions."""
 
 POOLED = ("fire2", "fire4", "fire6")
-"""The modules that begin with a pooling."""
+"""The modules whose input is pooled."""
 
 
 class Fire(nn.Module):
-    """A 1x1 convolution to few channels, then 1x1 and 3x3 convolutions side by side, each with its ReLU."""
+    """A 1x1 convolution to few channels, then 1x1 and 3x3 convolutions side by side, each with a ReLU."""
 
     squeeze: int
     expand: int
 
     @nn.compact
-    def __call__(self, x: Array, kept: bool = True) -> Array:
-        """``(n, h, w, c)`` to ``(n, h, w, 2 * expand)``; ``kept``: see `ops.relu`."""
-        x = ops.relu(Convolution(self.squeeze, size=1, name="squeeze")(x), kept=False)
+    def __call__(self, x: Array, output_is_kept: bool = True) -> Array:
+        """``(n, h, w, c)`` to ``(n, h, w, 2 * expand)``; ``output_is_kept``: see `ops.relu`."""
+        x = ops.relu(Convolution(self.squeeze, size=1, name="squeeze")(x), output_is_kept=False)
         one = Convolution(self.expand, size=1, name="expand1x1")(x)
         three = Convolution(self.expand, size=3, name="expand3x3")(x)
-        return ops.relu(jnp.concatenate([one, three], axis=-1), kept)
+        return ops.relu(jnp.concatenate([one, three], axis=-1), output_is_kept)
 
 
 class SqueezeNet(FeatureExtractor):
@@ -49,9 +48,9 @@ class SqueezeNet(FeatureExtractor):
 
     Attributes:
         pooling: A key of `ops.POOLINGS`.
-        rescale_pooling: As in `VGG`.
-        ceil_mode: Whether a last partial window is pooled (Caffe, torchvision) or left out (Keras).
-        precision: As in `VGG`.
+        rescale_pooling: Scale pooled values to about those of max pooling (crowsonkb).
+        ceil_mode: Whether a partial window at the end is pooled (Caffe, torchvision) or dropped (Keras).
+        precision: A key of `algorithms.PRECISIONS`; applies to prepared parameters.
 
     References:
         Iandola et al., SqueezeNet: AlexNet-level accuracy with 50x fewer parameters, 2016.
@@ -68,34 +67,34 @@ class SqueezeNet(FeatureExtractor):
         return ("conv1", "relu1", *FIRES)
 
     def blocks(self) -> Iterator[Block]:
-        """The first convolution, then the fire modules between two poolings; each up to its pooling."""
+        """The first convolution, then groups of fire modules; each up to and including a pooling."""
         yield SqueezeNet._stem
         starts = [list(FIRES).index(name) for name in POOLED]
-        for first, end in itertools.pairwise([*starts, len(FIRES)]):
-            yield partial(SqueezeNet._fires, names=tuple(FIRES)[first:end])
+        for start, end in itertools.pairwise([*starts, len(FIRES)]):
+            yield partial(SqueezeNet._fires, names=tuple(FIRES)[start:end])
 
     def _stem(self, x: Array, wanted: frozenset[str]) -> Iterator[tuple[str, Array]]:
         x = Convolution(64, stride=2, padding=None, name="conv1")(x)
         yield "conv1", x
-        x = ops.relu(x, kept="relu1" in wanted)
+        x = ops.relu(x, output_is_kept="relu1" in wanted)
         yield "relu1", x
         yield "pool1", self._pool(x)
 
     def _fires(self, x: Array, wanted: frozenset[str], names: tuple[str, ...]) -> Iterator[tuple[str, Array]]:
         for name in names:
-            x = Fire(*FIRES[name], name=name)(x, kept=name in wanted)
+            x = Fire(*FIRES[name], name=name)(x, output_is_kept=name in wanted)
             yield name, x
-        yield f"pool behind {names[-1]}", self._pool(x)
+        yield f"pool after {names[-1]}", self._pool(x)
 
     def _pool(self, x: Array) -> Array:
         return ops.pool(x, self.pooling, rescale=self.rescale_pooling, window=3, ceil=self.ceil_mode)
 
-    def lay_out(self, params: Params) -> Params:
-        """See `choice.lay_out`."""
-        return choice.lay_out(params, self.precision)
+    def prepare(self, params: Params) -> Params:
+        """Prepare parameters for the device that holds them; see `Backbone.prepare`."""
+        return algorithms.prepare(params, self.precision)
 
     def smallest_side(self, layer: str) -> int:
-        """Where every pooling before ``layer`` still has a window, followed back to the image."""
+        """Traces back to the image the size that leaves one window to each pooling before ``layer``."""
         depth = self.layers.index(layer)
         side = 1
         for name in POOLED:

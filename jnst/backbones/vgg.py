@@ -1,58 +1,45 @@
-"""VGG networks, as Flax Linen modules whose parameters are named as flaxmodels names them (``conv4_2/kernel``)."""
+"""VGG networks as Flax modules. Parameters have flaxmodels' names (``conv4_2/kernel``)."""
 
 import dataclasses
+import re
 from collections.abc import Iterator
 from functools import partial
 
-import flax.linen as nn
-
 from jnst.backbones import ops
-from jnst.backbones.extractor import Block, FeatureExtractor
-from jnst.backbones.kernels import choice
+from jnst.backbones.kernels import algorithms
+from jnst.backbones.modules import Block, Convolution, FeatureExtractor
+from jnst.errors import ArgumentError
 from jnst.types import Array, Params
 
 Widths = tuple[tuple[int, ...], ...]
+"""The number of filters of each convolution, block by block."""
 
 VGG16_WIDTHS: Widths = ((64,) * 2, (128,) * 2, (256,) * 3, (512,) * 3, (512,) * 3)
 VGG19_WIDTHS: Widths = ((64,) * 2, (128,) * 2, (256,) * 4, (512,) * 4, (512,) * 4)
 SLIM_WIDTHS: Widths = ((16,) * 2, (32,) * 2, (64,) * 4, (128,) * 4, (128,))
-MINI_WIDTHS: Widths = ((16, 32), (48, 64), (96, 128), (256,))
 SLIM_HEADS = (64, 128, 256, 512, 512)
+MINI_WIDTHS: Widths = ((16, 32), (48, 64), (96, 128), (256,))
+CONVNET_WIDTHS: Widths = ((16,), (32,), (64,))
 
-
-class Convolution(nn.Module):
-    """A square convolution with bias, after `ops.convolve`."""
-
-    features: int
-    size: int = 3
-    stride: int = 1
-    padding: str | None = "zero"
-
-    @nn.compact
-    def __call__(self, x: Array) -> Array:
-        """``(n, h, w, c)`` to ``(n, h', w', features)``."""
-        shape = (self.size, self.size, x.shape[-1], self.features)
-        kernel = self.param("kernel", nn.initializers.he_normal(), shape)
-        bias = self.param("bias", nn.initializers.zeros, (self.features,))
-        faster = choice.laid_out(self.variables.get("params", {}), x)
-        return ops.convolve(x, kernel, bias, stride=self.stride, padding=self.padding, faster=faster)
+MAX_BLOCKS, MAX_CONVOLUTIONS, MAX_FILTERS = 5, 4, 2048
+"""Limits of `parse_widths`."""
 
 
 class VGG(FeatureExtractor):
-    """Blocks of 3x3 convolutions with ReLUs, a 2x2 pooling between them.
+    """Blocks of 3x3 convolutions with ReLUs, and a 2x2 pooling between blocks.
 
-    Layers are ``convB_L`` (before the ReLU) and ``reluB_L`` (after it). ``heads`` adds ``auxB_1``: a 1x1
-    convolution and ReLU on ``reluB_1``.
+    Layers are ``convB_L`` (before the ReLU) and ``reluB_L`` (after it). ``heads`` adds ``auxB_1``: a 1x1 convolution
+    and ReLU on top of ``reluB_1``.
 
     Attributes:
-        widths: The number of filters of every convolution, block by block.
+        widths: The number of filters of each convolution, block by block.
         pooling: A key of `ops.POOLINGS`.
-        rescale_pooling: Multiply pooled values so that they keep max pooling's size (crowsonkb).
+        rescale_pooling: Scale pooled values to about those of max pooling (crowsonkb).
         padding: A key of `ops.PADDINGS`.
-        input_padding: Another padding for the first 3x3 convolution alone.
-        input_convolution: Begin with a 1x1 convolution ``conv0``, a learned or stored preprocessing.
-        heads: The number of filters of every block's head; none if empty.
-        precision: A key of `choice.PRECISIONS`, for parameters that are laid out.
+        input_padding: The padding of the first 3x3 convolution; None: ``padding``.
+        input_convolution: Begin with a 1x1 convolution ``conv0``, a preprocessing stored with the weights.
+        heads: The number of filters of each block's head; empty: no heads.
+        precision: A key of `algorithms.PRECISIONS`; applies to prepared parameters.
 
     References:
         Simonyan & Zisserman, Very Deep Convolutional Networks for Large-Scale Image Recognition, ICLR 2015.
@@ -70,7 +57,7 @@ class VGG(FeatureExtractor):
 
     @property
     def layers(self) -> tuple[str, ...]:
-        """Every convolution, its ReLU, and the heads behind theirs."""
+        """Each convolution, its ReLU, and the head on top of it."""
         names: list[str] = []
         for block, widths in enumerate(self.widths, 1):
             for index in range(1, len(widths) + 1):
@@ -80,7 +67,7 @@ class VGG(FeatureExtractor):
         return tuple(names)
 
     def blocks(self) -> Iterator[Block]:
-        """Each up to its pooling."""
+        """Convolutions up to and including a pooling."""
         return (partial(VGG._block, number=number) for number in range(1, len(self.widths) + 1))
 
     def _block(self, x: Array, wanted: frozenset[str], number: int) -> Iterator[tuple[str, Array]]:
@@ -88,37 +75,85 @@ class VGG(FeatureExtractor):
             x = Convolution(3, size=1, name="conv0")(x)
         widths = self.widths[number - 1]
         for index, width in enumerate(widths, 1):
-            x = Convolution(width, padding=self._padding(number, index), name=f"conv{number}_{index}")(x)
+            padding = self.input_padding if number == index == 1 else None
+            x = Convolution(width, padding=padding or self.padding, name=f"conv{number}_{index}")(x)
             yield f"conv{number}_{index}", x
             relu, aux = f"relu{number}_{index}", f"aux{number}_{index}"
             if index == len(widths) and self.pooling == "max" and not wanted & {relu, aux}:
-                # The same in either order; this one rectifies a quarter of the values.
-                yield f"pool{number}", ops.relu(ops.max_pool(x), kept=False)
+                # The ReLU commutes with max pooling; after it, it has a quarter of the elements.
+                yield f"pool{number}", ops.relu(ops.max_pool(x), output_is_kept=False)
                 return
-            x = ops.relu(x, kept=relu in wanted)
+            x = ops.relu(x, output_is_kept=relu in wanted)
             yield relu, x
             if aux in wanted:
                 yield aux, ops.relu(Convolution(self.heads[number - 1], size=1, name=aux)(x))
         yield f"pool{number}", ops.pool(x, self.pooling, rescale=self.rescale_pooling)
 
-    def _padding(self, block: int, index: int) -> str:
-        first = block == index == 1 and self.input_padding is not None
-        return self.input_padding if first and self.input_padding else self.padding
-
-    def lay_out(self, params: Params) -> Params:
-        """See `choice.lay_out`."""
-        return choice.lay_out(params, self.precision)
+    def prepare(self, params: Params) -> Params:
+        """Prepare parameters for the device that holds them; see `Backbone.prepare`."""
+        return algorithms.prepare(params, self.precision)
 
     def smallest_side(self, layer: str) -> int:
-        """``2^(b-1)`` for a layer of block b; reflection needs two rows to reflect."""
+        """``2^(b-1)`` for a layer of block b, twice that with reflection padding, which needs two rows."""
         block = int(layer.partition("_")[0][-1])
         reflects = "reflect" in (self.padding, self.input_padding)
         return max(2 ** (block - 1) * (2 if self.padding == "reflect" else 1), 2 if reflects else 1)
 
-    def held(self, names: frozenset[str]) -> "VGG":
-        """The network cut off behind the last convolution in ``names``."""
+    def truncated(self, names: frozenset[str]) -> "VGG":
+        """The network up to the last convolution in ``names``."""
         widths = tuple(
             tuple(width for index, width in enumerate(block, 1) if f"conv{number}_{index}/kernel" in names)
             for number, block in enumerate(self.widths, 1)
         )
         return dataclasses.replace(self, widths=tuple(block for block in widths if block), parent=None)
+
+
+def parse_widths(widths: object) -> Widths:
+    """Parse the number of filters of each convolution, block by block.
+
+    Args:
+        widths: Text, with slashes between blocks and commas between convolutions, or nested sequences of ints.
+
+    Returns:
+        Nested tuples.
+
+    Raises:
+        ArgumentError: Anything else, or more than 5 blocks, 4 convolutions in a block or 2048 filters.
+
+    Examples:
+        >>> parse_widths("32,32/64")
+        ((32, 32), (64,))
+    """
+    text = widths if isinstance(widths, str) else _join(widths)
+    number = r"[1-9]\d{0,3}"
+    if re.fullmatch(rf"{number}([,/]{number})*", text, re.ASCII):
+        blocks = tuple(tuple(map(int, block.split(","))) for block in text.split("/"))
+        if (
+            len(blocks) <= MAX_BLOCKS
+            and max(map(len, blocks)) <= MAX_CONVOLUTIONS
+            and max(map(max, blocks)) <= MAX_FILTERS
+        ):
+            return blocks
+    raise ArgumentError(
+        f"widths {str(widths)[:60]!r} are not readable: expected numbers of filters from 1 to {MAX_FILTERS}, with "
+        f"commas between the convolutions of a block (at most {MAX_CONVOLUTIONS}) and slashes between blocks (at most "
+        f"{MAX_BLOCKS}), for example 16/32/64 or 32,32/64,64"
+    )
+
+
+def format_widths(widths: Widths) -> str:
+    """Format widths as text, the inverse of `parse_widths`.
+
+    Examples:
+        >>> format_widths(((32, 32), (64,)))
+        '32,32/64'
+    """
+    return "/".join(",".join(map(str, block)) for block in widths)
+
+
+def _join(widths: object) -> str:
+    """Nested sequences of ints as text; "" for anything else."""
+    nested = isinstance(widths, tuple | list) and all(
+        isinstance(block, tuple | list) and all(type(width) is int for width in block) for block in widths
+    )
+    return format_widths(tuple(map(tuple, widths))) if nested else ""  # pyright: ignore[reportArgumentType]

@@ -1,15 +1,7 @@
-"""Images as arrays: checks, resizing, colour spaces and colour transfer, masks. No files here."""
+"""Images as arrays: checks, resizing, colour spaces, colour transfer and masks."""
 
-from jnst.images.check import check_image
-from jnst.images.demo import content_image, style_image
-from jnst.images.keep_colour import KEEP_COLOUR, ColourControl
-from jnst.images.luminance import luminance, match_luminance, transfer_luminance
-from jnst.images.masks import check_mask, check_masks, guides
-from jnst.images.matching import COLOUR_MAPS, match_histogram
-from jnst.images.noise import MEAN_COLOUR, noise
-from jnst.images.pyramid import Pyramid
-from jnst.images.resize import FITS, METHODS, SHARP, fit_shape, resample, resize, resize_mask, size_of
-from jnst.images.spaces import (
+from jnst.images.check import check_image, check_images, check_pair
+from jnst.images.colour_spaces import (
     COLOUR_SPACES,
     ColourSpace,
     lab_from_rgb,
@@ -19,6 +11,19 @@ from jnst.images.spaces import (
     rgb_from_yiq,
     yiq_from_rgb,
 )
+from jnst.images.colour_transfer import (
+    COLOUR_MAPS,
+    luminance,
+    match_histogram,
+    match_luminance,
+    transfer_luminance,
+)
+from jnst.images.demo import demo_images
+from jnst.images.keep_colour import KEEP_COLOUR, ColourControl
+from jnst.images.masks import check_mask, check_masks, guides
+from jnst.images.noise import MEAN_COLOUR, noise
+from jnst.images.pyramid import Pyramid
+from jnst.images.resize import FITS, METHODS, SHARP, fit_shape, resample, resize, resize_mask, size_of
 
 __all__ = [
     "COLOUR_MAPS",
@@ -32,9 +37,11 @@ __all__ = [
     "ColourSpace",
     "Pyramid",
     "check_image",
+    "check_images",
     "check_mask",
     "check_masks",
-    "content_image",
+    "check_pair",
+    "demo_images",
     "fit_shape",
     "guides",
     "lab_from_rgb",
@@ -50,7 +57,6 @@ __all__ = [
     "rgb_from_oklab",
     "rgb_from_yiq",
     "size_of",
-    "style_image",
     "transfer_luminance",
     "yiq_from_rgb",
 ]

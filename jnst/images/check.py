@@ -1,4 +1,7 @@
-"""What an image must be: shape, dtype and range."""
+"""Checks of images: shape, dtype and range."""
+
+import math
+from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
@@ -7,6 +10,9 @@ from jax.core import Tracer
 from jnst.errors import ImageError
 from jnst.types import Array, Image
 
+ImageInput = Image | np.ndarray
+"""Images as arguments: JAX or NumPy arrays of any floating-point dtype, cast to float32."""
+
 
 def check_image(image: Array, name: str) -> Image:
     """Return ``image`` as a float32 JAX array if it is one image in [0, 1].
@@ -14,37 +20,95 @@ def check_image(image: Array, name: str) -> Image:
     Args:
         image: ``(h, w, 3)``, float16, bfloat16, float32 or float64 (cast to float32). Inside `jax.jit` only shape and
             dtype are checked.
-        name: What to call it in messages.
+        name: The argument's name in error messages.
 
     Raises:
-        ImageError: Another shape, an integer dtype, values outside [0, 1], NaN.
+        ImageError: Another shape, an integer dtype, values outside [0, 1], or NaN.
     """
-    if not hasattr(image, "shape") or not hasattr(image, "dtype"):
-        raise ImageError(f"`{name}` is a {type(image).__name__}, expected an array: load files with jnst.load_image")
+    _check_array(image, name)
     shape = tuple(image.shape)
     if len(shape) != 3 or shape[-1] != 3:
         raise ImageError(f"`{name}` has shape {shape}, expected (h, w, 3): {_shape_advice(shape)}")
+    return _check_values(image, name)
+
+
+def check_images(images: Any, name: str) -> Image:
+    """Return ``images`` as a float32 JAX array if they are images in [0, 1] with any leading axes.
+
+    Args:
+        images: ``(..., h, w, 3)``, floating-point. Inside `jax.jit` only shape and dtype are checked.
+        name: The argument's name in error messages.
+
+    Raises:
+        ImageError: Another shape, an integer dtype, values outside [0, 1], or NaN.
+    """
+    _check_array(images, name)
+    shape = tuple(images.shape)
+    if len(shape) <= 3:
+        return check_image(images, name)
+    if shape[-1] != 3:
+        advice = "move the channels last, with jnp.moveaxis(image, -3, -1)" if shape[-3] == 3 else "load RGB images"
+        raise ImageError(f"`{name}` has shape {shape}, expected (..., h, w, 3): {advice}")
+    return _check_values(images, name)
+
+
+def check_pair(images: Any, others: Any, names: tuple[str, str]) -> tuple[Image, Image]:
+    """Check two arrays of images that are compared pixel by pixel.
+
+    Args:
+        images: ``(..., h, w, 3)``.
+        others: ``(..., h, w, 3)``; leading axes broadcast.
+        names: The arguments' names in error messages.
+
+    Raises:
+        ImageError: As in `check_images`; different sizes; or leading axes that do not broadcast.
+    """
+    first, second = check_images(images, names[0]), check_images(others, names[1])
+    if first.shape[-3:] != second.shape[-3:]:
+        raise ImageError(
+            f"`{names[0]}` is {_size(first)} pixels, `{names[1]}` {_size(second)}, expected the same size: "
+            f"resize `{names[1]}`, for example with jnst.resize"
+        )
+    try:
+        jnp.broadcast_shapes(first.shape, second.shape)
+    except ValueError:
+        raise ImageError(
+            f"`{names[0]}` has leading axes {first.shape[:-3]}, `{names[1]}` {second.shape[:-3]}, which do not "
+            "broadcast: pass equally many images of each, or one"
+        ) from None
+    return first, second
+
+
+def _check_array(image: Any, name: str) -> None:
+    if not hasattr(image, "shape") or not hasattr(image, "dtype"):
+        raise ImageError(f"`{name}` is a {type(image).__name__}, expected an array: load files with jnst.load_image")
+
+
+def _check_values(image: Array, name: str) -> Image:
     if not jnp.issubdtype(image.dtype, jnp.floating):
         raise ImageError(
             f"`{name}` has dtype {image.dtype}, expected floats in [0, 1]: divide by 255 or use jnst.load_image"
         )
+    if math.prod(image.shape) == 0:
+        raise ImageError(f"`{name}` is empty (shape {tuple(image.shape)}): load an image with jnst.load_image")
     if not isinstance(image, Tracer):
-        _check_values(np.asarray(image, np.float32), name)
+        _check_range(np.asarray(image, np.float32), name)
     return jnp.asarray(image, jnp.float32)
 
 
-def _check_values(image: np.ndarray, name: str) -> None:
-    if image.size == 0:
-        raise ImageError(f"`{name}` is empty (shape {image.shape}): load an image with jnst.load_image")
+def _check_range(image: np.ndarray, name: str) -> None:
     if not np.isfinite(image).all():
-        raise ImageError(
-            f"`{name}` has {int((~np.isfinite(image)).sum())} values that are NaN or infinite: mend or mask them"
-        )
+        count = int((~np.isfinite(image)).sum())
+        raise ImageError(f"`{name}` has {count} values that are NaN or infinite: replace or mask them")
     low, high = float(image.min()), float(image.max())
     if high > 2.0:
         raise ImageError(f"`{name}` looks like 0-255 (max {high:g}): divide by 255 or use jnst.load_image")
     if low < -1e-3 or high > 1.0 + 1e-3:
         raise ImageError(f"`{name}` has values from {low:g} to {high:g}, expected [0, 1]: use jnp.clip(image, 0, 1)")
+
+
+def _size(image: Image) -> str:
+    return f"{image.shape[-2]}x{image.shape[-3]}"
 
 
 def _shape_advice(shape: tuple[int, ...]) -> str:

@@ -1,6 +1,12 @@
-"""Two images made by formula, so that the demo needs no files: an evening landscape, and swirling strokes."""
+"""Two procedural images, so that the demo needs no files: an evening landscape and a sky of swirling brush strokes."""
 
+import functools
+
+import jax
+import jax.numpy as jnp
 import numpy as np
+
+from jnst.types import Image
 
 ImageArray = np.ndarray
 """``(h, w, 3)`` float32 in [0, 1]."""
@@ -8,8 +14,20 @@ ImageArray = np.ndarray
 SEED = 7
 
 
+@functools.cache
+def demo_images() -> tuple[Image, Image]:
+    """The content image, a landscape of 256x384 pixels, and the style image, brush strokes of 320x400 pixels.
+
+    Returns:
+        Two images ``(h, w, 3)`` in [0, 1], in float32.
+    """
+    # The images are cached, so they must be concrete even if the first call is inside a transformation.
+    with jax.ensure_compile_time_eval():
+        return jnp.asarray(content_image()), jnp.asarray(style_image())
+
+
 def _smooth_noise(random: np.random.Generator, shape: tuple[int, int], cells: int) -> np.ndarray:
-    """Value noise: random values on a grid of ``cells`` across, interpolated smoothly; in [-1, 1]."""
+    """Value noise: random values on a grid with ``cells`` columns, interpolated smoothly; in [-1, 1]."""
     height, width = shape
     rows = max(2, round(cells * height / width))
     grid = random.uniform(-1, 1, (rows + 2, cells + 2))
@@ -21,6 +39,7 @@ def _smooth_noise(random: np.random.Generator, shape: tuple[int, int], cells: in
 
 
 def _fractal(random: np.random.Generator, shape: tuple[int, int], cells: int, octaves: int = 4) -> np.ndarray:
+    """A sum of value noise in octaves, each with twice the columns and half the amplitude of the one before."""
     return sum((0.5**k * _smooth_noise(random, shape, cells * 2**k) for k in range(octaves)), np.zeros(shape))
 
 
@@ -29,13 +48,13 @@ def _blend(low: tuple[float, ...], high: tuple[float, ...], amount: np.ndarray) 
 
 
 def _ridge(random: np.random.Generator, width: int, base: float, height: float, cells: int) -> np.ndarray:
-    """The height of a mountain range over each column, as a fraction of the image."""
+    """The upper edge of a mountain range in each column, as a fraction of the image's height."""
     profile = _fractal(random, (2, width), cells, 6)[0]
     return base - height * (0.5 + 0.5 * profile)
 
 
 def content_image(height: int = 256, width: int = 384) -> ImageArray:
-    """An evening landscape: sun, clouds, three ranges of mountains, a lake that mirrors them, firs in front."""
+    """An evening landscape: the sun, clouds, three mountain ranges reflected in a lake, and firs in front."""
     random = np.random.default_rng(SEED)
     y, x = np.meshgrid(np.linspace(0, 1, height), np.linspace(0, 1, width), indexing="ij")
     sun = np.hypot((x - 0.66) * width / height, y - 0.36)
@@ -58,7 +77,7 @@ def content_image(height: int = 256, width: int = 384) -> ImageArray:
 
 
 def _lake(random: np.random.Generator, image: np.ndarray, shore: float) -> np.ndarray:
-    """Everything below ``shore`` mirrors what is above it, darker and rippled."""
+    """Replace everything below ``shore`` by a darker, rippled reflection of what is above it."""
     height, width = image.shape[:2]
     edge = int(shore * height)
     rows = np.arange(edge, height)
@@ -71,7 +90,7 @@ def _lake(random: np.random.Generator, image: np.ndarray, shore: float) -> np.nd
 
 
 def _firs(random: np.random.Generator, image: np.ndarray) -> np.ndarray:
-    """Dark firs along the lower left, each a jagged triangle."""
+    """Draw dark firs along the lower left, each a jagged triangle."""
     height, width = image.shape[:2]
     y, x = np.meshgrid(np.arange(height) / height, np.arange(width) / height, indexing="ij")
     for _ in range(16):
@@ -111,7 +130,7 @@ def style_image(height: int = 320, width: int = 400) -> ImageArray:
 
 
 def _strokes(random: np.random.Generator, colour: np.ndarray, flow_x: np.ndarray, flow_y: np.ndarray) -> ImageArray:
-    """Smear coloured grain along a flow, as a brush would (line integral convolution, Cabral & Leedom 1993)."""
+    """Smear coloured grain along a flow like brush strokes (line integral convolution, Cabral & Leedom 1993)."""
     height, width = colour.shape[:2]
     tone, hue = random.uniform(-1, 1, (2, -(-height // 2), -(-width // 2), 3))
     coarse = 0.5 * tone[..., :1] + 0.12 * hue

@@ -1,14 +1,14 @@
-"""Ways to keep the content image's colours: what is done to the images before a run, and to its result after it."""
+"""Ways to keep the content image's colours: changes to the style images before a run, and to the result after it."""
 
 import dataclasses
 from collections.abc import Callable
 from functools import partial
 
-from jnst.images.luminance import match_luminance, transfer_luminance
-from jnst.images.matching import match_histogram
+from jnst.images.colour_transfer import match_histogram, match_luminance, transfer_luminance
 from jnst.types import Image
 
 Change = Callable[[Image, Image], Image]
+"""A function of an image and the content image that returns the changed image."""
 
 
 def _unchanged(image: Image, content: Image) -> Image:
@@ -20,9 +20,9 @@ class ColourControl:
     """A row of `KEEP_COLOUR`.
 
     Attributes:
-        summary: One line for lists.
-        style: Changes each style, given the content image, before the run.
-        result: Changes the result, given the content image, after it.
+        summary: A one-line description.
+        style: Changes each style image before the run.
+        result: Changes the result after the run.
     """
 
     summary: str
@@ -32,25 +32,25 @@ class ColourControl:
 
 KEEP_COLOUR: dict[str, ColourControl] = {
     "luminance": ColourControl(
-        "the result's luminance with the content's chroma, in YIQ (neural-style's -original_colors)",
+        "combine the result's luminance with the content's chroma, in YIQ (-original_colors of neural-style)",
         result=transfer_luminance,
     ),
     "lab": ColourControl("the same in CIE Lab", result=partial(transfer_luminance, space="lab")),
     "oklab": ColourControl("the same in Oklab", result=partial(transfer_luminance, space="oklab")),
     "luminance-only": ColourControl(
-        "a grey style of the content's brightness, then as luminance (Gatys et al. 2017)",
+        "make the style grey, matched to the content's luminance, then as luminance (Gatys et al. 2017)",
         style=match_luminance,
         result=transfer_luminance,
     ),
     "match": ColourControl(
-        "the style's colours mapped to the content's mean and covariance beforehand (Gatys et al. 2016)",
+        "match the style's colours to the content's mean and covariance before the run (Gatys et al. 2016)",
         style=match_histogram,
     ),
     "match-cholesky": ColourControl(
-        "the same by Cholesky factors: another map with the same outcome",
+        "the same by Cholesky factors: another map to the same mean and covariance",
         style=partial(match_histogram, method="cholesky"),
     ),
     "match-pca": ColourControl("the same along principal axes", style=partial(match_histogram, method="pca")),
-    "match-after": ColourControl("the result's colours mapped to the content's afterwards", result=match_histogram),
+    "match-after": ColourControl("match the result's colours to the content's after the run", result=match_histogram),
 }
-"""Every way by its name (Gatys et al., Preserving Color in Neural Artistic Style Transfer, 2016)."""
+"""The ways by name (Gatys, Bethge, Hertzmann & Shechtman, Preserving Color in Neural Artistic Style Transfer, 2016)."""

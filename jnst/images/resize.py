@@ -1,4 +1,4 @@
-"""Resampling, antialiased."""
+"""Resizing images and masks, with antialiasing."""
 
 from collections.abc import Callable
 from functools import partial
@@ -11,14 +11,15 @@ from jnst.errors import ArgumentError
 from jnst.types import Array, Guide, Image
 
 METHODS: dict[str, str] = {"bilinear": "linear", "bicubic": "cubic", "lanczos": "lanczos3"}
-"""Resampling filters, and their names in `jax.image.resize`. Reduction is antialiased, as in Pillow."""
+"""Resampling filters, and their names in `jax.image.resize`. Downscaling is antialiased, as in Pillow."""
 
 SHARP = "bicubic-sharp"
-"""PyTorch's bicubic filter, for enlarging: Keys' with -0.75 in place of -0.5, which overshoots more at edges."""
+"""PyTorch's bicubic filter, for upscaling: cubic convolution with a = -0.75, which overshoots more at edges than the
+-0.5 of ``"bicubic"``."""
 
 
 def resize(image: Image, shape: tuple[int, int], method: str = "bicubic") -> Image:
-    """Resample an image to ``shape`` = (h', w'), antialiased, and clip it to [0, 1].
+    """Resample an image to ``shape`` = (h', w') with antialiasing, and clip it to [0, 1].
 
     Args:
         image: ``(..., h, w, 3)``.
@@ -26,25 +27,25 @@ def resize(image: Image, shape: tuple[int, int], method: str = "bicubic") -> Ima
         method: A key of `METHODS`, or `SHARP`.
 
     Returns:
-        ``(..., h', w', 3)``; the image itself if it has that size already.
+        ``(..., h', w', 3)``. If the image already has that size, it is returned unchanged.
 
     Raises:
-        ArgumentError: An unknown method.
+        ArgumentError: Unknown method.
     """
     if method not in (*METHODS, SHARP):
         raise ArgumentError(f"method {method!r} is unknown: choose one of {', '.join((*METHODS, SHARP))}")
     if tuple(image.shape[-3:-1]) == tuple(shape):
         return image
-    return _resample(image, tuple(shape), method)
+    return _resize(image, tuple(shape), method)
 
 
 @partial(jax.jit, static_argnames=("shape", "method"))
-def _resample(image: Image, shape: tuple[int, int], method: str) -> Image:
+def _resize(image: Image, shape: tuple[int, int], method: str) -> Image:
     return jnp.clip(resample(image, shape, method), 0.0, 1.0)
 
 
 def resample(values: Array, shape: tuple[int, int], method: str) -> Array:
-    """`resize` for any values ``(..., h, w, c)``: nothing is clipped or checked."""
+    """`resize` for arbitrary values ``(..., h, w, c)``, without clipping or checks."""
     if method != SHARP:
         return jax.image.resize(values, (*values.shape[:-3], *shape, values.shape[-1]), METHODS[method])
     rows, columns = (_sharp_weights(old, new) for old, new in zip(values.shape[-3:-1], shape, strict=True))
@@ -52,7 +53,7 @@ def resample(values: Array, shape: tuple[int, int], method: str) -> Array:
 
 
 def _sharp_weights(old: int, new: int) -> np.ndarray:
-    """The ``(new, old)`` matrix of cubic convolution with a = -0.75 (Keys 1981); the border is repeated."""
+    """The ``(new, old)`` matrix of cubic convolution with a = -0.75 (Keys 1981), with the border repeated."""
     centres = (np.arange(new) + 0.5) * old / new - 0.5
     weights, a = np.zeros((new, old)), -0.75
     for tap in range(-1, 3):
@@ -64,28 +65,32 @@ def _sharp_weights(old: int, new: int) -> np.ndarray:
 
 
 def resize_mask(mask: Guide, shape: tuple[int, int]) -> Guide:
-    """Resample a mask ``(..., h, w)`` in [0, 1] to ``shape`` = (h', w'), antialiased, with the bilinear filter."""
+    """Resample a mask ``(..., h, w)`` in [0, 1] to ``shape`` = (h', w'), with the antialiased bilinear filter."""
     return resize(mask[..., None], shape, "bilinear")[..., 0]
 
 
 def fit_shape(shape: tuple[int, int], longer_side: float) -> tuple[int, int]:
-    """Scale (h, w) so that its longer side becomes ``longer_side``; each side rounded, at least 1."""
+    """Scale (h, w) so that the longer side becomes ``longer_side``; each side is rounded, and at least 1.
+
+    >>> fit_shape((300, 200), 150)
+    (150, 100)
+    """
     scale = longer_side / max(shape)
     return max(1, round(shape[0] * scale)), max(1, round(shape[1] * scale))
 
 
 def size_of(image: Image) -> tuple[int, int]:
-    """Height and width of ``(h, w, 3)``."""
-    return image.shape[0], image.shape[1]
+    """Height and width of ``(..., h, w, 3)``."""
+    return image.shape[-3], image.shape[-2]
 
 
 def crop_to_fit(image: Image, shape: tuple[int, int]) -> Image:
-    """Cut the largest centred part with the proportions of ``shape`` = (h', w') from an image, and resize it."""
+    """Crop the largest centred part with the proportions of ``shape`` = (h', w') from an image, and resize it."""
     height, width = size_of(image)
     scale = min(height / shape[0], width / shape[1])
     h, w = max(1, round(shape[0] * scale)), max(1, round(shape[1] * scale))
     top, left = (height - h) // 2, (width - w) // 2
-    return resize(image[top : top + h, left : left + w], shape)
+    return resize(image[..., top : top + h, left : left + w, :], shape)
 
 
 FITS: dict[str, Callable[[Image, tuple[int, int]], Image]] = {"crop": crop_to_fit, "resize": resize}

@@ -1,4 +1,4 @@
-"""Losses, one a file, and the tables of them."""
+"""Losses, one per file, and the tables of them."""
 
 from collections.abc import Callable
 
@@ -12,11 +12,11 @@ from jnst.losses.gram import Gram, style_loss
 from jnst.losses.histogram import Histogram, channel_quantiles, histogram_loss
 from jnst.losses.laplacian import Laplacian, laplacian_energy
 from jnst.losses.laplacian_content import LaplacianContent, laplacian_loss, pooled_laplacian
+from jnst.losses.markov_random_field import MarkovRandomField, mrf_loss
 from jnst.losses.mean_std import MeanStd, mean_std_loss
-from jnst.losses.patches import MarkovRandomField, mrf_loss
 from jnst.losses.photorealism import Photorealism, affine_models, photorealism_loss
 from jnst.losses.relative import Relative
-from jnst.losses.remd import RelaxedEarthMover, relaxed_earth_movers_distance
+from jnst.losses.relaxed_earth_mover import RelaxedEarthMover, relaxed_earth_movers_distance
 from jnst.losses.self_similarity import HypercolumnSelfSimilarity, SelfSimilarity, self_similarity_loss
 from jnst.losses.shifted_gram import ShiftedGram
 from jnst.losses.sliced_wasserstein import SlicedWasserstein, sliced_wasserstein_loss

@@ -1,9 +1,4 @@
-"""The contracts of losses, and how a difference becomes one value per image.
-
-A **feature loss** is a frozen (hashable, static) dataclass with ``fit(features) -> target``, run once, and
-``loss(features, target) -> (...)``; a **style loss** also blends targets. A **regularizer** needs no target:
-``loss(image) -> (...)``.
-"""
+"""The protocols of losses, and the reduction of differences to one value per image."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -13,54 +8,55 @@ import jax
 import jax.numpy as jnp
 
 from jnst.errors import ArgumentError
-from jnst.types import Array, Features, Guide, Image, PerImage, RandomKey
+from jnst.types import Array, Features, Guide, Image, PerImage, RandomKey, sum_dtype
 
 Target = Any
-"""What a loss fits: a pytree of arrays."""
+"""What a loss keeps of the image it is fitted to: a pytree of arrays."""
 
 
 class FeatureLoss(Protocol):
-    """A distance between the features of an image and what was fitted to another's.
+    """A distance between the features of an image and a target fitted to another image.
 
-    A **guide** ``(..., h, w)`` says how much every position counts: weights of at least 0, of which only the
-    proportions matter. None: all alike.
+    Losses are frozen dataclasses: static and hashable. A **guide** ``(..., h, w)`` holds the weight of each position,
+    at least 0, of which only the proportions matter. None weights all positions equally.
 
     Attributes:
-        joint: False: a term has one layer, and ``features`` and ``guide`` are its arrays. True: a term has several
-            layers, and both are tuples with an entry for each.
+        joint: False if the loss takes one layer: ``features`` and ``guide`` are arrays. True if it takes several
+            layers at once: both are tuples with one array per layer.
     """
 
     joint: ClassVar[bool]
 
     def fit(self, features: Features, guide: Guide | None = None) -> Target:
-        """Compute the target from ``(..., h, w, c)``."""
+        """Compute the target from features ``(..., h, w, c)``."""
         ...
 
     def loss(
         self, features: Features, target: Target, guide: Guide | None = None, key: RandomKey | None = None
     ) -> PerImage:
-        """Compute the distance, one value per image; 0 at the fitted image itself.
+        """Compute the distance, one value per image; 0 for the fitted image itself.
 
-        ``key`` is for losses that draw at random, afresh at every step; without one they draw the same every time.
+        Stochastic losses draw new samples for each ``key``, and the same samples every time without one. The others
+        ignore it.
         """
         ...
 
 
 class StyleLoss(FeatureLoss, Protocol):
-    """A feature loss that does not ask where in an image something is, so that several images can be one target."""
+    """A feature loss that does not depend on where things are in an image, so that several images can be one target."""
 
     def blend(self, targets: Sequence[Target], weights: Array) -> Target:
-        """The target of a mixture: as if every position of image i counted ``weights[i]``, which sum to 1."""
+        """The target of a mixture in which each position of image i has weight ``weights[i]``; these sum to 1."""
         ...
 
 
 def blend_linearly(targets: Sequence[Target], weights: Array) -> Target:
-    """Blend targets that are means over positions: a mixture's means are the weighted means of its parts'."""
+    """Blend targets that are means over positions: the means of a mixture are the weighted means of its parts."""
     return jax.tree.map(lambda *parts: sum(w * part for w, part in zip(weights, parts, strict=True)), *targets)
 
 
 class Regularizer(Protocol):
-    """A property of an image alone."""
+    """A property of an image alone, without a target."""
 
     def loss(self, image: Image) -> PerImage:
         """Compute the value, one per image."""
@@ -71,64 +67,54 @@ TINY = 1e-12
 """Keeps a relative error finite where the target is 0 (a black image through a network without biases)."""
 
 
-def _mean(difference: Array, target: Array, axes: tuple[int, ...]) -> Array:
-    return jnp.mean(difference**2, axes)
-
-
-def _sum(difference: Array, target: Array, axes: tuple[int, ...]) -> Array:
-    return jnp.sum(difference**2, axes)
-
-
-def _half_sum(difference: Array, target: Array, axes: tuple[int, ...]) -> Array:
-    return 0.5 * jnp.sum(difference**2, axes)
-
-
-def _quarter_mean(difference: Array, target: Array, axes: tuple[int, ...]) -> Array:
-    return 0.25 * jnp.mean(difference**2, axes)
-
-
-def _half_sum_over_root(difference: Array, target: Array, axes: tuple[int, ...]) -> Array:
-    return 0.5 * jnp.sum(difference**2, axes) / math.sqrt(math.prod(difference.shape[axis] for axis in axes))
-
-
-def _relative(difference: Array, target: Array, axes: tuple[int, ...]) -> Array:
-    return jnp.sum(difference**2, axes) / (jnp.sum(target**2, axes) + TINY)
+def _half_sum_over_root(squares: Array, target_squares: Array, axes: tuple[int, ...]) -> Array:
+    return 0.5 * jnp.sum(squares, axes) / math.sqrt(math.prod(squares.shape[axis] for axis in axes))
 
 
 REDUCTIONS: dict[str, Callable[[Array, Array, tuple[int, ...]], Array]] = {
-    "mean": _mean,
-    "sum": _sum,
-    "half_sum": _half_sum,
-    "quarter_mean": _quarter_mean,
+    "mean": lambda squares, target_squares, axes: jnp.mean(squares, axes),
+    "sum": lambda squares, target_squares, axes: jnp.sum(squares, axes),
+    "half_sum": lambda squares, target_squares, axes: 0.5 * jnp.sum(squares, axes),
+    "quarter_mean": lambda squares, target_squares, axes: 0.25 * jnp.mean(squares, axes),
     "half_sum_over_root": _half_sum_over_root,
-    "relative": _relative,
+    "relative": lambda squares, target_squares, axes: jnp.sum(squares, axes) / (jnp.sum(target_squares, axes) + TINY),
 }
-"""How squared differences become one value; ``half_sum_over_root`` is Σ/(2√n) over n squares (neural-style-tf),
-``relative`` divides by the squared norm of the target."""
+"""Reductions of squared differences to one value, given the squares of the target and the axes to reduce.
+``half_sum_over_root`` is Σ/(2√n) for n squares (neural-style-tf); ``relative`` divides by the squared norm of the
+target."""
 
 
 def squared_error(value: Array, target: Array, reduction: str, *, axes: int, weights: Array | None = None) -> Array:
-    """Reduce the squared difference over the last ``axes`` axes, in float32.
+    """Reduce the squared difference over the last ``axes`` axes.
 
     Args:
         value: ``(..., *feature axes)``.
         target: The same feature axes; leading axes broadcast.
         reduction: A key of `REDUCTIONS`.
-        axes: How many of the last axes belong to one image.
-        weights: Of every square; they broadcast, and leave a value unchanged where their mean is 1.
+        axes: Number of trailing axes that belong to one image.
+        weights: Weights of the squares, which broadcast. None weights all by 1.
 
     Raises:
-        ArgumentError: An unknown reduction, or feature axes that differ.
+        ArgumentError: Unknown reduction, feature axes that differ, or nothing to reduce.
     """
     if reduction not in REDUCTIONS:
         raise ArgumentError(f"reduction {reduction!r} is unknown: choose one of {', '.join(REDUCTIONS)}")
-    if value.shape[-axes:] != target.shape[-axes:]:
+    shape = tuple(value.shape[-axes:])
+    if shape != tuple(target.shape[-axes:]):
         raise ArgumentError(
-            f"features give {value.shape[-axes:]}, the target has {target.shape[-axes:]}: "
+            f"features give {shape}, the target has {tuple(target.shape[-axes:])}: "
             "fit the target with the same layer (and, for a content loss, at the same image size)"
         )
-    value, target = value.astype(jnp.float32), target.astype(jnp.float32)
-    difference = value - target
+    if 0 in shape:
+        raise ArgumentError(f"features of shape {shape} are empty: use a larger image or an earlier layer")
+    dtype = sum_dtype(value, target)
+    value, target = value.astype(dtype), target.astype(dtype)
+    squares, target_squares = (value - target) ** 2, target**2
     if weights is not None:
-        difference, target = difference * jnp.sqrt(weights), target * jnp.sqrt(weights)
-    return REDUCTIONS[reduction](difference, target, tuple(range(-axes, 0)))
+        squares, target_squares = weights * squares, weights * target_squares
+    return REDUCTIONS[reduction](squares, target_squares, tuple(range(-axes, 0)))
+
+
+def absolute(x: Array) -> Array:
+    """``|x|`` with gradient 0 at 0. The gradient of `jnp.abs` at 0 is 1, which would push equal values apart."""
+    return jnp.maximum(x, -x)

@@ -1,4 +1,4 @@
-"""Content: the features themselves."""
+"""Squared error between features at the same positions."""
 
 import dataclasses
 from typing import ClassVar
@@ -14,19 +14,19 @@ def content_loss(features: Features, target: Features, reduction: str = "mean", 
     Args:
         features: ``(..., h, w, c)``.
         target: The same shape, from the content image.
-        reduction: ``"mean"`` (neural-style, Gatys 2017), ``"half_sum"`` (½ Σ, Gatys 2016), ``"sum"``, or
-            ``"relative"`` (Σ(F - T)² / ΣT²: a number without unit, the same for every network and image size),
-            ``"half_sum_over_root"`` (Σ / (2√(c h w)), neural-style-tf).
-        guide: ``(..., h, w)``: how much every position counts, in proportion; None: all alike.
+        reduction: ``"mean"`` (neural-style, Gatys 2017); ``"half_sum"`` (½ Σ, Gatys 2016); ``"sum"``;
+            ``"quarter_mean"``; ``"half_sum_over_root"`` (Σ / (2√(c h w)), neural-style-tf); or ``"relative"``
+            (Σ(F - T)² / ΣT²: dimensionless, comparable between networks and image sizes).
+        guide: ``(..., h, w)``, the relative weight of each position. None weights all positions equally.
 
     Returns:
-        ``(...)`` in float32, in squared units of the features (none for ``"relative"``).
+        ``(...)``, in squared units of the features (dimensionless for ``"relative"``).
 
     Raises:
-        ArgumentError: Shapes that differ, or an unknown reduction.
+        ArgumentError: Shapes that differ, empty features, or an unknown reduction.
 
     References:
-        Gatys, Ecker & Bethge, CVPR 2016, equation 1.
+        Gatys, Ecker & Bethge, Image Style Transfer Using Convolutional Neural Networks, CVPR 2016, equation 1.
     """
     weights = None if guide is None else unit_mean(guide)[..., None]
     return squared_error(features, target, reduction, axes=3, weights=weights)
@@ -34,7 +34,11 @@ def content_loss(features: Features, target: Features, reduction: str = "mean", 
 
 @dataclasses.dataclass(frozen=True)
 class SquaredError:
-    """`content_loss` as a feature loss: the target is the content image's features."""
+    """`content_loss` as a feature loss. The target is the content image's features.
+
+    Attributes:
+        reduction: See `content_loss`.
+    """
 
     joint: ClassVar[bool] = False
     reduction: str = "mean"

@@ -1,4 +1,4 @@
-"""Style as the covariance of the channels."""
+"""Squared error between the covariances of the channels."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -10,7 +10,7 @@ from jnst.types import Array, Features, Guide, Matrix, PerImage, RandomKey
 
 
 class Moments(NamedTuple):
-    """What `jnst.statistics.mean_covariance` gives, ``(..., c)`` and ``(..., c, c)``."""
+    """The mean ``(..., c)`` and the covariance ``(..., c, c)`` of `jnst.statistics.mean_covariance`."""
 
     mean: Array
     covariance: Matrix
@@ -19,8 +19,8 @@ class Moments(NamedTuple):
 def blend_moments(parts: Sequence[Moments], weights: Array) -> Moments:
     """The moments of a mixture: ``μ = Σ wᵢ μᵢ`` and ``Σ wᵢ (Cᵢ + (μᵢ - μ)(μᵢ - μ)ᵀ)``.
 
-    That is the weighted mean of the raw second moments ``Cᵢ + μᵢ μᵢᵀ`` less ``μ μᵀ``, but positive semi-definite in
-    float32 too.
+    The covariance equals the weighted mean of the raw second moments ``Cᵢ + μᵢ μᵢᵀ`` minus ``μ μᵀ``, but it stays
+    positive semi-definite in float32.
 
     Args:
         parts: Moments of the parts.
@@ -39,29 +39,33 @@ def _outer_square(vector: Array) -> Matrix:
 def covariance_loss(
     features: Features, target: Matrix, reduction: str = "mean", guide: Guide | None = None
 ) -> PerImage:
-    """Squared error between covariances: `jnst.style_loss` that does not see the channels' means.
+    """Squared error between covariances: like `jnst.style_loss`, but independent of the channels' means.
 
     Args:
-        features: ``(..., h, w, c)`` of the image.
+        features: ``(..., h, w, c)``, of the image.
         target: ``(..., c, c)``, the style image's `jnst.statistics.covariance`.
         reduction: As in `jnst.style_loss`.
         guide: As in `jnst.gram_matrix`.
 
     Returns:
-        ``(...)`` in float32, in fourth powers of the features' units (none for ``"relative"``).
+        ``(...)``, in fourth powers of the features' units (dimensionless for ``"relative"``).
 
     Raises:
-        ArgumentError: Another number of channels than the target's, or an unknown reduction.
+        ArgumentError: A number of channels that differs from the target's, or an unknown reduction.
 
     References:
-        Sun & Saenko, Deep CORAL, ECCV workshops 2016, equation 1: ``"quarter_mean"``, of covariances over n - 1.
+        Sun & Saenko, Deep CORAL, ECCV workshops 2016, equation 1: ``"quarter_mean"``, with covariances over n - 1.
     """
     return squared_error(covariance(features, guide), target, reduction, axes=2)
 
 
 @dataclasses.dataclass(frozen=True)
 class Covariance:
-    """`covariance_loss` as a feature loss: the target's mean is only there for mixtures."""
+    """`covariance_loss` as a feature loss. The target's mean is only used for mixtures.
+
+    Attributes:
+        reduction: See `covariance_loss`.
+    """
 
     joint: ClassVar[bool] = False
     reduction: str = "mean"

@@ -1,4 +1,4 @@
-"""Style as second-order statistics across layers: Gram matrices between neighbouring layers."""
+"""Squared error between Gram matrices of neighbouring layers."""
 
 import dataclasses
 import itertools
@@ -14,7 +14,7 @@ from jnst.types import Array, PerImage, RandomKey
 
 
 class CrossGrams(NamedTuple):
-    """`cross_gram_matrix` of every layer but the last with the next one, ``(..., c₁, c₂)`` each."""
+    """`cross_gram_matrix` of each layer with the next one, ``(..., c₁, c₂)`` each."""
 
     grams: tuple[Array, ...]
 
@@ -23,15 +23,16 @@ class CrossGrams(NamedTuple):
 class CrossGram:
     """Squared error between the Gram matrices of neighbouring layers, summed over the pairs of neighbours.
 
-    What is compared is which features of one scale stand on which of the next: strokes on curves, dots in rows. The
-    layers' own Gram matrices are not among them.
+    It compares which features of one scale coincide with which features of the next: strokes along curves, dots in
+    rows. The Gram matrices of the single layers are not included.
 
     Attributes:
         normalization: As in `jnst.statistics.cross_gram_matrix`.
         reduction: As in `jnst.losses.style_loss`, for each pair.
 
     References:
-        Novak & Nikulin, 2016, arXiv:1605.04603; Yeh & Tang, 2018, arXiv:1801.01933.
+        Novak & Nikulin, Improving the Neural Algorithm of Artistic Style, 2016, arXiv:1605.04603; Yeh & Tang,
+        Improved Style Transfer by Respecting Inter-layer Correlations, 2018, arXiv:1801.01933.
     """
 
     joint: ClassVar[bool] = True
@@ -42,14 +43,16 @@ class CrossGram:
         """See `jnst.statistics.cross_gram_matrix`.
 
         Args:
-            features: A tuple of ``(..., h, w, c)``, one for each layer, in the order of their neighbourhood.
+            features: A tuple of ``(..., h, w, c)``, one per layer, in order.
             guide: A tuple of ``(..., h, w)``, or None.
 
         Raises:
-            ArgumentError: Less than two layers, or an unknown normalization.
+            ArgumentError: Fewer than two layers, or an unknown normalization.
         """
         if len(features) < 2:
-            raise ArgumentError(f"cross-gram was given {len(features)} layer: it compares neighbours, name at least 2")
+            raise ArgumentError(
+                f"cross-gram got {len(features)} layer, but compares neighbouring layers: give at least 2"
+            )
         guides = [None] * (len(features) - 1) if guide is None else list(itertools.pairwise(guide))
         return CrossGrams(
             tuple(
@@ -59,19 +62,19 @@ class CrossGram:
         )
 
     def blend(self, targets: Sequence[CrossGrams], weights: Array) -> CrossGrams:
-        """The weighted mean of Gram matrices, which are raw second moments."""
+        """The weighted mean of the Gram matrices, which are raw second moments."""
         return blend_linearly(targets, weights)
 
     def loss(self, features: Any, target: CrossGrams, guide: Any = None, key: RandomKey | None = None) -> PerImage:
-        """The sum over pairs, ``(...)`` in float32, in fourth powers of the features' units.
+        """The sum over the pairs, ``(...)``, in fourth powers of the features' units.
 
         Raises:
-            ArgumentError: Other layers, or other numbers of channels, than the target's.
+            ArgumentError: Layers or numbers of channels that differ from the target's.
         """
         grams = self.fit(features, guide).grams
         if len(grams) != len(target.grams):
             raise ArgumentError(
-                f"{len(grams) + 1} layers were given, the target has {len(target.grams) + 1}: "
+                f"got {len(grams) + 1} layers, the target has {len(target.grams) + 1}: "
                 "fit the target with the same layers"
             )
         pairs = zip(grams, target.grams, strict=True)

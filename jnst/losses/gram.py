@@ -1,4 +1,4 @@
-"""Style as second-order statistics: Gram matrices."""
+"""Squared error between Gram matrices."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -19,30 +19,35 @@ def style_loss(
     """Squared error between Gram matrices.
 
     Args:
-        features: ``(..., h, w, c)`` of the image.
-        target: ``(..., c, c)``, the style image's `gram_matrix` with the same normalization; its size need not
-            be the image's.
+        features: ``(..., h, w, c)``, of the image.
+        target: ``(..., c, c)``, the style image's `gram_matrix` with the same normalization. The style image may have
+            any size.
         normalization: As in `jnst.gram_matrix`.
-        reduction: ``"mean"`` over the c² entries; ``"quarter_mean"``, which with ``"hw"`` is Gatys' E_l (where style
-            and image have the same size); ``"sum"``; ``"half_sum"``; or ``"relative"`` (Σ(G - A)² / ΣA²: a number
-            without unit, 0 for the style itself and 1 for an image without any features).
+        reduction: ``"mean"`` over the c² entries; ``"quarter_mean"``, which with ``"hw"`` is Gatys' E_l (for a style
+            image of the same size); ``"sum"``; ``"half_sum"``; ``"half_sum_over_root"``; or ``"relative"``
+            (Σ(G - A)² / ΣA²: dimensionless, 0 for the style itself and 1 for an image without any features).
         guide: As in `jnst.gram_matrix`.
 
     Returns:
-        ``(...)`` in float32, in fourth powers of the features' units (none for ``"relative"``).
+        ``(...)``, in fourth powers of the features' units (dimensionless for ``"relative"``).
 
     Raises:
-        ArgumentError: Another number of channels than the target's, an unknown normalization or reduction.
+        ArgumentError: A number of channels that differs from the target's, or an unknown normalization or reduction.
 
     References:
-        Gatys, Ecker & Bethge, CVPR 2016, equations 3 and 4.
+        Gatys, Ecker & Bethge, Image Style Transfer Using Convolutional Neural Networks, CVPR 2016, equations 3 and 4.
     """
     return squared_error(gram_matrix(features, normalization, guide), target, reduction, axes=2)
 
 
 @dataclasses.dataclass(frozen=True)
 class Gram:
-    """`style_loss` as a feature loss: the target is the style image's Gram matrix."""
+    """`style_loss` as a feature loss. The target is the style image's Gram matrix.
+
+    Attributes:
+        normalization: See `style_loss`.
+        reduction: See `style_loss`.
+    """
 
     joint: ClassVar[bool] = False
     normalization: str = "chw"
@@ -53,7 +58,7 @@ class Gram:
         return gram_matrix(features, self.normalization, guide)
 
     def blend(self, targets: Sequence[Matrix], weights: Array) -> Matrix:
-        """The weighted mean of Gram matrices, which are raw second moments."""
+        """The weighted mean of the Gram matrices, which are raw second moments."""
         return blend_linearly(targets, weights)
 
     def loss(

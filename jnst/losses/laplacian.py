@@ -1,4 +1,4 @@
-"""Smoothness of the image itself: its second derivatives."""
+"""Smoothness of the image itself: its squared Laplacian."""
 
 import dataclasses
 
@@ -9,18 +9,18 @@ from jnst.types import Image, PerImage
 
 
 def laplacian_energy(image: Image) -> PerImage:
-    """Mean squared Laplacian: ``mean (Σ_q (x(q) - x(p)))²`` over pixels p and channels, q the four neighbours of p.
+    """Mean squared Laplacian: ``mean (Σ_q (x(q) - x(p)))²`` over pixels p and channels, for the four neighbours q of p.
 
-    Unlike `total_variation` it lets slopes be: only what bends or stands out is smoothed.
+    Unlike `total_variation` it does not penalise slopes, only bends and isolated pixels.
 
     Args:
         image: ``(..., h, w, 3)`` in [0, 1].
 
     Returns:
-        ``(...)`` in float32; 0 for an image of one colour.
+        ``(...)``; 0 for an image of one colour.
 
     References:
-        The thin plate energy; the discrete Laplacian of `jnst.statistics.laplacian`.
+        The thin plate energy, with the discrete Laplacian of `jnst.statistics.laplacian`.
     """
     return jnp.mean(jnp.square(laplacian(image)), (-3, -2, -1))
 

@@ -1,4 +1,4 @@
-"""Content as edges and details: the Laplacian of an image."""
+"""Squared error between the Laplacians of an image and the content image: edges and details."""
 
 import dataclasses
 from typing import ClassVar
@@ -15,15 +15,14 @@ def pooled_laplacian(features: Features, pool: int = 4, guide: Guide | None = No
     Args:
         features: ``(..., h, w, c)``.
         pool: Side of a block, at least 1.
-        guide: ``(..., h, w)``: positions where it is 0 are not there, neither in a block nor as neighbours; None: all
-            are.
+        guide: ``(..., h, w)``. Positions where it is 0 are ignored, both in blocks and as neighbours. None uses all.
 
     Returns:
-        ``(..., ⌈h / pool⌉, ⌈w / pool⌉, c)`` in float32, in the features' units.
+        ``(..., ⌈h / pool⌉, ⌈w / pool⌉, c)``, in the features' units.
     """
-    present = None if guide is None else guide > 0
-    blocks = None if present is None else average_pool(present[..., None], pool)[..., 0] > 0
-    return laplacian(average_pool(features, pool, present), blocks)
+    valid = None if guide is None else guide > 0
+    valid_blocks = None if valid is None else average_pool(valid[..., None], pool)[..., 0] > 0
+    return laplacian(average_pool(features, pool, valid), valid_blocks)
 
 
 def laplacian_loss(
@@ -34,32 +33,33 @@ def laplacian_loss(
     reduction: str = "mean",
     guide: Guide | None = None,
 ) -> PerImage:
-    """Squared error between the Laplacians of averages over blocks: edges and details, but neither colour nor shade.
+    """Squared error between the Laplacians of block averages: edges and details, but neither colour nor shading.
 
     Args:
-        features: ``(..., h, w, c)``: an image, or any layer's.
+        features: ``(..., h, w, c)``: an image, or any layer's features.
         target: `pooled_laplacian` of the content's, with the same ``pool``.
-        pool: Side of a block: the scale of the details that are kept.
-        sum_channels: Add up the channels' Laplacians before squaring, as the authors' program does with R, G and B.
+        pool: Side of a block: the scale of the details to keep.
+        sum_channels: Add up the Laplacians of the channels before squaring, as the authors' program does with R, G
+            and B.
         reduction: As in `jnst.losses.content_loss`, over blocks and channels.
-        guide: ``(..., h, w)``: how much every position counts, in proportion; None: all alike. A block counts as
-            the mean of its positions.
+        guide: ``(..., h, w)``, the relative weight of each position. None weights all positions equally. A block has
+            the mean weight of its positions.
 
     Returns:
-        ``(...)`` in float32, in squared units of the features (none for ``"relative"``).
+        ``(...)``, in squared units of the features (dimensionless for ``"relative"``).
 
     Raises:
-        ArgumentError: Shapes that differ, or an unknown reduction.
+        ArgumentError: Shapes that differ, empty features, or an unknown reduction.
 
     References:
-        Li, Xu, Nie & Chua, Laplacian-Steered Neural Style Transfer, ACM Multimedia 2017; a 4 x 4 average pooling is
-        their usual one. They leave out the outermost blocks.
+        Li, Xu, Nie & Chua, Laplacian-Steered Neural Style Transfer, ACM Multimedia 2017, usually with 4 x 4 average
+        pooling. The authors leave out the outermost blocks.
     """
     value = pooled_laplacian(features, pool, guide)
     if value.shape[-3:] != target.shape[-3:]:
         raise ArgumentError(
-            f"features give a Laplacian of {value.shape[-3:]}, the target's is {target.shape[-3:]}: "
-            "fit the target with the same layer at the same image size"
+            f"features give a Laplacian of shape {tuple(value.shape[-3:])}, the target has "
+            f"{tuple(target.shape[-3:])}: fit the target with the same layer at the same image size"
         )
     if sum_channels:
         value, target = value.sum(-1, keepdims=True), target.sum(-1, keepdims=True)
@@ -72,9 +72,9 @@ class LaplacianContent:
     """`laplacian_loss` as a feature loss, for the image itself or any layer.
 
     Attributes:
-        pool: As in `laplacian_loss`.
-        sum_channels: As in `laplacian_loss`.
-        reduction: As in `laplacian_loss`.
+        pool: See `laplacian_loss`.
+        sum_channels: See `laplacian_loss`.
+        reduction: See `laplacian_loss`.
 
     Raises:
         ArgumentError: A pool below 1.
@@ -87,7 +87,7 @@ class LaplacianContent:
 
     def __post_init__(self) -> None:
         if self.pool < 1:
-            raise ArgumentError(f"pool {self.pool} is not usable: give the side of a block, at least 1")
+            raise ArgumentError(f"pool {self.pool} is invalid: give the side of a block, at least 1")
 
     def fit(self, features: Features, guide: Guide | None = None) -> Features:
         """See `pooled_laplacian`."""

@@ -1,4 +1,4 @@
-"""Style as the mean and the standard deviation of every channel."""
+"""Squared error between the means and standard deviations of the channels."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -10,7 +10,7 @@ from jnst.types import Array, Features, Guide, PerImage, RandomKey
 
 
 class MeanStdTarget(NamedTuple):
-    """What `jnst.statistics.mean_std` gives, ``(..., c)`` each."""
+    """The mean and the standard deviation of `jnst.statistics.mean_std`, ``(..., c)`` each."""
 
     mean: Array
     std: Array
@@ -22,30 +22,34 @@ def mean_std_loss(
     """Squared error between means plus squared error between standard deviations: ``|Δμ|² + |Δσ|²``.
 
     Args:
-        features: ``(..., h, w, c)`` of the image.
-        target: The style image's `jnst.statistics.mean_std`, of any size.
-        reduction: ``"mean"`` over the c channels, or another of `jnst.losses.base.REDUCTIONS`, applied to both parts.
+        features: ``(..., h, w, c)``, of the image.
+        target: The style image's `jnst.statistics.mean_std`. The style image may have any size.
+        reduction: ``"mean"`` over the c channels, or another reduction of `jnst.content_loss`, applied to both parts.
         guide: As in `jnst.gram_matrix`.
 
     Returns:
-        ``(...)`` in float32, in squared units of the features (none for ``"relative"``).
+        ``(...)``, in squared units of the features (dimensionless for ``"relative"``).
 
     Raises:
-        ArgumentError: Another number of channels than the target's, or an unknown reduction.
+        ArgumentError: A number of channels that differs from the target's, or an unknown reduction.
 
     References:
         Huang & Belongie, Arbitrary Style Transfer in Real-time with Adaptive Instance Normalization, ICCV 2017,
-        equation 13, there with norms in place of their squares; with squares: Li, Wang, Liu & Hou, Demystifying
-        Neural Style Transfer, IJCAI 2017, "BN statistics matching".
+        equation 13, with norms instead of their squares; with squares: Li, Wang, Liu & Hou, Demystifying Neural Style
+        Transfer, IJCAI 2017, "BN statistics matching".
     """
     mean, std = mean_std(features, guide)
-    of_means = squared_error(mean, target.mean, reduction, axes=1)
-    return of_means + squared_error(std, target.std, reduction, axes=1)
+    mean_error = squared_error(mean, target.mean, reduction, axes=1)
+    return mean_error + squared_error(std, target.std, reduction, axes=1)
 
 
 @dataclasses.dataclass(frozen=True)
 class MeanStd:
-    """`mean_std_loss` as a feature loss."""
+    """`mean_std_loss` as a feature loss.
+
+    Attributes:
+        reduction: See `mean_std_loss`.
+    """
 
     joint: ClassVar[bool] = False
     reduction: str = "mean"
@@ -55,7 +59,7 @@ class MeanStd:
         return MeanStdTarget(*mean_std(features, guide))
 
     def blend(self, targets: Sequence[MeanStdTarget], weights: Array) -> MeanStdTarget:
-        """A mixture's variance is the mean of its parts' variances plus the variance of their means."""
+        """The variance of a mixture is the mean of its parts' variances plus the variance of their means."""
         mean = blend_linearly([part.mean for part in targets], weights)
         variance = blend_linearly([part.std**2 + (part.mean - mean) ** 2 for part in targets], weights)
         return MeanStdTarget(mean, safe_sqrt(variance))

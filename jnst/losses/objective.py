@@ -1,25 +1,29 @@
-"""What is minimised: weighted losses on layers, and the sum of them.
+"""The objective: a weighted sum of losses on layers and on the image itself.
 
 total(x) = Σ wᵢ content_lossᵢ(F_lᵢ(x)) + Σ vⱼ Σ_r s_r style_lossⱼ(F_lⱼ(x), guide_r) + Σ uₖ regularizerₖ(x)
 
-with one region r that is the whole image, unless there are masks.
+where the only region r is the whole image unless there are masks.
 """
 
 import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
+from jax.sharding import Mesh
 
 from jnst.backbones import Backbone
 from jnst.errors import ArgumentError
-from jnst.losses import FeatureLoss, Gram, Regularizer, SquaredError
+from jnst.losses.base import FeatureLoss, Regularizer
+from jnst.losses.content import SquaredError
 from jnst.losses.gradient import unit_gradient
-from jnst.types import Array, Features, Image, Params, PerImage, RandomKey
+from jnst.losses.gram import Gram
+from jnst.solve.devices import row_sharding
+from jnst.types import Array, Features, Image, Params, PerImage, RandomKey, sum_dtype
 
 Weight = float | Array
 IMAGE = "image"
@@ -32,13 +36,13 @@ LARGEST_WEIGHT = 1e20
 @partial(jax.tree_util.register_dataclass, data_fields=["weight"], meta_fields=["layers", "loss", "normalize_gradient"])
 @dataclasses.dataclass(frozen=True)
 class FeatureTerm:
-    """A loss on one layer, or a joint loss on several. ``weight`` is a leaf of the pytree, the rest its structure.
+    """A loss on one layer, or a joint loss on several. The weight is a leaf of the pytree, the rest its structure.
 
     Attributes:
         layers: One layer, or those of a joint loss; `IMAGE` stands for the image itself.
-        loss: See `jnst.losses`.
-        weight: Factor of the loss.
-        normalize_gradient: Divide the gradient by its 1-norm (`jnst.losses.gradient`).
+        loss: One of `jnst.losses`.
+        weight: The factor of the loss.
+        normalize_gradient: Whether the gradient is divided by its 1-norm (`jnst.losses.gradient`).
     """
 
     layers: tuple[str, ...]
@@ -52,14 +56,14 @@ class FeatureTerm:
         return "+".join(self.layers)
 
     def pick(self, by_layer: Mapping[str, Array]) -> Any:
-        """What the loss is given: one layer's array, or a tuple."""
+        """The input of the loss: the array of one layer, or a tuple with one for each."""
         return tuple(by_layer[layer] for layer in self.layers) if self.loss.joint else by_layer[self.layers[0]]
 
 
 @partial(jax.tree_util.register_dataclass, data_fields=["weight"], meta_fields=["name", "loss"])
 @dataclasses.dataclass(frozen=True)
 class ImageTerm:
-    """A regularizer, under the name that it has in tables and logs."""
+    """A regularizer, under its name in tables and logs."""
 
     name: str
     loss: Regularizer
@@ -71,13 +75,13 @@ class ImageTerm:
 class Objective:
     """A sum of weighted losses: a pytree whose leaves are the weights.
 
-    Changing a weight therefore never compiles again, and `jax.vmap` over weights works. Build one with
-    `make_objective`, join several with ``+``, change one with `dataclasses.replace` or `jax.tree.map`.
+    Changing a weight therefore never compiles again, and `jax.vmap` over weights works. Build an objective with
+    `make_objective`, add objectives with ``+``, change one with `dataclasses.replace` or `jax.tree.map`.
 
     Attributes:
         content: Terms whose targets are fitted to the content image.
-        style: Terms whose targets are fitted to the style image.
-        regularizers: Terms on the image itself.
+        style: Terms whose targets are fitted to the style images.
+        regularizers: Terms of the image alone.
     """
 
     content: tuple[FeatureTerm, ...] = ()
@@ -97,7 +101,13 @@ class Objective:
 @partial(jax.tree_util.register_dataclass, data_fields=["target", "guide", "weight"], meta_fields=[])
 @dataclasses.dataclass(frozen=True)
 class Region:
-    """What one term compares one region with: the target, the region's guide (None: everywhere), and its weight."""
+    """What a style term compares one region of the image with.
+
+    Attributes:
+        target: The fitted target of the term's loss.
+        guide: How much each position belongs to the region; None: the whole image.
+        weight: The region's share of the term.
+    """
 
     target: Any
     guide: Any = None
@@ -107,10 +117,19 @@ class Region:
 @partial(jax.tree_util.register_dataclass, data_fields=["content", "style"], meta_fields=[])
 @dataclasses.dataclass(frozen=True)
 class Targets:
-    """What `jnst.fit_targets` computed: a target for each content term, the regions of each style term."""
+    """What an objective's terms compare an image with: from `jnst.fit_targets`, or `fit_content` and `fit_style`.
+
+    Attributes:
+        content: A target for each content term.
+        style: The regions of each style term.
+    """
 
     content: tuple[Any, ...] = ()
     style: tuple[tuple[Region, ...], ...] = ()
+
+    def __add__(self, other: "Targets") -> "Targets":
+        """The targets of both, for the sum of their objectives, or for content and style fitted separately."""
+        return Targets(self.content + other.content, self.style + other.style)
 
 
 def network_layers(terms: Sequence[FeatureTerm]) -> tuple[str, ...]:
@@ -136,26 +155,26 @@ def make_objective(
     regularizers: Mapping[str, tuple[Regularizer, Weight]] | None = None,
     normalize_gradients: bool = False,
 ) -> Objective:
-    """Build an `Objective` with one content loss and one style loss on several layers.
+    """Build an `Objective` from one content loss and one style loss on several layers each.
 
     The weight of a term is ``content_weight * content_layer_weights[i]``; layer weights are 1 unless given. A joint
-    loss is one term on all layers.
+    loss makes one term of all layers.
 
     Args:
-        content_layers: Layers for the content loss; "image" is the image itself.
-        style_layers: Layers for the style loss.
-        content_weight: Factor of all content terms.
-        style_weight: Factor of all style terms.
+        content_layers: Layers of the content loss; "image" is the image itself.
+        style_layers: Layers of the style loss.
+        content_weight: The factor of all content terms.
+        style_weight: The factor of all style terms.
         content_layer_weights: One factor for each content layer.
         style_layer_weights: One factor for each style layer.
-        content_loss: See `jnst.losses`.
-        style_loss: See `jnst.losses`.
+        content_loss: One of `jnst.losses`.
+        style_loss: One of `jnst.losses`.
         regularizers: ``{name: (regularizer, weight)}``.
-        normalize_gradients: Divide the gradient of every content and style term by its 1-norm.
+        normalize_gradients: Whether to divide the gradient of every content and style term by its 1-norm.
 
     Raises:
-        ArgumentError: A layer twice, not as many weights as layers, layer weights for a joint loss, or a weight that is
-            negative, not finite or above 1e20.
+        ArgumentError: A layer is named twice, the number of weights is not the number of layers, a joint loss has layer
+            weights, or a weight is negative, not finite or above 1e20.
     """
     content = _feature_terms("content", content_layers, content_loss, content_weight, content_layer_weights)
     style = _feature_terms("style", style_layers, style_loss, style_weight, style_layer_weights)
@@ -177,14 +196,14 @@ def _feature_terms(
         raise ArgumentError(f"{kind} layers {','.join(layers)}: name each only once")
     common = _weight(f"{kind} weight", weight)
     if loss.joint and layer_weights is not None:
-        raise ArgumentError(f"{kind} layer weights: {type(loss).__name__} takes all layers as one, leave them out")
+        raise ArgumentError(f"{kind} layer weights: {type(loss).__name__} takes all layers together, leave them out")
     if loss.joint:
         return (FeatureTerm(tuple(layers), loss, common),) if layers else ()
     factors = [1.0] * len(layers) if layer_weights is None else list(layer_weights)
     if len(factors) != len(layers):
         raise ArgumentError(
             f"{len(factors)} {kind} layer weights for {len(layers)} {kind} layers ({','.join(layers)}): "
-            "give one weight a layer"
+            "give one weight for each layer"
         )
     return tuple(
         FeatureTerm((layer,), loss, common * _weight(f"{kind} weight of {layer}", factor))
@@ -193,13 +212,13 @@ def _feature_terms(
 
 
 def _weight(name: str, value: Weight) -> Array:
-    if not isinstance(value, Tracer) and not _is_usable(np.asarray(value)):
-        raise ArgumentError(f"{name} {value} is not usable: weights lie between 0 and {LARGEST_WEIGHT:g}")
-    return jnp.asarray(value, jnp.float32)
-
-
-def _is_usable(weight: np.ndarray) -> bool:
-    return jnp.issubdtype(weight.dtype, jnp.number) and bool((weight >= 0).all() and (weight <= LARGEST_WEIGHT).all())
+    if isinstance(value, Tracer):
+        return value.astype(sum_dtype(value))
+    array = np.asarray(value)
+    usable = jnp.issubdtype(array.dtype, jnp.number) and bool((array >= 0).all() and (array <= LARGEST_WEIGHT).all())
+    if not usable:
+        raise ArgumentError(f"{name} {value} is not usable: expected a number from 0 to {LARGEST_WEIGHT:g}")
+    return jnp.asarray(value, sum_dtype(value) if isinstance(value, jax.Array) else jnp.float32)
 
 
 def total_loss(
@@ -211,20 +230,20 @@ def total_loss(
     backbone: Backbone,
     key: RandomKey | None = None,
 ) -> tuple[PerImage, dict[str, PerImage]]:
-    """Evaluate the objective.
+    """Evaluate an objective.
 
     Args:
         image: ``(..., h, w, 3)`` in [0, 1].
         objective: The terms and their weights.
-        targets: From `fit_targets` with the same objective.
+        targets: From `jnst.fit_targets` with the same objective.
         params: The network's parameters.
         backbone: The network (static).
-        key: For losses that draw at random (`jnst.losses.SlicedWasserstein`); without one they draw the same each time.
+        key: For stochastic losses such as `jnst.losses.SlicedWasserstein`; without one they draw the same every time.
 
     Returns:
-        The total, of shape ``(...)``, and its parts, each **weighted** and of shape ``(...)``, by the names
-        ``content/LAYER``, ``style/LAYER`` (``style/LAYER/REGION`` with masks, regions counted from 1) and the
-        regularizers' names; several losses on one layer are one part. The parts add up to the total.
+        The total, ``(...)``, and its parts, each **weighted** and ``(...)``. They are named ``content/LAYER``,
+        ``style/LAYER`` (``style/LAYER/REGION`` with masks, regions counted from 1) and after the regularizers; several
+        losses on one layer are one part. The parts add up to the total.
     """
     features = features_of(image, objective.layers, params, backbone)
     parts: dict[str, PerImage] = {}
@@ -250,3 +269,49 @@ def _value(term: FeatureTerm, region: Region, features: Mapping[str, Features], 
     if term.normalize_gradient:
         seen = jax.tree.map(lambda layer: unit_gradient(layer, weight), seen)
     return weight * term.loss.loss(seen, region.target, region.guide, key)
+
+
+class TransferArgs(NamedTuple):
+    """The arguments of a `transfer_loss`: a pytree. A plain tuple in this order will do.
+
+    Attributes:
+        objective: The terms and their weights.
+        targets: From `jnst.fit_targets` with the same objective.
+        params: The network's parameters.
+        key: For stochastic losses; None: they draw the same at every step.
+    """
+
+    objective: Objective
+    targets: Targets
+    params: Params
+    key: RandomKey | None = None
+
+
+@jax.tree_util.register_static
+@dataclasses.dataclass(frozen=True)
+class TransferLoss:
+    """See `transfer_loss`."""
+
+    backbone: Backbone
+    mesh: Mesh | None = None
+
+    def __call__(self, image: Image, args: Any, step: Array) -> tuple[PerImage, dict[str, PerImage]]:
+        """The total and its parts. Stochastic losses depend on the key and on ``step``."""
+        objective, targets, params, key = TransferArgs(*args)
+        if self.mesh is not None:
+            image = jax.lax.with_sharding_constraint(image, row_sharding(self.mesh))
+        key = None if key is None else jax.random.fold_in(key, step)
+        return total_loss(image, objective, targets, params, backbone=self.backbone, key=key)
+
+
+def transfer_loss(backbone: Backbone, *, mesh: Mesh | None = None) -> TransferLoss:
+    """Return `total_loss` in the form that `jnst.solve` minimises: ``loss(image, args, step) -> (total, parts)``.
+
+    It is static and hashable, and equal for equal backbones. ``args`` are `TransferArgs`, or a plain tuple
+    ``(objective, targets, params)`` or ``(objective, targets, params, key)``.
+
+    Args:
+        backbone: The network.
+        mesh: Devices that share one large image, each some of its rows; None: no sharding constraint.
+    """
+    return TransferLoss(backbone, mesh)

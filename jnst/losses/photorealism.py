@@ -1,4 +1,4 @@
-"""Content as a photograph: colours may change, but near every pixel only by one affine map."""
+"""Photorealism: near each pixel, colours may only change by an affine map."""
 
 import dataclasses
 import math
@@ -11,49 +11,50 @@ import jax.numpy as jnp
 
 from jnst.errors import ArgumentError
 from jnst.statistics import unit_mean, windows
-from jnst.types import Array, Features, Guide, PerImage, RandomKey
+from jnst.types import Array, Features, Guide, PerImage, RandomKey, sum_dtype
 
 REDUCTIONS: dict[str, Callable[[Array, int], Array]] = {
     "mean": lambda energies, values: jnp.mean(energies, (-2, -1)) / values,
     "sum": lambda energies, values: jnp.sum(energies, (-2, -1)),
 }
-"""Of the energies of windows, given how many values a window has."""
+"""Reductions of the energies of windows to one value, given the number of values in a window."""
 
 
 class AffineModels(NamedTuple):
-    """For every window an orthonormal basis of what affine functions of the content's colours look like in it.
+    """For each window, an orthonormal basis of the affine functions of the content's colours in it.
 
     Attributes:
         basis: ``(..., c, n, h - 2r, w - 2r)`` for windows of n positions: c columns that span the content's c channels
-            in the window, their means removed. Regularisation makes them shorter than 1 where the content is flat.
+            in the window after subtracting their means. Regularisation makes columns shorter than 1 where the content
+            is flat.
     """
 
     basis: Array
 
 
 def affine_models(content: Features, radius: int = 1, epsilon: float = 1e-7) -> AffineModels:
-    """Prepare `photorealism_loss`.
+    """Prepare `photorealism_loss` for a content image.
 
     Args:
         content: ``(..., h, w, c)``: the content image.
         radius: Windows have a side of 2·radius + 1 positions.
-        epsilon: Above 0: how much the slopes of the affine functions cost, in squared units of the content.
+        epsilon: Regularisation of the slopes of the affine functions, in squared units of the content; above 0.
 
     Raises:
-        ArgumentError: Sides shorter than a window's.
+        ArgumentError: A content image smaller than a window.
     """
     side = 2 * radius + 1
     if min(content.shape[-3:-1]) < side:
         raise ArgumentError(
             f"an image of {content.shape[-3]}x{content.shape[-2]} has no window of {side}x{side}: "
-            "give a larger image or a smaller radius"
+            "use a larger image or a smaller radius"
         )
     centred = jnp.stack(_centred_windows(content, radius), axis=-3)
-    # Least squares with ε|a|² is plain least squares with the rows √ε I under the others.
+    # Least squares regularised by ε|a|² is plain least squares with the additional rows √ε I.
     channels, positions = centred.shape[-4:-2]
-    ridge = math.sqrt(epsilon) * jnp.eye(channels)[:, :, None, None]
+    ridge = math.sqrt(epsilon) * jnp.eye(channels, dtype=centred.dtype)[:, :, None, None]
     ridge = jnp.broadcast_to(ridge, (*centred.shape[:-4], channels, channels, *centred.shape[-2:]))
-    columns = _orthonormal(jnp.concatenate([centred, ridge], axis=-3))
+    columns = _orthonormalize(jnp.concatenate([centred, ridge], axis=-3))
     return AffineModels(columns[..., :positions, :, :])
 
 
@@ -64,32 +65,31 @@ def photorealism_loss(
     reduction: str = "mean",
     guide: Guide | None = None,
 ) -> PerImage:
-    """How far colours are from affine functions of the content's, in every window: ``Σ_c x_cᵀ L x_c``.
+    """Distance of the colours from affine functions of the content's colours, in all windows: ``Σ_c x_cᵀ L x_c``.
 
-    L is the matting Laplacian of the content, and the sum over windows k of the regularised least squares residuals
-    ``min_{a,b} Σ_{i∈k} (x_i - aᵀI_i - b)² + ε|a|²`` is what x_cᵀ L x_c amounts to, without building L. The residuals
-    are taken by projection onto the bases of `affine_models`, which needs neither the windows' covariances nor their
-    inverses: in float32 those would be lost where the content is flat or grey.
+    L is the matting Laplacian of the content. ``Σ_c x_cᵀ L x_c`` equals the sum over windows k of the regularised
+    least squares residuals ``min_{a,b} Σ_{i∈k} (x_i - aᵀI_i - b)² + ε|a|²``, so L is never built. The residuals are
+    computed by projection onto the bases of `affine_models`. This needs neither the covariances of the windows nor
+    their inverses, which would be inaccurate in float32 where the content is flat or grey.
 
     Args:
         features: ``(..., h, w, c)``: the image.
         models: `affine_models` of the content image, with the same radius.
-        radius: Windows have a side of 2·radius + 1 positions, and lie within the image.
+        radius: Windows have a side of 2·radius + 1 positions, and lie inside the image.
         reduction: ``"sum"`` for ``Σ_c x_cᵀ L x_c``; ``"mean"`` to divide it by the number of windows and by the
-            c·(2·radius + 1)² values in one: a mean squared error.
-        guide: ``(..., h, w)``: how much every position counts, in proportion; None: all alike. A window counts
-            as the least of its positions.
+            c·(2·radius + 1)² values in one, which gives a mean squared error.
+        guide: ``(..., h, w)``, the relative weight of each position. None weights all positions equally. A window has
+            the minimum weight of its positions.
 
     Returns:
-        ``(...)`` in float32, in squared units of the features. The content itself has up to ε for each window and
-        channel in the sum.
+        ``(...)``, in squared units of the features. For the content itself the sum is up to ε per window and channel.
 
     Raises:
-        ArgumentError: Shapes that differ from the content's, or an unknown reduction.
+        ArgumentError: A shape that differs from the content's, or an unknown reduction.
 
     References:
-        Levin, Lischinski & Weiss, A Closed-Form Solution to Natural Image Matting, PAMI 2008;
-        in style transfer: Luan, Paris, Shechtman & Bala, Deep Photo Style Transfer, CVPR 2017.
+        Levin, Lischinski & Weiss, A Closed-Form Solution to Natural Image Matting, PAMI 2008; in style transfer: Luan,
+        Paris, Shechtman & Bala, Deep Photo Style Transfer, CVPR 2017.
     """
     if reduction not in REDUCTIONS:
         raise ArgumentError(f"reduction {reduction!r} is unknown: choose one of {', '.join(REDUCTIONS)}")
@@ -97,7 +97,7 @@ def photorealism_loss(
     goal = models.basis.shape[-2] + 2 * radius, models.basis.shape[-1] + 2 * radius, models.basis.shape[-4]
     if (height, width, channels) != goal:
         raise ArgumentError(
-            f"features have {(height, width, channels)}, the target {goal}: "
+            f"features have shape {(height, width, channels)}, the target {goal}: "
             "fit the target with the same layer at the same image size"
         )
     energies = _energies(features, models.basis, radius)
@@ -107,17 +107,17 @@ def photorealism_loss(
 
 
 def _centred_windows(features: Features, radius: int) -> list[Array]:
-    """Position by position of the windows, their values less their means: ``(..., c, h', w')`` each, in float32."""
-    values = windows(jnp.moveaxis(features.astype(jnp.float32), -1, -3), radius)
+    """The values of all windows minus their means, as one array ``(..., c, h', w')`` per position in the window."""
+    values = windows(jnp.moveaxis(features.astype(sum_dtype(features)), -1, -3), radius)
     mean = sum(values[1:], values[0]) / len(values)
     return [value - mean for value in values]
 
 
 @partial(jax.jit, static_argnames="radius")
 def _energies(features: Features, basis: Array, radius: int) -> Array:
-    """Σ_c |x_c|² - |Qᵀx_c|² in every window, with x_c its values less their mean and Q the basis: ``(..., h', w')``.
+    """Σ_c |x_c|² - |Qᵀx_c|² in each window, where x_c are its centred values and Q is the basis: ``(..., h', w')``.
 
-    Written out position by position, which XLA makes one loop over the windows of on a CPU: 8 times faster than
+    The loop over positions is unrolled. On a CPU XLA fuses it into one loop over the windows, 8 times faster than
     reductions over an axis of positions.
     """
     centred = _centred_windows(features, radius)
@@ -129,8 +129,8 @@ def _energies(features: Features, basis: Array, radius: int) -> Array:
 
 
 @jax.jit
-def _orthonormal(columns: Array) -> Array:
-    """Gram-Schmidt over axis -4, the columns along axis -3; done twice, which rounding errors do not survive."""
+def _orthonormalize(columns: Array) -> Array:
+    """Gram-Schmidt over axis -4, with the columns along axis -3; done twice to remove rounding errors."""
     basis: list[Array] = []
     for column in jnp.moveaxis(columns, -4, 0):
         for other in basis * 2:
@@ -144,9 +144,9 @@ class Photorealism:
     """`photorealism_loss` as a feature loss, for the image itself.
 
     Attributes:
-        radius: As in `affine_models`, at least 1.
-        epsilon: As in `affine_models`, above 0.
-        reduction: As in `photorealism_loss`.
+        radius: See `affine_models`; at least 1.
+        epsilon: See `affine_models`; above 0.
+        reduction: See `photorealism_loss`.
 
     Raises:
         ArgumentError: A radius below 1, or an epsilon that is not above 0.
@@ -160,7 +160,7 @@ class Photorealism:
     def __post_init__(self) -> None:
         if self.radius < 1 or not self.epsilon > 0:
             raise ArgumentError(
-                f"radius {self.radius} with epsilon {self.epsilon} is not usable: "
+                f"radius {self.radius} with epsilon {self.epsilon} is invalid: "
                 "give a radius of at least 1 and an epsilon above 0"
             )
 

@@ -1,4 +1,4 @@
-"""Any style loss as a number without unit."""
+"""A style loss divided by its value for an image without features."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -13,10 +13,10 @@ from jnst.types import Array, PerImage, RandomKey
 
 @dataclasses.dataclass(frozen=True)
 class Relative:
-    """``loss(x) / loss(0)``: 0 for the style itself, 1 for an image without any features.
+    """``loss(x) / loss(0)``: dimensionless, 0 for the style itself and 1 for an image without any features.
 
-    It makes losses of different units, networks and layers comparable: `Gram` gives what its own reduction
-    ``"relative"`` gives. Beside a style without any features the loss stays as it is.
+    It makes losses of different units, networks and layers comparable. `Gram` gives the same values as with its own
+    reduction ``"relative"``. If the style has no features, the loss is not divided.
 
     Attributes:
         inner: The style loss.
@@ -26,23 +26,23 @@ class Relative:
 
     @property
     def joint(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]
-        """As the inner loss."""
+        """Whether the inner loss is joint."""
         return self.inner.joint
 
     def fit(self, features: Any, guide: Any = None) -> tuple[Target, Array]:
-        """The inner loss' target, and its value for no features."""
+        """The target of the inner loss, and its value for an image without features."""
         target = self.inner.fit(features, guide)
         return target, self.inner.loss(jax.tree.map(jnp.zeros_like, features), target, guide)
 
     def blend(self, targets: Sequence[tuple[Target, Array]], weights: Array) -> tuple[Target, Array]:
-        """The inner loss' mixture, over the weighted mean of the images' own scales."""
+        """The mixture of the inner loss, divided by the weighted mean of the images' scales."""
         inner, scales = zip(*targets, strict=True)
         return self.inner.blend(inner, weights), blend_linearly(scales, weights)
 
     def loss(
         self, features: Any, target: tuple[Target, Array], guide: Any = None, key: RandomKey | None = None
     ) -> PerImage:
-        """The inner loss over its value for no features."""
+        """The inner loss divided by its value for an image without features."""
         inner, scale = target
-        # Nothing is added to the scale: of deep layers with many channels it may be 1e-12 itself.
+        # No epsilon: for deep layers with many channels the scale itself may be as small as 1e-12.
         return self.inner.loss(features, inner, guide, key) / jnp.where(scale > 1e-30, scale, 1.0)

@@ -1,4 +1,4 @@
-"""Style as second-order statistics over distances: Gram matrices between features and themselves, shifted."""
+"""Squared error between shifted Gram matrices."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -13,7 +13,7 @@ from jnst.types import Array, Features, Guide, Matrix, PerImage, RandomKey
 
 
 class ShiftedGrams(NamedTuple):
-    """`shifted_gram_matrix` for every shift, ``(..., c, c)`` each; None where the features end before it."""
+    """`shifted_gram_matrix` for each shift, ``(..., c, c)`` each; None for shifts that exceed the features."""
 
     down: tuple[Matrix | None, ...]
     right: tuple[Matrix | None, ...]
@@ -21,11 +21,11 @@ class ShiftedGrams(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class ShiftedGram:
-    """Squared error between shifted Gram matrices, summed over shifts, downwards and to the right.
+    """Squared error between shifted Gram matrices, summed over shifts down and to the right.
 
-    A Gram matrix does not change when positions change places; these say what stands at which distance from what, and
-    so carry over bricks, weaves and other regular textures. Shifts as large as the image's features or the style's
-    are left out.
+    A Gram matrix does not change if positions are permuted. Shifted Gram matrices describe which features occur at
+    which distance from each other, and so reproduce bricks, weaves and other regular textures. Shifts that exceed the
+    image's features or the style's are left out.
 
     Attributes:
         shifts: Distances in positions of the layer, at least 1.
@@ -46,13 +46,13 @@ class ShiftedGram:
 
     def __post_init__(self) -> None:
         if not self.shifts or min(self.shifts) < 1:
-            raise ArgumentError(f"shifts {self.shifts} are not usable: give distances of at least 1")
+            raise ArgumentError(f"shifts {self.shifts} are invalid: give distances of at least 1")
 
     def fit(self, features: Features, guide: Guide | None = None) -> ShiftedGrams:
         """See `jnst.statistics.shifted_gram_matrix`.
 
         Raises:
-            ArgumentError: An unknown normalization.
+            ArgumentError: Unknown normalization.
         """
         height, width = features.shape[-3:-1]
 
@@ -65,9 +65,9 @@ class ShiftedGram:
         )
 
     def blend(self, targets: Sequence[ShiftedGrams], weights: Array) -> ShiftedGrams:
-        """The weighted mean of each Gram matrix over the style images that are large enough to have it.
+        """The weighted mean of each Gram matrix over the style images that are large enough for its shift.
 
-        No pair of positions lies in two images: the pairs across the seam of images side by side are not in it.
+        Pairs never span two images: unlike for images side by side, there are no pairs across a seam.
         """
         return ShiftedGrams(
             *(
@@ -79,11 +79,11 @@ class ShiftedGram:
     def loss(
         self, features: Features, target: ShiftedGrams, guide: Guide | None = None, key: RandomKey | None = None
     ) -> PerImage:
-        """The sum over shifts, ``(...)`` in float32, in fourth powers of the features' units.
+        """The sum over shifts, ``(...)``, in fourth powers of the features' units.
 
         Raises:
-            ArgumentError: Another number of channels than the target's, an unknown normalization or reduction, or no shift
-                that both the features and the target have.
+            ArgumentError: A number of channels that differs from the target's, an unknown normalization or reduction,
+                or no shift that both the features and the target have.
         """
         grams = self.fit(features, guide)
         pairs = [
@@ -95,8 +95,8 @@ class ShiftedGram:
         if not pairs:
             height, width = features.shape[-3:-1]
             raise ArgumentError(
-                f"shifts {self.shifts}: none is within both the features of {height}x{width} and the target's: "
-                "give smaller shifts or larger images"
+                f"none of the shifts {self.shifts} fits into both the features of {height}x{width} positions and the "
+                "target's: use smaller shifts or larger images"
             )
         return sum((squared_error(gram, goal, self.reduction, axes=2) for gram, goal in pairs), jnp.float32(0.0))
 
@@ -105,6 +105,6 @@ def _mean(grams: Sequence[Matrix | None], weights: Array) -> Matrix | None:
     held = [i for i, gram in enumerate(grams) if gram is not None]
     if not held:
         return None
-    # Above 0 all together, even where the images that have this matrix weigh nothing.
+    # Keep the sum above 0, even if all images that have this matrix have weight 0.
     shares = jnp.asarray(weights)[jnp.asarray(held)] + 1e-12
     return blend_linearly([grams[i] for i in held], shares / jnp.sum(shares))

@@ -1,4 +1,4 @@
-"""Style as a whole distribution of feature vectors, compared along random directions."""
+"""The sliced Wasserstein distance between two distributions of feature vectors."""
 
 import dataclasses
 import math
@@ -9,75 +9,77 @@ import jax
 import jax.numpy as jnp
 
 from jnst.errors import ArgumentError
-from jnst.statistics import as_columns
+from jnst.statistics import flatten_positions
 from jnst.statistics.distributions import (
     WeightedSet,
     directions,
     flat_weights,
     map_rows,
-    mixture_of_sets,
+    mix_sets,
     project,
     quantiles,
     transport,
     weighted_set,
 )
-from jnst.types import Array, Features, Guide, PerImage, RandomKey
+from jnst.types import Array, Features, Guide, PerImage, RandomKey, sum_dtype
 
 
 def sliced_wasserstein_loss(
     features: Features, target: WeightedSet, along: Array, guide: Guide | None = None
 ) -> PerImage:
-    """Squared 2-Wasserstein distance of the projected feature vectors, in the mean over directions.
+    """Squared 2-Wasserstein distance of the projected feature vectors, averaged over directions.
 
-    Along a direction v the distance is ``mean((sort(F v) - sort(S v))²)``; where image and style have different
-    sizes or weights, the image's numbers are compared with the style's quantiles at their mid-ranks.
+    Along a direction v the distance is ``mean((sort(F v) - sort(S v))²)``. If image and style have different sizes or
+    weights, the image's values are compared with the style's quantiles at their mid-ranks.
 
     Args:
-        features: ``(..., h, w, c)`` of the image.
-        target: ``(..., m, c)``, from `jnst.statistics.weighted_set`; m need not be h·w.
-        along: ``(k, c)``, unit vectors: `jnst.statistics.directions`, or the unit matrix for the channels themselves.
-        guide: ``(..., h, w)``: how much every position counts, in proportion; None: all alike.
+        features: ``(..., h, w, c)``, of the image.
+        target: ``(..., m, c)``, from `jnst.statistics.weighted_set`; m may differ from h·w.
+        along: ``(k, c)``, unit vectors: `jnst.statistics.directions`, or the identity matrix for the channels.
+        guide: ``(..., h, w)``, the relative weight of each position. None weights all positions equally.
 
     Returns:
-        ``(...)`` in float32, in squared units of the features.
+        ``(...)``, in squared units of the features.
 
     Raises:
-        ArgumentError: Another number of channels than the target's or the directions'.
+        ArgumentError: A number of channels that differs from the target's or the directions'.
 
     References:
-        Heitz, Vanhoey, Chambon & Belcour, A Sliced Wasserstein Loss for Neural Texture Synthesis, CVPR 2021;
-        the distance is that of Rabin, Peyré, Delon & Bernot, Wasserstein Barycenter and its Application to Texture
-        Mixing, SSVM 2011.
+        Heitz, Vanhoey, Chambon & Belcour, A Sliced Wasserstein Loss for Neural Texture Synthesis, CVPR 2021; for the
+        distance: Rabin, Peyré, Delon & Bernot, Wasserstein Barycenter and its Application to Texture Mixing, SSVM
+        2011.
     """
-    columns = as_columns(features).astype(jnp.float32)
-    if not columns.shape[-1] == target.values.shape[-1] == along.shape[-1]:
+    rows = flatten_positions(features)
+    rows = rows.astype(sum_dtype(rows))
+    if not rows.shape[-1] == target.values.shape[-1] == along.shape[-1]:
         raise ArgumentError(
-            f"features have {columns.shape[-1]} channels, the target {target.values.shape[-1]}, the directions "
+            f"features have {rows.shape[-1]} channels, the target {target.values.shape[-1]}, the directions "
             f"{along.shape[-1]}: fit the target with the same layer, and draw directions for it"
         )
     weights = None if guide is None else flat_weights(guide)
 
     def distance(direction: Array) -> PerImage:
-        line, goal = project(columns, direction), quantiles(project(target.values, direction), target.weights)
+        line, goal = project(rows, direction), quantiles(project(target.values, direction), target.weights)
         squares = (line - transport(line, goal, weights)) ** 2
         return jnp.mean(squares if weights is None else weights * squares, -1)
 
-    numbers = math.prod(columns.shape[:-1]) + math.prod(target.values.shape[:-1])
+    numbers = math.prod(rows.shape[:-1]) + math.prod(target.values.shape[:-1])
     return jnp.mean(map_rows(distance, along, numbers), 0)
 
 
 @dataclasses.dataclass(frozen=True)
 class SlicedWasserstein:
-    """`sliced_wasserstein_loss` as a feature loss: the target is the style image's feature vectors.
+    """`sliced_wasserstein_loss` as a feature loss. The target is the style image's feature vectors.
 
-    With a ``key`` the directions are drawn afresh from it, as published; without one they are always the same.
+    The loss is stochastic: it draws new directions for each key, as published.
 
     Attributes:
-        directions: How many; None: as many as there are channels, as published. The time of a step is nearly
-            proportional to it, and fewer fresh directions leave the mean of the loss the same.
+        directions: Number of directions. None uses as many as there are channels, as published. The time of a step is
+            nearly proportional to it. With new directions in each step, fewer of them leave the expected loss the
+            same.
 
     Raises:
-        ArgumentError: Less than one direction.
+        ArgumentError: Fewer than one direction.
     """
 
     joint: ClassVar[bool] = False
@@ -85,15 +87,17 @@ class SlicedWasserstein:
 
     def __post_init__(self) -> None:
         if self.directions is not None and self.directions < 1:
-            raise ArgumentError(f"directions {self.directions} is not usable: at least 1, or None for one a channel")
+            raise ArgumentError(
+                f"directions {self.directions} is invalid: give at least 1, or None for one per channel"
+            )
 
     def fit(self, features: Features, guide: Guide | None = None) -> WeightedSet:
         """See `jnst.statistics.weighted_set`."""
         return weighted_set(features, guide)
 
     def blend(self, targets: Sequence[WeightedSet], weights: Array) -> WeightedSet:
-        """All the vectors together, weighted."""
-        return mixture_of_sets(targets, weights)
+        """The vectors of all images together, weighted."""
+        return mix_sets(targets, weights)
 
     def loss(
         self, features: Features, target: WeightedSet, guide: Guide | None = None, key: RandomKey | None = None

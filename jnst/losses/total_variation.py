@@ -8,17 +8,17 @@ import jax.numpy as jnp
 from jax import lax
 
 from jnst.errors import ArgumentError
-from jnst.types import Array, Image, PerImage
+from jnst.losses.base import absolute
+from jnst.types import Array, Image, PerImage, sum_dtype
 
 
 def _differences(image: Image) -> tuple[Array, Array]:
-    """Between vertical, and between horizontal neighbours."""
+    """Differences between vertical and between horizontal neighbours."""
     return image[..., 1:, :, :] - image[..., :-1, :, :], image[..., :, 1:, :] - image[..., :, :-1, :]
 
 
 def _absolute(image: Image, power: float) -> list[Array]:
-    # Not jnp.abs, whose gradient at 0 is 1: flat areas would be pulled down and to the right.
-    return [jnp.maximum(difference, -difference) for difference in _differences(image)]
+    return [absolute(difference) for difference in _differences(image)]
 
 
 def _squares(image: Image, power: float) -> list[Array]:
@@ -39,9 +39,9 @@ def _nine_point(image: Image, power: float) -> list[Array]:
 def _isotropic(image: Image, power: float) -> list[Array]:
     vertical, horizontal = _differences(image)
     squares = jnp.square(vertical[..., :, :-1, :]) + jnp.square(horizontal[..., :-1, :, :])
-    # Where both differences are 0 a power below 1 has no gradient: 0 is one of its subgradients.
-    rises = squares > 0
-    return [jnp.where(rises, jnp.where(rises, squares, 1.0) ** power, 0.0)]
+    # Where both differences are 0, powers below 1 have no gradient. Take the subgradient 0.
+    positive = squares > 0
+    return [jnp.where(positive, jnp.where(positive, squares, 1.0) ** power, 0.0)]
 
 
 NORMS: dict[str, Callable[[Image, float], list[Array]]] = {
@@ -50,11 +50,11 @@ NORMS: dict[str, Callable[[Image, float], list[Array]]] = {
     "nine_point": _nine_point,
     "isotropic": _isotropic,
 }
-"""What is reduced, as arrays of terms: see `total_variation`."""
+"""The arrays of terms to reduce: see `total_variation`."""
 
 REDUCTIONS: dict[str, Callable[[Array], Array]] = {
     "sum": lambda terms: jnp.sum(terms, (-3, -2, -1)),
-    # An image one pixel wide has no horizontal differences: 0 of them, not 0/0.
+    # An image one pixel wide has no horizontal differences. Their mean is 0, not 0/0.
     "mean": lambda terms: jnp.sum(terms, (-3, -2, -1)) / max(1, math.prod(terms.shape[-3:])),
     "half_sum": lambda terms: 0.5 * jnp.sum(terms, (-3, -2, -1)),
 }
@@ -63,7 +63,7 @@ REDUCTIONS: dict[str, Callable[[Array], Array]] = {
 def total_variation(
     image: Image, norm: str = "l1", reduction: str = "sum", value_range: float = 1.0, power: float = 1.25
 ) -> PerImage:
-    """Differences between neighbouring pixels, such as ``Σ|dy| + Σ|dx|`` over all channels.
+    """Differences between neighbouring pixels, such as ``Σ|dy| + Σ|dx|``, over all channels.
 
     Args:
         image: ``(..., h, w, 3)`` in [0, 1].
@@ -75,30 +75,34 @@ def total_variation(
               repeated by one pixel (crowson): dy and dx from each of the h·w pixels, and both diagonals d of each of
               the (h + 1)·(w + 1) squares of four pixels.
             * ``"isotropic"``: ``Σ (dy² + dx²)^power`` over the (h - 1)·(w - 1) pixels that have both neighbours.
-        reduction: ``"sum"``; ``"mean"``, in which each Σ is a mean over its terms, so that the value does not
+        reduction: ``"sum"``; ``"mean"``, in which each Σ is the mean over its terms, so that the value does not
             grow with the image; or ``"half_sum"``, half the sum.
-        value_range: The range in which differences are taken: 255.0 gives the value of programs that
-            optimise 0-255 images.
-        power: For ``"isotropic"``, above 0: 1.25 is Keras's example's, ½ Rudin, Osher & Fatemi's; 1 with
-            ``"half_sum"`` has the gradient of neural-style's.
+        value_range: The range of pixel values in which differences are measured: 255.0 gives the value of programs
+            that optimise 0-255 images.
+        power: For ``"isotropic"``, above 0: 1.25 in Keras' example, ½ in Rudin, Osher & Fatemi; 1 with
+            ``"half_sum"`` has the gradient of neural-style.
 
     Returns:
-        ``(...)`` in float32; 0 for an image of one colour.
+        ``(...)``; 0 for an image of one colour.
 
     Raises:
-        ArgumentError: An unknown norm or reduction, or a power that is not above 0.
+        ArgumentError: Unknown norm or reduction, or a power that is not above 0.
 
     References:
-        Rudin, Osher & Fatemi, Physica D 1992; Mahendran & Vedaldi, CVPR 2015 (powers); in style transfer: Johnson,
-        Alahi & Fei-Fei, ECCV 2016.
+        Rudin, Osher & Fatemi, Nonlinear Total Variation Based Noise Removal Algorithms, Physica D 1992; for powers:
+        Mahendran & Vedaldi, Understanding Deep Image Representations by Inverting Them, CVPR 2015; in style transfer:
+        Johnson, Alahi & Fei-Fei, Perceptual Losses for Real-Time Style Transfer and Super-Resolution, ECCV 2016.
+
+    >>> float(total_variation(jnp.zeros((3, 3, 3)).at[1, 1].set(1.0)))
+    12.0
     """
     if norm not in NORMS:
         raise ArgumentError(f"norm {norm!r} is unknown: choose one of {', '.join(NORMS)}")
     if reduction not in REDUCTIONS:
         raise ArgumentError(f"reduction {reduction!r} is unknown: choose one of {', '.join(REDUCTIONS)}")
     if not power > 0:
-        raise ArgumentError(f"power {power} is not usable: total variation takes one above 0")
-    terms = NORMS[norm](image.astype(jnp.float32) * value_range, power)
+        raise ArgumentError(f"power {power} is invalid: it must be above 0")
+    terms = NORMS[norm](image.astype(sum_dtype(image)) * value_range, power)
     return sum(map(REDUCTIONS[reduction], terms), jnp.float32(0.0))
 
 
@@ -111,8 +115,8 @@ class TotalVariation:
         reduction: See `total_variation`.
         value_range: See `total_variation`.
         power: See `total_variation`.
-        counted: False: the value is 0 but the gradient remains. neural-style adds the gradient to the image's and
-            leaves the term out of the loss that it prints, and that L-BFGS is given.
+        counted: If False, the value is 0 but the gradient remains. neural-style adds the gradient to the image's
+            and leaves the term out of the loss that it prints and passes to L-BFGS.
     """
 
     norm: str = "l1"

@@ -1,4 +1,4 @@
-"""Style as a normal distribution of features, compared by optimal transport."""
+"""The Wasserstein distance between normal distributions of feature vectors."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -14,14 +14,14 @@ from jnst.types import Array, Features, Guide, Matrix, PerImage, RandomKey
 
 
 class Normal(NamedTuple):
-    """A normal distribution: its moments, and ``(covariance + eps I)^½``, which every loss with it needs."""
+    """A normal distribution: its moments, and ``(covariance + eps I)^½``, which each evaluation of the loss needs."""
 
     moments: Moments
     root: Matrix
 
 
 def normal(moments: Moments, eps: float = 1e-4, iterations: int | None = None) -> Normal:
-    """Take the root that `wasserstein_loss` with the same ``eps`` and ``iterations`` needs."""
+    """Compute the root that `wasserstein_loss` needs with the same ``eps`` and ``iterations``."""
     return Normal(moments, matrix_square_root(_regularized(moments.covariance, eps), iterations))
 
 
@@ -32,45 +32,52 @@ def wasserstein_loss(
     iterations: int | None = None,
     guide: Guide | None = None,
 ) -> PerImage:
-    """Squared 2-Wasserstein distance of normal distributions, a channel: ``(|Δμ|² + tr(A + B - 2(A^½ B A^½)^½)) / c``.
+    """Squared 2-Wasserstein distance of normal distributions, per channel.
 
-    A and B are the covariances plus ``eps I``. The value is exact to 1e-4, and the gradient vanishes at the target.
-    With 12 iterations, as in Crowson's program, directions of little variance are not followed to the end: between
-    features of VGG19 the value is 3 to 11 % too large, and 7 to 18 % of it is left at the target itself.
+    ``(|Δμ|² + tr(A + B - 2(A^½ B A^½)^½)) / c``, where A and B are the covariances plus ``eps I``. With
+    ``iterations=None`` the value is accurate to 1e-4, and the gradient vanishes at the target. With 12 iterations, as
+    in Crowson's program, directions of little variance do not converge: between features of VGG19 the value is 3 to
+    11 % too large, and 7 to 18 % of it remains at the target itself.
 
     Args:
-        features: ``(..., h, w, c)`` of the image.
+        features: ``(..., h, w, c)``, of the image.
         target: `normal` of the style image's `jnst.statistics.mean_covariance`.
         eps: Added to all variances, in squared units of the features.
-        iterations: As in `jnst.statistics.root_fidelity`; None: until it has converged.
+        iterations: As in `jnst.statistics.root_fidelity`; None iterates until convergence.
         guide: As in `jnst.gram_matrix`.
 
     Returns:
-        ``(...)`` in float32, in squared units of the features.
+        ``(...)``, in squared units of the features.
 
     Raises:
-        ArgumentError: Another number of channels than the target's, a negative ``eps``, or not 1 to 18 iterations.
+        ArgumentError: A number of channels that differs from the target's, a negative ``eps``, or iterations outside
+            1 to 18.
 
     References:
         Dowson & Landau, The Fréchet Distance between Multivariate Normal Distributions, Journal of Multivariate
         Analysis 1982; as a style loss: K. Crowson, style-transfer-pytorch.
     """
     mean, covariance = mean_covariance(features, guide)
-    of_means = squared_error(mean, target.moments.mean, "mean", axes=1)
+    mean_error = squared_error(mean, target.moments.mean, "mean", axes=1)
     image, style = (_regularized(each, eps) for each in (covariance, target.moments.covariance))
     variances = jnp.trace(image + style, axis1=-2, axis2=-1)
-    return of_means + (variances - 2.0 * root_fidelity(image, target.root, iterations)) / mean.shape[-1]
+    return mean_error + (variances - 2.0 * root_fidelity(image, target.root, iterations)) / mean.shape[-1]
 
 
 def _regularized(covariance: Matrix, eps: float) -> Matrix:
     if not eps >= 0:
-        raise ArgumentError(f"eps {eps} is not usable: add 0 or more to the variances")
+        raise ArgumentError(f"eps {eps} is invalid: it must be at least 0")
     return covariance + eps * jnp.eye(covariance.shape[-1], dtype=covariance.dtype)
 
 
 @dataclasses.dataclass(frozen=True)
 class Wasserstein:
-    """`wasserstein_loss` as a feature loss."""
+    """`wasserstein_loss` as a feature loss.
+
+    Attributes:
+        eps: See `wasserstein_loss`.
+        iterations: See `wasserstein_loss`.
+    """
 
     joint: ClassVar[bool] = False
     eps: float = 1e-4

@@ -1,10 +1,11 @@
-"""Measures of quality: how far an image is from another, from a style, from a content.
+"""Measures of quality: the distance of an image from another image, from a style, and from a content.
 
-Pure functions over any leading axes, one float32 value per image. Networks are evaluated in full float32 precision
-on every device, so that a measured number can be compared with a published one.
+All measures are pure functions with any leading axes, and give one float32 value per image. Networks are evaluated in
+full float32 precision on every device, so that values can be compared with published ones. Arguments come in one order:
+image, reference, then ``params``, with the network as a keyword.
 """
 
-from jnst.metrics.distances import content_distance, content_distances, style_distance, style_distances
+from jnst.metrics.feature_distances import content_distance, content_distances, style_distance, style_distances
 from jnst.metrics.perceptual import LPIPS, LPIPS_NETWORKS, load_lpips, lpips
 from jnst.metrics.structural import ssim
 

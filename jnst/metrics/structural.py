@@ -1,29 +1,29 @@
-"""SSIM: the likeness of two images' local structure."""
+"""SSIM: the structural similarity of two images."""
 
 import math
 
 import jax.numpy as jnp
 
 from jnst.errors import ImageError
-from jnst.metrics.inputs import Inputs, check_pair
+from jnst.images.check import ImageInput, check_pair
 from jnst.types import Array, PerImage
 
 WINDOW, SIGMA = 11, 1.5
 """Side and standard deviation of the Gaussian window, in pixels."""
 C1, C2 = 0.01**2, 0.03**2
-"""The constants that steady the quotients, for images of range 1."""
+"""The constants that stabilise the quotients, for images of range 1."""
 
-_RAW = [math.exp(-0.5 * ((i - WINDOW // 2) / SIGMA) ** 2) for i in range(WINDOW)]
-WEIGHTS = tuple(value / sum(_RAW) for value in _RAW)
-"""The window along one axis; its sum is 1."""
+_UNSCALED = [math.exp(-0.5 * ((i - WINDOW // 2) / SIGMA) ** 2) for i in range(WINDOW)]
+WEIGHTS = tuple(value / sum(_UNSCALED) for value in _UNSCALED)
+"""The window along one axis, with sum 1."""
 
 
-def ssim(image: Inputs, reference: Inputs) -> PerImage:
+def ssim(image: ImageInput, reference: ImageInput) -> PerImage:
     """Structural similarity: the mean of ``(2 μx μy + C1)(2 σxy + C2) / ((μx² + μy² + C1)(σx² + σy² + C2))``.
 
-    Means, variances and the covariance are weighted by a Gaussian window (11×11, σ = 1.5), at every position where it
-    lies whole within the image. Each colour channel is measured by itself, and the mean is taken over channels and
-    positions; nothing is reduced in size before.
+    Means, variances and the covariance are weighted by a Gaussian window (11×11, σ = 1.5) at each position where the
+    whole window lies inside the image. Colour channels are measured separately. The mean is over channels and
+    positions. Images are not downscaled first.
 
     Args:
         image: ``(..., h, w, 3)`` in [0, 1], at least 11×11 pixels.
@@ -33,19 +33,19 @@ def ssim(image: Inputs, reference: Inputs) -> PerImage:
         ``(...)`` in float32, in [-1, 1]; 1 for equal images.
 
     Raises:
-        ImageError: Not images in [0, 1], different sizes, or less than 11 pixels in height or width.
+        ImageError: Not images in [0, 1], different sizes, or fewer than 11 pixels in height or width.
 
     References:
         Wang, Bovik, Sheikh & Simoncelli, Image Quality Assessment: From Error Visibility to Structural Similarity, IEEE
         Transactions on Image Processing 2004, equation 13 and section III-C (K1 = 0.01, K2 = 0.03).
     """
-    image, reference = check_pair(image, reference, "reference")
+    image, reference = check_pair(image, reference, ("image", "reference"))
     if min(image.shape[-3:-1]) < WINDOW:
         raise ImageError(
             f"`image` is {image.shape[-2]}x{image.shape[-3]} pixels, but SSIM needs at least {WINDOW}x{WINDOW}: "
             "enlarge both images"
         )
-    # Second moments about mid-grey: about 0 they would lose digits where the variance is small.
+    # Second moments around mid-grey: around 0 they would lose precision where the variance is small.
     x, y = jnp.broadcast_arrays(image - 0.5, reference - 0.5)
     mean_x, mean_y, square_x, square_y, product = _blur(jnp.stack([x, y, x**2, y**2, x * y]))
     variances = square_x - mean_x**2 + square_y - mean_y**2
@@ -56,8 +56,8 @@ def ssim(image: Inputs, reference: Inputs) -> PerImage:
 
 
 def _blur(x: Array) -> Array:
-    """Weighted means over whole windows: ``(..., h, w, c)`` to ``(..., h - 10, w - 10, c)``."""
-    # Slices, not a convolution: a GPU would run that in TF32.
+    """Weighted means over windows inside the image: ``(..., h, w, c)`` to ``(..., h - 10, w - 10, c)``."""
+    # Slices instead of a convolution, which a GPU would compute in TF32.
     for axis in (x.ndim - 3, x.ndim - 2):
         size = x.shape[axis] - WINDOW + 1
         before = (slice(None),) * axis

@@ -1,4 +1,4 @@
-"""What a preset is: everything about a run but the images and the weights."""
+"""The parts of a preset: the terms of its objective, its solver, schedule of sizes, network and loading."""
 
 import dataclasses
 import math
@@ -10,77 +10,41 @@ from jnst.backbones import Backbone, Preprocessing
 from jnst.images import Pyramid
 from jnst.losses import FeatureLoss, Gram, Regularizer, SquaredError, StyleLoss, TotalVariation
 from jnst.losses.objective import IMAGE, Objective, make_objective
-from jnst.solve.optimizers import LBFGS, Settings
+from jnst.solve import LBFGS, Solver
+from jnst.solve.optimizers import Named
 
 MEASURES: dict[str, Callable[[int, int], float]] = {
     "side": lambda height, width: 1.0,
     "height": lambda height, width: max(height, width) / height,
     "area": lambda height, width: math.sqrt(max(height, width) / min(height, width)),
 }
-"""What sizes are of, each as the longer side over it: the longer side, the height, or a square of the same area."""
-
-NETWORK_OPTIONS = ("pooling", "rescale_pooling", "padding", "input_padding")
-"""The fields of `Preset` that are options of a network."""
+"""What a preset's ``size`` measures, as the factor from it to the longer side: that side itself, the height, or the
+side of a square of the same area."""
 
 
 @dataclasses.dataclass(frozen=True)
-class Preset:
-    """A run's settings.
-
-    ``size``, ``measure``, ``rounding`` and ``weights`` tell the command line what to load; `stylize`, which is given
-    images and parameters, uses all other fields.
+class Terms:
+    """The terms of the objective, for any network.
 
     Attributes:
-        summary: One line for lists.
-        source: Where the numbers come from.
-        content_layers: None: the first of the backbone's candidates that the weights reach.
-        style_layers: None: those of the backbone's usual ones that the weights reach.
+        content_layers: None: the first of the network's candidates that the weights reach.
+        style_layers: None: those of the network's usual ones that the weights reach.
         with_image: Add the image itself ("image") in front of the usual style layers.
-        skip_layers: So many of the usual style layers are left out, from the shallowest.
-        content_weight: Factor of the content terms.
-        style_weight: Factor of the style terms.
-        content_layer_weights: One factor a layer; None for 1 each.
-        style_layer_weights: One factor a layer; None for 1 each.
-        style_layer_ratio: Each style layer counts this times the one before, at a mean of 1: below 1 for fine
-            texture, above 1 for large forms (Novak & Nikulin 2016: geometric weights).
+        skip_layers: How many of the usual style layers to leave out, starting from the shallowest.
+        content_weight: The factor of the content terms.
+        style_weight: The factor of the style terms.
+        content_layer_weights: One factor for each layer; None: 1 each.
+        style_layer_weights: One factor for each layer; None: 1 each.
+        style_layer_ratio: The ratio between the weights of one style layer and the one before, at a mean of 1: below 1
+            for fine texture, above 1 for large forms (geometric weights, Novak & Nikulin 2016).
         mean_of_styles: Divide the style terms by the number of style layers.
         content_loss: The loss on content layers.
         style_loss: The loss on style layers.
-        tv_weight: Factor of ``total_variation``; 0 leaves the term out.
+        tv_weight: The factor of ``total_variation``; 0 leaves the term out.
         total_variation: How smoothness is measured.
         normalize_gradients: Divide the gradient of every content and style term by its 1-norm.
-        optimizer: What minimises.
-        alternatives: Settings of other optimisers, where the system states them.
-        last_learning_rate: The optimiser's at the last size of a pyramid; None: as before.
-        unit: The optimiser sees the image times this: 255 for systems that optimise 0-255 images.
-        num_steps: For each size of the pyramid; the last number holds for all further sizes.
-        size: In pixels.
-        measure: A key of `MEASURES`: what ``size`` is the length of.
-        resample: A key of `jnst.images.METHODS`, for resizing.
-        enlarge: A key of `jnst.images.METHODS` or "bicubic-sharp", for the step from one size of a pyramid to the next.
-        rounding: ``"round"`` or ``"floor"``: what becomes of a fraction of a pixel in the shorter side.
-        init: The start: ``"content"``, ``"style"`` or ``"noise"``.
-        noise_std: Standard deviation of the noise, in an image's range [0, 1], about the mean colour of photographs.
-        clamp: Clip the image to [0, 1] after every step.
-        average: Decay of an average of iterates; 0 for none.
-        keep_best: Return the image with the lowest loss instead of the last.
-        pyramid: Coarse to fine; None for one size.
-        content_weight_per_size: The content weight is multiplied by this at each further size of the pyramid.
-        style_scale: The style's longer side beside the content's: more for larger strokes.
-        fixed_style: Whether the style keeps its size while the image grows.
-        carry_optimizer: Whether the optimiser's moments are enlarged with the image, instead of beginning anew.
-        carry_average: Whether the next size begins from the average (or best) image, instead of the last.
-        keep_color: A key of `jnst.images.keep_colour.KEEP_COLOUR`, or None.
-        weights: Which training of the network the numbers belong to; None: any.
-        pooling: The network's, like what follows, where the system departs from the usual; None: the backbone's own.
-        rescale_pooling: See `jnst.make_backbone`.
-        padding: See `jnst.make_backbone`.
-        input_padding: See `jnst.make_backbone`.
-        preprocessing: What the network is fed.
     """
 
-    summary: str
-    source: str
     content_layers: tuple[str, ...] | None = None
     style_layers: tuple[str, ...] | None = None
     with_image: bool = False
@@ -96,52 +60,9 @@ class Preset:
     tv_weight: float = 0.0
     total_variation: Regularizer = TotalVariation()  # noqa: RUF009 - frozen
     normalize_gradients: bool = False
-    optimizer: Settings = LBFGS()  # noqa: RUF009 - frozen
-    alternatives: tuple[Settings, ...] = ()
-    last_learning_rate: float | None = None
-    unit: float = 255.0
-    num_steps: tuple[int, ...] = (1000,)
-    size: int = 512
-    measure: str = "side"
-    resample: str = "bicubic"
-    enlarge: str = "bicubic"
-    rounding: str = "round"
-    init: str = "content"
-    noise_std: float = 0.2
-    clamp: bool = False
-    average: float = 0.0
-    keep_best: bool = False
-    pyramid: Pyramid | None = None
-    content_weight_per_size: float = 1.0
-    style_scale: float = 1.0
-    fixed_style: bool = False
-    carry_optimizer: bool = False
-    carry_average: bool = False
-    keep_color: str | None = None
-    weights: str | None = None
-    pooling: str | None = None
-    rescale_pooling: bool | None = None
-    padding: str | None = None
-    input_padding: str | None = None
-    preprocessing: Preprocessing | None = None
-
-    def network(self, backbone: Backbone) -> Backbone:
-        """``backbone`` with the options that the preset states, as far as it has them.
-
-        The preprocessing is replaced only for the weights that the preset's numbers belong to: others were trained on
-        something else.
-
-        Raises:
-            ArgumentError: An unknown value of an option.
-        """
-        options = {name: getattr(self, name) for name in NETWORK_OPTIONS if name in backbone.options}
-        backbone = backbone.with_options(**{name: value for name, value in options.items() if value is not None})
-        if self.preprocessing is None or self.weights != backbone.training:
-            return backbone
-        return dataclasses.replace(backbone, preprocessing=self.preprocessing)
 
     def layers(self, backbone: Backbone) -> tuple[tuple[str, ...], tuple[str, ...]]:
-        """The content layers and the style layers on ``backbone``; a joint content loss sees the style layers."""
+        """The content layers and the style layers on a network; a joint content loss uses the style layers."""
         style = self.style_layers
         if style is None:
             usual = tuple(layer for layer in backbone.style_layers if layer in backbone.layers)
@@ -154,10 +75,10 @@ class Preset:
         return content, style
 
     def objective(self, backbone: Backbone) -> Objective:
-        """Build what is minimised.
+        """Build the objective for a network.
 
         Raises:
-            ArgumentError: As `make_objective`, or an unknown layer.
+            ArgumentError: An unknown layer, or as `jnst.make_objective`.
             WeightsError: A layer beyond the weights.
         """
         content, style = self.layers(backbone)
@@ -191,3 +112,117 @@ class Preset:
         return tuple(
             weight * factor * len(series) / sum(series) for weight, factor in zip(weights, series, strict=True)
         )
+
+
+@dataclasses.dataclass(frozen=True)
+class Schedule:
+    """Where a run starts, through which sizes it goes, and with how many steps.
+
+    Attributes:
+        num_steps: For each size of the pyramid; the last number holds for all further sizes.
+        init: The start: ``"content"``, ``"style"`` or ``"noise"``.
+        noise_std: The standard deviation of the noise, for images in [0, 1], about the mean colour of photographs.
+        pyramid: The sizes, coarse to fine; None for one size.
+        resample: A key of `jnst.images.METHODS`, for resizing inputs.
+        enlarge: A key of `jnst.images.METHODS` or "bicubic-sharp", for enlarging the image between two sizes.
+        carry_optimizer: Whether the optimiser's moments are enlarged with the image, instead of starting anew.
+        carry_average: Whether the next size starts from the average (or best) image, instead of the last one.
+        last_learning_rate: The learning rate at the last size; None: unchanged.
+        content_weight_per_size: The content weight is multiplied by this at each further size.
+        style_scale: The style's longer side relative to the content's: above 1 for larger strokes.
+        fixed_style: Whether the style keeps its size while the image grows.
+    """
+
+    num_steps: tuple[int, ...] = (1000,)
+    init: str = "content"
+    noise_std: float = 0.2
+    pyramid: Pyramid | None = None
+    resample: str = "bicubic"
+    enlarge: str = "bicubic"
+    carry_optimizer: bool = False
+    carry_average: bool = False
+    last_learning_rate: float | None = None
+    content_weight_per_size: float = 1.0
+    style_scale: float = 1.0
+    fixed_style: bool = False
+
+    def steps(self, num_sizes: int) -> tuple[int, ...]:
+        """The number of steps at each of ``num_sizes`` sizes."""
+        return tuple(self.num_steps[min(index, len(self.num_steps) - 1)] for index in range(num_sizes))
+
+
+@dataclasses.dataclass(frozen=True)
+class Network:
+    """The network that a system's numbers belong to.
+
+    Attributes:
+        weights: Which training of the network the numbers belong to; None: any.
+        pooling: As for `jnst.make_backbone`, like what follows; None: the network's own.
+        rescale_pooling: See `jnst.make_backbone`.
+        padding: See `jnst.make_backbone`.
+        input_padding: See `jnst.make_backbone`.
+        preprocessing: What the network is fed, with weights of this training; None: what they were trained on.
+    """
+
+    weights: str | None = None
+    pooling: str | None = None
+    rescale_pooling: bool | None = None
+    padding: str | None = None
+    input_padding: str | None = None
+    preprocessing: Preprocessing | None = None
+
+    def configure(self, backbone: Backbone) -> Backbone:
+        """``backbone`` with these options, as far as it has them.
+
+        Raises:
+            ArgumentError: An unknown value of an option.
+        """
+        given = {name: getattr(self, name) for name in ("pooling", "rescale_pooling", "padding", "input_padding")}
+        options = {name: value for name, value in given.items() if value is not None and name in backbone.options}
+        backbone = backbone.with_options(**options)
+        # Networks of other weights were trained on something else.
+        if self.preprocessing is None or self.weights != backbone.training:
+            return backbone
+        return dataclasses.replace(backbone, preprocessing=self.preprocessing)
+
+
+@dataclasses.dataclass(frozen=True)
+class Loading:
+    """How image files are read. `jnst.stylize`, which is given arrays, does not use it.
+
+    Attributes:
+        size: In pixels.
+        measure: What ``size`` is the length of: a key of `MEASURES`.
+        rounding: ``"round"`` or ``"floor"``: what happens to a fraction of a pixel in the shorter side.
+    """
+
+    size: int = 512
+    measure: str = "side"
+    rounding: str = "round"
+
+
+@dataclasses.dataclass(frozen=True)
+class Preset:
+    """A run's settings. `jnst.preset` returns one with some of its values, or those of its parts, changed.
+
+    Attributes:
+        summary: One line for lists.
+        source: Where the numbers come from.
+        terms: The objective.
+        solver: The optimiser, its units, and averaging.
+        schedule: Start, sizes and steps.
+        network: The network's options.
+        loading: How files are read.
+        keep_color: How the content's colours are kept: a key of `jnst.images.KEEP_COLOUR`, or None.
+        alternatives: Settings of other optimisers, where the system states them.
+    """
+
+    summary: str
+    source: str
+    terms: Terms = Terms()
+    solver: Solver = Solver(LBFGS(), unit=255.0)  # noqa: RUF009 - frozen
+    schedule: Schedule = Schedule()
+    network: Network = Network()
+    loading: Loading = Loading()
+    keep_color: str | None = None
+    alternatives: tuple[Named, ...] = ()

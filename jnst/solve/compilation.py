@@ -1,9 +1,6 @@
-"""`jax.jit` with the compiler's options that suit the device, and the cache of compiled programs on disk."""
+"""`jax.jit` with the compiler options that suit the device, and compiled programs kept on disk."""
 
-import contextlib
-import ctypes
 import functools
-import itertools
 import os
 import threading
 from collections import OrderedDict
@@ -15,6 +12,7 @@ import jax
 from jax.core import Tracer
 
 from jnst.errors import ResourceError
+from jnst.solve.devices import platform_of
 
 OPTIONS: dict[str, dict[str, str]] = {
     "cpu": {
@@ -22,114 +20,75 @@ OPTIONS: dict[str, dict[str, str]] = {
         "xla_disable_hlo_passes": "cse_barrier_expander",
     }
 }
-"""XLA's options by platform. On CPUs it may order operations so that least memory is needed, and leaves
-`jax.lax.optimization_barrier` in place (as on accelerators), without which results that many operations use are
-computed and kept once for each: together two fifths of the memory of a step, at the same speed."""
+"""XLA's options by platform. On CPUs they order operations for least memory and keep `jax.lax.optimization_barrier`
+(which accelerators keep anyway), without which values used by many operations are stored once for each. Together they
+save two fifths of the memory of a step, at the same speed."""
 
-MOST_PROGRAMS = 32
-"""How many programs of one function are kept: those for the shapes that were seen last."""
-DROPPED_BETWEEN = 32
-"""After how many programs that were dropped traces are forgotten too."""
+MAX_PROGRAMS = 32
+"""How many programs of one function are kept; the least recently used are evicted."""
 
 
-class DeviceJit:
-    """A function compiled for the device that its first argument is on, with that platform's `OPTIONS`.
+class Jit:
+    """`jax.jit` with the `OPTIONS` of the device that the first argument is on.
 
-    Like `jax.jit`, but only the programs used last are kept. Those of `jax.jit` stay until the process ends, some
-    megabytes and hundreds of memory maps each: a process that meets ever new shapes would come to its end by them.
+    Only the most recently used programs are kept. Those of `jax.jit` stay until the process ends, each with megabytes
+    of code and hundreds of memory maps, and a process that meets ever new image sizes would run out of both. Within
+    another traced function the options do not apply, and the function is simply inlined.
 
     Args:
-        function: What is compiled.
-        most: How many programs are kept; None: `MOST_PROGRAMS`.
-        **settings: As of `jax.jit`.
+        function: The function to compile.
+        max_programs: How many programs to keep; None for `MAX_PROGRAMS`.
+        **settings: As for `jax.jit`.
     """
 
-    def __init__(self, function: Callable[..., Any], *, most: int | None = None, **settings: Any):
+    def __init__(self, function: Callable[..., Any], *, max_programs: int | None = None, **settings: Any) -> None:
         functools.update_wrapper(self, function)
-        self._function, self._settings, self._most = function, settings, most
-        self._compiled: OrderedDict[Hashable, Any] = OrderedDict()
+        self._function, self._settings, self._max_programs = function, settings, max_programs
+        self._programs: OrderedDict[Hashable, Any] = OrderedDict()
         self._lock = threading.Lock()
 
-    def __call__(self, first: Any, *args: Any, **kwargs: Any) -> Any:
-        """Compile for these shapes, unless that was done before, and run; within another program be a part of it."""
-        leaves, structure = jax.tree.flatten(((first, *args), kwargs))
-        # XLA's options are those of a whole program: JAX refuses them for a part.
-        if any(isinstance(leaf, Tracer) for leaf in leaves) or _tracing():
-            return self._function(first, *args, **kwargs)
-        program = self._program(first, leaves, structure)
-        if not program._cache_size():
-            program.lower(first, *args, **kwargs).compile()
-            _give_back()
-        return program(first, *args, **kwargs)
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Call the function, compiled for arguments of these shapes."""
+        if is_traced((args, kwargs)):
+            return self._function(*args, **kwargs)
+        return self._program(args, kwargs)(*args, **kwargs)
 
-    def lower(self, first: Any, *args: Any, **kwargs: Any) -> jax.stages.Lowered:
-        """As of `jax.jit`; a call with such arguments then takes the program that was compiled from it."""
-        leaves, structure = jax.tree.flatten(((first, *args), kwargs))
-        return self._program(first, leaves, structure).lower(first, *args, **kwargs)
+    def lower(self, *args: Any, **kwargs: Any) -> jax.stages.Lowered:
+        """As for `jax.jit`. Once the result is compiled, a call with such arguments uses that program."""
+        return self._program(args, kwargs).lower(*args, **kwargs)
 
-    def _program(self, first: Any, leaves: list[Any], structure: Any) -> Any:
-        """The compiled function for arguments like these; what was not used for longest leaves."""
-        key = structure, tuple(_kind(leaf) for leaf in leaves), platform_of(first)
+    def _program(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        leaves, structure = jax.tree.flatten((args, kwargs))
+        key = structure, tuple(map(_kind, leaves)), platform_of(args)
         with self._lock:
-            if key not in self._compiled:
-                self._compiled[key] = self._jitted(key[-1])
-            self._compiled.move_to_end(key)
-            while len(self._compiled) > (self._most or MOST_PROGRAMS):
-                self._compiled.popitem(last=False)
-                _forget_traces()
-            return self._compiled[key]
-
-    def _jitted(self, platform: str) -> Any:
-        # JAX keeps what it traces and compiles for as long as the function lives: a new one for every program.
-        own = functools.update_wrapper(functools.partial(self._function), self._function)
-        return jax.jit(own, **self._settings, compiler_options=known(platform))
+            if key not in self._programs:
+                # JAX keeps what it compiled for as long as the function lives, so every program gets its own.
+                own = functools.update_wrapper(functools.partial(self._function), self._function)
+                self._programs[key] = jax.jit(own, **self._settings, compiler_options=supported_options(key[-1]))
+            self._programs.move_to_end(key)
+            while len(self._programs) > (self._max_programs or MAX_PROGRAMS):
+                self._programs.popitem(last=False)
+            return self._programs[key]
 
     def _cache_size(self) -> int:
-        return sum(function._cache_size() for function in self._compiled.values())
-
-
-def _tracing() -> bool:
-    """Whether a program is being traced: what has no arguments becomes a part of it too."""
-    return isinstance(jax.lax.iota("int32", 1), Tracer)
+        return sum(program._cache_size() for program in self._programs.values())
 
 
 def _kind(leaf: Any) -> Hashable:
-    """What a program is compiled for: shape and dtype of arrays, the value of what is static."""
+    """What a program depends on: an array's shape and dtype, a static argument's value."""
     return (leaf.shape, leaf.dtype) if hasattr(leaf, "shape") and hasattr(leaf, "dtype") else leaf
 
 
-def _give_back() -> None:
-    """Return what the compiler has freed to the system, before the program needs as much: glibc keeps it."""
-    with contextlib.suppress(AttributeError, OSError, TypeError):
-        ctypes.CDLL(None).malloc_trim(0)
-
-
-_dropped = itertools.count(1)
-
-
-def _forget_traces() -> None:
-    """Now and then, let JAX forget how functions were traced for shapes that are gone: it never does by itself.
-
-    Functions that other code compiled stay so, unlike with `jax.clear_caches`; single operations compile again.
-    """
-    if next(_dropped) % DROPPED_BETWEEN == 0:
-        with contextlib.suppress(ImportError, AttributeError):
-            from jax._src.util import clear_all_caches
-
-            clear_all_caches()
-
-
-def platform_of(tree: Any) -> str:
-    """Where the first array of ``tree`` is ("cpu", "gpu", "tpu"); for tracers and NumPy's, where one would be put."""
-    for leaf in jax.tree.leaves(tree):
-        if isinstance(leaf, jax.Array) and not isinstance(leaf, Tracer):
-            return next(iter(leaf.devices())).platform
-    return jax.default_backend()
+def is_traced(tree: Any) -> bool:
+    """Whether a pytree contains tracers, or the caller is itself being traced (without any tracer among its inputs)."""
+    if any(isinstance(leaf, Tracer) for leaf in jax.tree.leaves(tree)):
+        return True
+    return isinstance(jax.lax.iota("int32", 1), Tracer)
 
 
 @functools.cache
-def known(platform: str) -> dict[str, str]:
-    """The platform's `OPTIONS`, none if its compiler does not know them."""
+def supported_options(platform: str) -> dict[str, str]:
+    """The platform's `OPTIONS`, or none if its compiler does not know them."""
     options = OPTIONS.get(platform, {})
     try:
         jax.jit(lambda: 0, compiler_options=options).lower().compile()
@@ -139,10 +98,9 @@ def known(platform: str) -> dict[str, str]:
 
 
 def keep_programs(folder: Path) -> None:
-    """Keep compiled programs in ``folder`` and take them from there, in this process and later ones.
+    """Keep compiled programs in ``folder``, for this process and later ones: turns on JAX's persistent cache.
 
-    A first step then begins in seconds the second time. The folder is made private (mode 0700): a program that somebody
-    else put there would be run.
+    The folder is made private (mode 0700), because a program that somebody else put there would be run.
 
     Raises:
         ResourceError: The folder cannot be made, or others can write into it.

@@ -1,10 +1,12 @@
-"""L-BFGS with its products of images as two products of matrices.
+"""L-BFGS whose memory is multiplied at once.
 
-The usual two loops read the memory, up to 200 images, one image after the other; here all of a memory is multiplied
-at once, and what is left are triangular systems of numbers.
+The usual two-loop recursion reads the memory, up to 200 images, one image after the other. Here the whole memory is
+multiplied in two matrix products, and small triangular systems remain.
 """
 
 from collections.abc import Callable
+from functools import reduce
+from operator import add
 from typing import Any, NamedTuple
 
 import jax
@@ -15,15 +17,15 @@ from jnst.types import Array
 
 
 class LBFGSState(NamedTuple):
-    """The last steps that are kept, and what they did to the gradient, each in the slot of its number modulo m.
+    """The last m steps and the changes of the gradient along them, step i in slot i modulo m.
 
     Attributes:
-        num_updates: So far.
-        num_kept: So many of the steps between them have been kept.
-        gamma: The multiple of H that was last the first guess.
+        num_updates: The number of updates so far.
+        num_kept: How many of the steps between them were kept.
+        gamma: The last multiple of H that served as the initial inverse Hessian.
         params: The variables at the last update, x.
         updates: The gradient at the last update, g.
-        scaled: The same as the first guess H of the inverse curvature scales it, H g.
+        scaled: The gradient scaled by H, H g.
         diff_params_memory: ``(m, ...)``, s: differences of x.
         diff_scaled_memory: ``(m, ...)``, H y, where y are the differences of g.
         curvatures: ``(m, m)``, sᵢᵀyⱼ where step i is not younger than step j.
@@ -33,28 +35,27 @@ class LBFGSState(NamedTuple):
     num_updates: Array
     num_kept: Array
     gamma: Array
-    params: Array
-    updates: Array
-    scaled: Array
-    diff_params_memory: Array
-    diff_scaled_memory: Array
+    params: Any
+    updates: Any
+    scaled: Any
+    diff_params_memory: Any
+    diff_scaled_memory: Any
     curvatures: Array
     squares: Array
 
 
 def scale_by_lbfgs(
-    memory_size: int, inverse_curvature: Callable[[Array], Array] | None = None
+    memory_size: int, precondition: Callable[[Array], Array] | None = None
 ) -> optax.GradientTransformation:
-    """Multiply gradients of one array by L-BFGS' approximation of the inverse Hessian.
+    """Multiply gradients by L-BFGS's approximation of the inverse Hessian, for any pytree of variables.
 
-    As `optax.scale_by_lbfgs`, but steps along which the gradient fell are not kept, as in PyTorch: with them the
-    approximation is not positive definite, and runs with a fixed step length may climb.
+    As `optax.scale_by_lbfgs`, except that steps along which the gradient fell are not kept, as in PyTorch: with them
+    the approximation is not positive definite, and runs with a fixed step length may climb.
 
     Args:
-        memory_size: Earlier steps that are kept, m.
-        inverse_curvature: Multiplies a gradient by a symmetric positive definite matrix H, of which a multiple γ is the
-            approximation that the kept steps improve on; None for the unit matrix. With H = P Pᵀ this is L-BFGS of z,
-            where x = P z.
+        memory_size: How many earlier steps are kept, m.
+        precondition: Multiplies each leaf of a gradient by a symmetric positive definite matrix H, of which a multiple
+            γ is the initial inverse Hessian; None for the identity. With H = P Pᵀ this is L-BFGS of z, where x = P z.
 
     References:
         Byrd, Nocedal & Schnabel, Representations of quasi-Newton matrices and their use in limited memory methods,
@@ -62,57 +63,65 @@ def scale_by_lbfgs(
     """
 
     def init(params: Any) -> LBFGSState:
-        memory = jnp.zeros((memory_size, *params.shape), params.dtype)
-        table = jnp.zeros((memory_size, memory_size), params.dtype)
-        nothing = jnp.zeros_like(params)
-        none, one = jnp.int32(0), jnp.ones((), params.dtype)
-        return LBFGSState(none, none, one, nothing, nothing, nothing, memory, memory, table, table)
+        memory = jax.tree.map(lambda leaf: jnp.zeros((memory_size, *leaf.shape), leaf.dtype), params)
+        dtype = jnp.result_type(*jax.tree.leaves(params))
+        table, zeros = jnp.zeros((memory_size, memory_size), dtype), jax.tree.map(jnp.zeros_like, params)
+        none, one = jnp.int32(0), jnp.ones((), dtype)
+        return LBFGSState(none, none, one, zeros, zeros, zeros, memory, memory, table, table)
 
     def update(updates: Any, state: Any, params: Any = None) -> tuple[Any, LBFGSState]:
-        scaled = updates if inverse_curvature is None else inverse_curvature(updates)
-        step, change, scaled_change = params - state.params, updates - state.updates, scaled - state.scaled
+        scaled = updates if precondition is None else jax.tree.map(precondition, updates)
+        step, change = _difference(params, state.params), _difference(updates, state.updates)
         begun, slot = state.num_updates > 0, state.num_kept % memory_size
-        rounding = jnp.finfo(step.dtype).eps * jnp.linalg.norm(step.ravel()) * jnp.linalg.norm(change.ravel())
-        keep = begun & (jnp.vdot(step, change) > rounding)
-        # Behind a barrier the memory is written in place; XLA would else write another copy for every use of it.
+        rounding = jnp.finfo(state.gamma.dtype).eps * jnp.sqrt(_dot(step, step)) * jnp.sqrt(_dot(change, change))
+        keep = begun & (_dot(step, change) > jax.lax.stop_gradient(rounding))
+        # Behind a barrier the memory is written in place; otherwise XLA writes another copy for every use of it.
         steps, changes = jax.lax.optimization_barrier(
             (
                 _put(state.diff_params_memory, step, slot, keep),
-                _put(state.diff_scaled_memory, scaled_change, slot, keep),
+                _put(state.diff_scaled_memory, _difference(scaled, state.scaled), slot, keep),
             )
         )
         by_step, by_change = _products(steps, change), _products(changes, change)
         curvatures = _put(state.curvatures, by_step, slot, keep, axis=1)
         squares = _put(_put(state.squares, by_change, slot, keep, axis=1), by_change, slot, keep)
-        first = jnp.minimum(1.0, 1.0 / jnp.sqrt(jnp.vdot(updates, scaled)))  # Optax begins like this.
-        gamma = jnp.where(keep, by_step[slot] / by_change[slot], jnp.where(begun, state.gamma, first))
+        length = _dot(updates, scaled)
+        first = jnp.minimum(1.0, 1.0 / jnp.sqrt(jnp.where(length > 0, length, 1.0)))  # as Optax begins
+        ratio = by_step[slot] / jnp.where(keep, by_change[slot], 1.0)
+        gamma = jnp.where(keep, ratio, jnp.where(begun, state.gamma, first))
         num_kept = state.num_kept + keep
         order = (num_kept + jnp.arange(memory_size)) % memory_size
         by_step, by_change = _products(steps, updates), _products(changes, updates)
         of_steps, of_changes = _weights(curvatures, squares, by_step, by_change, gamma, order)
-        direction = gamma * scaled + _sum(of_steps, steps) + _sum(of_changes, changes)
-        # Where gradients are nothing but rounding the systems may overflow: then by the gradient alone.
-        slope = jnp.vdot(direction, updates)
-        direction = jnp.where((slope > 0) & (slope < jnp.inf), direction, first * scaled)
+        direction = jax.tree.map(
+            lambda scaled, steps, changes: gamma * scaled + _sum(of_steps, steps) + _sum(of_changes, changes),
+            *(scaled, steps, changes),
+        )
+        # Where gradients are nothing but rounding, the systems may overflow: then follow the gradient alone.
+        slope = _dot(direction, updates)
+        is_descent = (slope > 0) & (slope < jnp.inf)
+        direction = jax.tree.map(lambda leaf, scaled: jnp.where(is_descent, leaf, first * scaled), direction, scaled)
         now = state.num_updates + 1, num_kept, gamma, params, updates, scaled
         return direction, LBFGSState(*now, steps, changes, curvatures, squares)
 
     return optax.GradientTransformation(init, update)
 
 
-def divide_waves(image: Array, power: float) -> Array:
-    """Divide an image's waves of frequency f by ``(2 f) ** power``, f in cycles a pixel, at least one a longer side.
+def fourier_precondition(image: Array, power: float) -> Array:
+    """Divide an image's frequencies f by ``(2 f) ** power``, f in cycles per pixel, at least one per longer side.
 
-    As an inverse curvature it lets large forms move further than fine grain at the same gradient, as in photographs,
-    whose amplitudes fall with the frequency (waves in units of ``f ** -1``: power 2).
+    As an initial inverse Hessian it lets low frequencies move further than high ones at the same gradient, just as the
+    amplitudes of photographs fall with the frequency (variables in units of ``f ** -1`` have power 2).
 
     Args:
-        image: ``(h, w, c)``.
+        image: ``(h, w, c)``; arrays of another rank are returned unchanged.
         power: 0 changes nothing.
 
     References:
         Olah, Mordvintsev & Schubert, Feature Visualization, Distill 2017, "Preconditioning and parameterization".
     """
+    if image.ndim != 3:
+        return image
     height, width = image.shape[:2]
     frequency = jnp.hypot(jnp.fft.fftfreq(height)[:, None], jnp.fft.rfftfreq(width))
     factor = ((2 * jnp.maximum(frequency, 1 / max(height, width))) ** -power).astype(image.dtype)
@@ -122,29 +131,46 @@ def divide_waves(image: Array, power: float) -> Array:
 def _weights(
     curvatures: Array, squares: Array, by_step: Array, by_change: Array, gamma: Array, order: Array
 ) -> tuple[Array, Array]:
-    """The weights of the steps s and of the changes H y in the direction; ``order`` names their slots, oldest first.
+    """The weights of the steps s and of the changes H y in the direction; ``order`` lists their slots, oldest first.
 
     With R the upper triangle of sᵢᵀyⱼ, D its diagonal and p = R⁻¹ Sᵀg they are R⁻ᵀ (D p + γ YᵀHY p - γ YᵀHg) and -γ p.
     """
     system, squares = jnp.triu(curvatures[order][:, order]), squares[order][:, order]
     curvature = jnp.diag(system)
-    system += jnp.diag(jnp.where(curvature == 0, 1, 0).astype(curvature.dtype))  # Empty slots weigh nothing.
+    system += jnp.diag(jnp.where(curvature == 0, 1, 0).astype(curvature.dtype))  # empty slots weigh nothing
     p = jax.scipy.linalg.solve_triangular(system, by_step[order])
     known = curvature * p + gamma * (jnp.matmul(squares, p, precision="highest") - by_change[order])
     of_steps = jax.scipy.linalg.solve_triangular(system, known, trans=1)
-    nothing = jnp.zeros_like(p)
-    return nothing.at[order].set(of_steps), nothing.at[order].set(-gamma * p)
+    zeros = jnp.zeros_like(p)
+    return zeros.at[order].set(of_steps), zeros.at[order].set(-gamma * p)
 
 
-def _put(memory: Array, array: Array, slot: Array, keep: Array, axis: int = 0) -> Array:
-    """The memory with ``array`` in a slot, unless it is not to be kept."""
-    before = jax.lax.dynamic_index_in_dim(memory, slot, axis, keepdims=False)
-    return jax.lax.dynamic_update_index_in_dim(memory, jnp.where(keep, array, before), slot, axis)
+def _put(memory: Any, value: Any, slot: Array, keep: Array, axis: int = 0) -> Any:
+    """``memory`` with ``value`` in a slot, if ``keep``."""
+
+    def put(memory: Array, value: Array) -> Array:
+        before = jax.lax.dynamic_index_in_dim(memory, slot, axis, keepdims=False)
+        return jax.lax.dynamic_update_index_in_dim(memory, jnp.where(keep, value, before), slot, axis)
+
+    return jax.tree.map(put, memory, value)
 
 
-def _products(memory: Array, array: Array) -> Array:
-    """``(m, ...)`` and ``(...)`` to ``(m,)``: the sums of products over all other axes."""
-    return jnp.tensordot(memory, array, axes=array.ndim, precision="highest")
+def _difference(left: Any, right: Any) -> Any:
+    return jax.tree.map(jnp.subtract, left, right)
+
+
+def _dot(left: Any, right: Any) -> Array:
+    """The scalar product of two pytrees."""
+    return reduce(add, map(jnp.vdot, jax.tree.leaves(left), jax.tree.leaves(right)))
+
+
+def _products(memory: Any, value: Any) -> Array:
+    """The scalar products of every slot of a memory with ``value``: ``(m,)``."""
+
+    def product(memory: Array, value: Array) -> Array:
+        return jnp.tensordot(memory, value, axes=value.ndim, precision="highest")
+
+    return reduce(add, map(product, jax.tree.leaves(memory), jax.tree.leaves(value)))
 
 
 def _sum(weights: Array, memory: Array) -> Array:

@@ -1,4 +1,4 @@
-"""The variables that an Optax transformation works in: the image's values in other units, or its scales."""
+"""The variables an Optax transformation works in: the image in other units, or the levels of a pyramid."""
 
 from typing import Any
 
@@ -34,20 +34,20 @@ def in_units(optimizer: optax.GradientTransformation, unit: float) -> optax.Grad
 
 
 def scaled(tree: Any, factor: float | Array) -> Any:
-    """All arrays of ``tree`` times ``factor``."""
-    return jax.tree.map(lambda leaf: leaf * factor, tree)
+    """Multiply all arrays of a pytree by ``factor``, keeping their dtypes."""
+    return jax.tree.map(lambda leaf: (leaf * factor).astype(leaf.dtype), tree)
 
 
 def in_laplacian_pyramid(optimizer: optax.GradientTransformation, levels: int) -> optax.GradientTransformationExtraArgs:
     """Let ``optimizer`` move the levels of a Laplacian pyramid instead of the pixels.
 
-    The image is the finest level plus the next one, enlarged, which is itself a sum of that kind, and so on; so the
-    gradient by a level is the image's gradient carried back through the enlargements between, and an update of the
-    levels is one of the image.
+    The image is the finest level plus the enlarged next one, which is itself such a sum, and so on. The gradient by a
+    level is therefore the image's gradient pulled back through the enlargements, and updates of the levels add up to
+    one of the image.
 
     Args:
-        optimizer: Sees a tuple of ``levels + 1`` arrays, each half as high and wide as the one before; no image.
-        levels: How often the image is halved; fewer where that would leave a side of 1.
+        optimizer: Sees a tuple of ``levels + 1`` arrays, each half as high and wide as the one before, and no image.
+        levels: How often an image ``(h, w, c)`` is halved; fewer where a side would become 1.
 
     References:
         Kolkin, Salavon & Shakhnarovich, Style Transfer by Relaxed Optimal Transport and Self-Similarity, CVPR 2019.
@@ -59,10 +59,10 @@ def in_laplacian_pyramid(optimizer: optax.GradientTransformation, levels: int) -
 
     def update(updates: Any, state: Any, params: Any = None, **extra: Any) -> tuple[Any, Any]:
         shapes = _level_shapes(updates.shape, levels)
-        back = jax.linear_transpose(_summed, tuple(jax.ShapeDtypeStruct(shape, updates.dtype) for shape in shapes))
-        (gradients,) = back(updates)
+        pull_back = jax.linear_transpose(_sum, tuple(jax.ShapeDtypeStruct(shape, updates.dtype) for shape in shapes))
+        (gradients,) = pull_back(updates)
         updates_of_levels, state = inner.update(gradients, state, None, **extra)
-        return _summed(updates_of_levels), state
+        return _sum(updates_of_levels), state
 
     return optax.GradientTransformationExtraArgs(init, update)
 
@@ -75,8 +75,8 @@ def _level_shapes(shape: tuple[int, ...], levels: int) -> list[tuple[int, ...]]:
     return shapes
 
 
-def _summed(levels: Any) -> Array:
-    """The image of a pyramid, finest level first: from the coarsest on, enlarged bilinearly and added."""
+def _sum(levels: Any) -> Array:
+    """The image of a pyramid, finest level first: enlarged bilinearly from the coarsest level on, and added."""
     *finer, image = levels
     for level in reversed(finer):
         image = level + jax.image.resize(image, level.shape, "linear", antialias=False)

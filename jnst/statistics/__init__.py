@@ -1,4 +1,4 @@
-"""Statistics of features, as pure functions over any leading axes, accumulated in float32."""
+"""Statistics of features, as pure functions with any leading axes."""
 
 from jnst.statistics.correlations import cross_gram_matrix, shifted_gram_matrix
 from jnst.statistics.distances import DISTANCES, cosine_distances, nearest_rows, normalize_rows, squared_distances
@@ -6,8 +6,8 @@ from jnst.statistics.distributions import directions, quantiles, transport, weig
 from jnst.statistics.hypercolumn import hypercolumns
 from jnst.statistics.moments import (
     GRAM_NORMALIZATIONS,
-    as_columns,
     covariance,
+    flatten_positions,
     gram_matrix,
     mean_covariance,
     mean_std,
@@ -22,13 +22,13 @@ from jnst.statistics.square_root import matrix_square_root, root_fidelity
 __all__ = [
     "DISTANCES",
     "GRAM_NORMALIZATIONS",
-    "as_columns",
     "average_pool",
     "cosine_distances",
     "covariance",
     "cross_gram_matrix",
     "directions",
     "draw_positions",
+    "flatten_positions",
     "gram_matrix",
     "hypercolumns",
     "laplacian",

@@ -1,7 +1,7 @@
-"""Distances between two sets of feature vectors, and nearest neighbours, in float32 and in bounded memory.
+"""Distances between two sets of feature vectors, and nearest neighbours, in bounded memory.
 
-A set is a matrix with a row for each vector, ``(..., n, c)``. Searches have no gradient: a loss differentiates the
-distance of the pairs that were found, which is the gradient of the minimum.
+A set is a matrix with one vector per row, ``(..., n, c)``. The search for nearest neighbours has no gradient: losses
+differentiate the distances of the pairs that it found, which is the gradient of the minimum.
 """
 
 from collections.abc import Callable
@@ -12,22 +12,25 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from jnst.types import Array
+from jnst.statistics.moments import safe_sqrt
+from jnst.types import Array, sum_dtype
 
 LARGEST_MATRIX = 2**24
-"""Entries of a matrix of distances that is held at once: 64 MiB."""
+"""Maximum number of entries of a distance matrix held in memory at once: 64 MiB in float32."""
 SHORTEST = 1e-8
-"""A vector shorter than this has no direction."""
+"""Vectors shorter than this are treated as zero: they have no direction."""
 
 
-def products(x: Array, y: Array) -> Array:
-    """Inner products ``x yᵀ`` of rows ``(..., n, c)`` and ``(..., m, c)``: ``(..., n, m)`` in float32."""
-    return jnp.einsum("...nc,...mc->...nm", x, y, precision=lax.Precision.HIGHEST, preferred_element_type=jnp.float32)
+def row_products(x: Array, y: Array) -> Array:
+    """Inner products ``x yᵀ`` of rows ``(..., n, c)`` and ``(..., m, c)``: ``(..., n, m)``."""
+    return jnp.einsum(
+        "...nc,...mc->...nm", x, y, precision=lax.Precision.HIGHEST, preferred_element_type=sum_dtype(x, y)
+    )
 
 
 def normalize_rows(rows: Array) -> Array:
-    """Scale rows ``(..., n, c)`` to length 1, in float32; one shorter than `SHORTEST` becomes 0, with gradient 0."""
-    rows = rows.astype(jnp.float32)
+    """Scale rows ``(..., n, c)`` to length 1. Rows shorter than `SHORTEST` become 0, with gradient 0."""
+    rows = rows.astype(sum_dtype(rows))
     squares = jnp.sum(rows**2, -1, keepdims=True)
     long = squares > SHORTEST**2
     return jnp.where(long, rows, 0.0) / jnp.sqrt(jnp.where(long, squares, 1.0))
@@ -41,51 +44,55 @@ def cosine_distances(x: Array, y: Array) -> Array:
         y: ``(..., m, c)``; leading axes broadcast.
 
     Returns:
-        ``(..., n, m)`` in float32, from 0 to 2; 1 where a row is 0.
+        ``(..., n, m)``, from 0 to 2; 1 for rows of zeros.
+
+    >>> cosine_distances(jnp.asarray([[1.0, 0.0]]), jnp.asarray([[2.0, 0.0], [0.0, 3.0], [-1.0, 0.0]])).tolist()
+    [[0.0, 1.0, 2.0]]
     """
-    return jnp.maximum(1.0 - products(normalize_rows(x), normalize_rows(y)), 0.0)
+    return jnp.maximum(1.0 - row_products(normalize_rows(x), normalize_rows(y)), 0.0)
 
 
 def squared_distances(x: Array, y: Array) -> Array:
-    """``|xᵢ - yⱼ|²`` for all pairs of rows, as ``|x|² + |y|² - 2xy``: near 0 it has the rounding errors of ``|x|²``.
+    """``|xᵢ - yⱼ|²`` for all pairs of rows, computed as ``|x|² + |y|² - 2xy``.
+
+    Small distances have the rounding error of ``|x|²``.
 
     Args:
         x: ``(..., n, c)``.
         y: ``(..., m, c)``; leading axes broadcast.
 
     Returns:
-        ``(..., n, m)`` in float32, at least 0, in squared units of the rows.
+        ``(..., n, m)``, at least 0, in squared units of the rows.
     """
-    x, y = x.astype(jnp.float32), y.astype(jnp.float32)
+    x, y = x.astype(sum_dtype(x)), y.astype(sum_dtype(y))
     squares = jnp.sum(x**2, -1)[..., :, None] + jnp.sum(y**2, -1)[..., None, :]
-    return jnp.maximum(squares - 2.0 * products(x, y), 0.0)
+    return jnp.maximum(squares - 2.0 * row_products(x, y), 0.0)
 
 
 def euclidean_distances(x: Array, y: Array) -> Array:
-    """``|xᵢ - yⱼ| / √c`` for all pairs of rows: `squared_distances` per channel, and their root."""
-    return jnp.sqrt(squared_distances(x, y) / x.shape[-1])
+    """``|xᵢ - yⱼ| / √c`` for all pairs of rows: see `squared_distances`. Distances of 0 have gradient 0."""
+    return safe_sqrt(squared_distances(x, y) / x.shape[-1])
 
 
 def paired_cosine_distances(x: Array, y: Array) -> Array:
     """``1 - cos(xᵢ, yᵢ)`` of rows ``(..., n, c)``: ``(..., n)``, exactly 0 (with gradient 0) where they are equal.
 
-    Computed as half the squared difference of unit vectors. Two rows without direction have the distance 0.
+    This is half the squared distance of the unit vectors. Two rows of zeros have distance 0.
     """
     return 0.5 * jnp.sum((normalize_rows(x) - normalize_rows(y)) ** 2, -1)
 
 
 def paired_euclidean_distances(x: Array, y: Array) -> Array:
     """``|xᵢ - yᵢ| / √c`` of rows ``(..., n, c)``: ``(..., n)``, with gradient 0 where they are equal."""
-    squares = jnp.mean((x.astype(jnp.float32) - y.astype(jnp.float32)) ** 2, -1)
-    differ = squares > 0
-    return jnp.where(differ, jnp.sqrt(jnp.where(differ, squares, 1.0)), 0.0)
+    dtype = sum_dtype(x, y)
+    return safe_sqrt(jnp.mean((x.astype(dtype) - y.astype(dtype)) ** 2, -1))
 
 
 class Distance(NamedTuple):
-    """A distance in two forms: ``between`` all pairs ``(..., n, m)``, and ``along`` matched rows ``(..., n)``."""
+    """A distance in two forms: ``all_pairs`` of rows gives ``(..., n, m)``; ``paired``, row by row, ``(..., n)``."""
 
-    between: Callable[[Array, Array], Array]
-    along: Callable[[Array, Array], Array]
+    all_pairs: Callable[[Array, Array], Array]
+    paired: Callable[[Array, Array], Array]
 
 
 DISTANCES: dict[str, Distance] = {
@@ -96,7 +103,7 @@ DISTANCES: dict[str, Distance] = {
         lambda x, y: paired_cosine_distances(x, y) + paired_euclidean_distances(x, y),
     ),
 }
-"""``"cosine+euclidean"`` is what Kolkin et al. 2019 compare colours by."""
+"""The distances by name. Kolkin et al. 2019 compare colours by ``"cosine+euclidean"``."""
 
 
 class Nearest(NamedTuple):
@@ -114,18 +121,20 @@ def nearest_rows(
     x_allowed: Array | None = None,
     y_allowed: Array | None = None,
 ) -> Nearest:
-    """Find every row's nearest neighbour in the other set, both ways in one pass.
+    """Find the nearest neighbour of each row in the other set, in both directions at once.
+
+    At most `LARGEST_MATRIX` distances per pair of sets are held in memory.
 
     Args:
         x: ``(..., n, c)``.
         y: ``(..., m, c)``; leading axes broadcast.
-        distances: From rows ``(n, c)`` and ``(m, c)`` to ``(n, m)``.
-        x_allowed: ``(..., n)``, False for rows that are no neighbour of any y; None: all are.
-        y_allowed: ``(..., m)`` likewise.
+        distances: Maps rows ``(n, c)`` and ``(m, c)`` to ``(n, m)``.
+        x_allowed: ``(..., n)``, False for rows of x that may not be chosen as neighbours. None allows all.
+        y_allowed: ``(..., m)``, likewise for rows of y.
 
     Returns:
-        The indices, without gradient; the first among equals, and 0 where no row is allowed. At most
-        `LARGEST_MATRIX` distances of a pair of sets are held at once.
+        The indices, without gradient. Among equal distances the first is chosen. The index is 0 where no row is
+        allowed.
     """
     x_allowed = jnp.ones(x.shape[-2], bool) if x_allowed is None else x_allowed
     y_allowed = jnp.ones(y.shape[-2], bool) if y_allowed is None else y_allowed
@@ -144,18 +153,18 @@ def _nearest_rows(
         return of_x, jnp.min(to_x, 0), jnp.argmin(to_x, 0)
 
     size = chunk_size(x.shape[0], y.shape[0], LARGEST_MATRIX)
-    of_x, least, of_y = lax.map(search, (in_chunks(x, size), in_chunks(x_allowed, size)))
+    of_x, least, of_y = lax.map(search, (split_rows(x, size), split_rows(x_allowed, size)))
     chunk = jnp.argmin(least, 0)
     return of_x.reshape(-1)[: x.shape[0]], chunk * size + jnp.take_along_axis(of_y, chunk[None], 0)[0]
 
 
 def chunk_size(rows: int, columns: int, most: int) -> int:
-    """How many rows of a matrix have at most ``most`` entries; at least one, at most all."""
+    """Number of rows of a matrix that have at most ``most`` entries together; at least 1, at most all."""
     return min(rows, max(1, most // columns))
 
 
-def in_chunks(rows: Array, size: int) -> Array:
-    """Cut ``(n, ...)`` into ``(chunks, size, ...)``, filled up with zeros (False)."""
+def split_rows(rows: Array, size: int) -> Array:
+    """Split ``(n, ...)`` into ``(chunks, size, ...)``, padded with zeros (False)."""
     chunks = -(-rows.shape[0] // size)
     padding = [(0, chunks * size - rows.shape[0])] + [(0, 0)] * (rows.ndim - 1)
     return jnp.pad(rows, padding).reshape(chunks, size, *rows.shape[1:])

@@ -1,28 +1,30 @@
-"""What a position has to do with those around it: averages of blocks, Laplacians, windows."""
+"""Local neighbourhoods of positions: block averages, Laplacians and sliding windows."""
 
 import itertools
 
 import jax.numpy as jnp
 from jax import lax
 
-from jnst.types import Array, Features
+from jnst.statistics.moments import check_positions
+from jnst.types import Array, Features, sum_dtype
 
 
-def average_pool(features: Features, size: int, present: Array | None = None) -> Features:
-    """Mean of blocks of ``size`` x ``size`` positions; those cut off by the border are means of what they have.
+def average_pool(features: Features, size: int, valid: Array | None = None) -> Features:
+    """Mean of blocks of ``size`` x ``size`` positions. Blocks cut off by the border average the positions they have.
 
     Args:
         features: ``(..., h, w, c)``.
         size: Side of a block; 1 changes nothing.
-        present: Booleans ``(..., h, w)``: which positions there are; None: all. A block without any is 0.
+        valid: Booleans ``(..., h, w)``, False for positions to ignore. None for no such positions. A block without
+            valid positions is 0.
 
     Returns:
-        ``(..., ⌈h / size⌉, ⌈w / size⌉, c)`` in float32.
+        ``(..., ⌈h / size⌉, ⌈w / size⌉, c)``.
     """
-    features = features.astype(jnp.float32)
-    if size == 1 and present is None:
+    features = features.astype(sum_dtype(features))
+    if size == 1 and valid is None:
         return features
-    counted = jnp.ones(features.shape[-3:-1], jnp.float32) if present is None else present.astype(jnp.float32)
+    counted = jnp.ones(features.shape[-3:-1], features.dtype) if valid is None else valid.astype(features.dtype)
     counted = counted[..., None]
     return _block_sums(features * counted, size) / jnp.maximum(_block_sums(counted, size), 1.0)
 
@@ -34,42 +36,46 @@ def _block_sums(array: Array, size: int) -> Array:
     return jnp.sum(array.reshape(*batch, rows, size, columns, size, channels), (-4, -2))
 
 
-def laplacian(features: Features, present: Array | None = None) -> Features:
-    """Laplacian by the four neighbours: ``Σ_q (F(q) - F(p))`` over the neighbours q that position p has.
+def laplacian(features: Features, valid: Array | None = None) -> Features:
+    """Laplacian over the four neighbours: ``Σ_q (F(q) - F(p))`` for the neighbours q of position p.
 
-    At the border that is as if the outermost positions were repeated outwards.
+    Neighbours beyond the border are left out, which is the same as repeating the border.
 
     Args:
         features: ``(..., h, w, c)``.
-        present: Booleans ``(..., h, w)``: which positions there are, as neighbours too; None: all.
+        valid: Booleans ``(..., h, w)``, False for positions to ignore, also as neighbours. None for no such positions.
 
     Returns:
-        ``(..., h, w, c)`` in float32, in the features' units; 0 where they are constant, or rise evenly.
+        ``(..., h, w, c)``, in the features' units; 0 where they are constant or linear.
+
+    Raises:
+        ArgumentError: Features without positions.
     """
-    features = features.astype(jnp.float32)
-    there = None if present is None else present[..., None]
-    return _second_difference(features, there, -3) + _second_difference(features, there, -2)
+    check_positions(features)
+    features = features.astype(sum_dtype(features))
+    valid = None if valid is None else valid[..., None]
+    return _second_difference(features, valid, -3) + _second_difference(features, valid, -2)
 
 
-def _second_difference(features: Array, there: Array | None, axis: int) -> Array:
+def _second_difference(features: Array, valid: Array | None, axis: int) -> Array:
     steps = jnp.diff(features, axis=axis)
-    if there is not None:
-        steps = steps * (lax.slice_in_dim(there, 1, None, axis=axis) & lax.slice_in_dim(there, 0, -1, axis=axis))
+    if valid is not None:
+        steps = steps * (lax.slice_in_dim(valid, 1, None, axis=axis) & lax.slice_in_dim(valid, 0, -1, axis=axis))
     before, after = [[(0, 0)] * features.ndim for _ in range(2)]
     before[axis], after[axis] = (1, 0), (0, 1)
     return jnp.pad(steps, after) - jnp.pad(steps, before)
 
 
 def windows(planes: Array, radius: int) -> list[Array]:
-    """All square windows of side 2·radius + 1 that lie within an array, position by position.
+    """All square windows of side 2·radius + 1 that lie inside an array, as one array per position in the window.
 
     Args:
         planes: ``(..., h, w)``.
         radius: At least 0; the side must not exceed h or w.
 
     Returns:
-        (2·radius + 1)² arrays ``(..., h - 2·radius, w - 2·radius)``: what every window has at its first position, at
-        its second, and so on, row by row.
+        (2·radius + 1)² arrays ``(..., h - 2·radius, w - 2·radius)``: the first holds the first entry of each window,
+        the second the second, and so on, row by row.
     """
     height, width = (size - 2 * radius for size in planes.shape[-2:])
     offsets = itertools.product(range(2 * radius + 1), repeat=2)

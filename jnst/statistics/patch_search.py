@@ -1,4 +1,4 @@
-"""Patches: square neighbourhoods of features, and the nearest ones of another image."""
+"""Patches, square neighbourhoods of features, and the search for the nearest patches of another image."""
 
 import functools
 import operator
@@ -10,14 +10,14 @@ from jax import lax
 
 from jnst.errors import ArgumentError
 from jnst.statistics.distances import LARGEST_MATRIX, SHORTEST, chunk_size
-from jnst.types import Array, Features
+from jnst.types import Array, Features, sum_dtype
 
 
 def patch_counts(features: Array, size: int, stride: int) -> tuple[int, int]:
-    """How many patches ``(..., h, w, c)`` has, vertically and horizontally.
+    """Number of patches of ``(..., h, w, c)``, vertically and horizontally.
 
     Raises:
-        ArgumentError: None at all, or a size or stride below 1.
+        ArgumentError: Features smaller than a patch, or a size or stride below 1.
     """
     if size < 1 or stride < 1:
         raise ArgumentError(f"patches of size {size} at stride {stride}: choose whole numbers of at least 1")
@@ -25,13 +25,13 @@ def patch_counts(features: Array, size: int, stride: int) -> tuple[int, int]:
     if min(height, width) < size:
         raise ArgumentError(
             f"features of {height}x{width} positions have no {size}x{size} patch: "
-            "take a larger image, an earlier layer or smaller patches"
+            "use a larger image, an earlier layer or smaller patches"
         )
     return (height - size) // stride + 1, (width - size) // stride + 1
 
 
 def patch_entries(features: Array, size: int, stride: int) -> Iterator[Array]:
-    """Every patch's entry at each of the ``size²`` offsets, row by row: ``(..., p, q, c)`` of ``(..., h, w, c)``."""
+    """Yield the entries of all patches at each of the ``size²`` offsets, row by row: ``(..., p, q, c)`` each."""
     rows, columns = patch_counts(features, size, stride)
     for top in range(size):
         for left in range(size):
@@ -40,7 +40,7 @@ def patch_entries(features: Array, size: int, stride: int) -> Iterator[Array]:
 
 
 def patches(features: Features, size: int = 3, stride: int = 1) -> Array:
-    """Lay out every ``size`` x ``size`` neighbourhood as one vector.
+    """Collect the patches of an image as vectors.
 
     Args:
         features: ``(..., h, w, c)``.
@@ -48,39 +48,40 @@ def patches(features: Features, size: int = 3, stride: int = 1) -> Array:
         stride: Step between patches, in both directions.
 
     Returns:
-        ``(..., p, q, size² c)`` with ``p = (h - size) // stride + 1`` and q likewise; a vector is the patch's positions
-        row by row, channels last.
+        ``(..., p, q, size² c)`` with ``p = (h - size) // stride + 1``, and q likewise. A vector holds the patch's
+        positions row by row, channels last.
 
     Raises:
-        ArgumentError: Features smaller than a patch.
+        ArgumentError: Features smaller than a patch, or a size or stride below 1.
     """
-    laid_out = jnp.stack(list(patch_entries(features, size, stride)), -2)
-    return laid_out.reshape(*laid_out.shape[:-2], -1)
+    stacked = jnp.stack(list(patch_entries(features, size, stride)), -2)
+    return stacked.reshape(*stacked.shape[:-2], -1)
 
 
 @functools.partial(jax.jit, static_argnames=("size", "stride"))
 def nearest_patches(
     features: Features, others: Features, allowed: Array, size: int = 3, stride: int = 1
 ) -> tuple[Array, Array]:
-    """Find every patch's nearest one of another image by normalised cross-correlation, ``max_j ⟨p, s_j⟩ / |s_j|``.
+    """Find each patch's nearest patch in another image by normalised cross-correlation, ``max_j ⟨p, s_j⟩ / |s_j|``.
 
-    The patches' inner products are sums along the diagonals of the positions' inner products, which takes ``size²``
-    times fewer operations than multiplying patches.
+    Inner products of patches are sums of inner products of positions along diagonals, which takes ``size²`` times
+    fewer operations than multiplying the patches. The inner products held in memory at once are about
+    `LARGEST_MATRIX`, but at least those of one row of patches.
 
     Args:
         features: ``(..., h, w, c)``.
         others: ``(..., h', w', c)``; leading axes broadcast.
-        allowed: ``(..., p', q')``, which patches of ``others`` may be chosen.
+        allowed: ``(..., p', q')``, True for the patches of ``others`` that may be chosen.
         size: Side of a patch.
-        stride: Step between patches, of both images.
+        stride: Step between patches, in both images.
 
     Returns:
-        Flat indices ``(..., p, q)`` into ``(p', q')`` and the correlations, in float32, divided by the other patch's
-        length alone; without gradient. The first among equals; index 0 and -inf where none is allowed. The inner
-        products held at once are about `LARGEST_MATRIX`, but at least those of one row of patches.
+        Flat indices ``(..., p, q)`` into ``(p', q')``, and the correlations ``(..., p, q)``, divided by the length of
+        the other patch only. Both are without gradient. Among equal correlations the first is chosen. Where no patch
+        is allowed, the index is 0 and the correlation -inf.
 
     Raises:
-        ArgumentError: Features smaller than a patch.
+        ArgumentError: Features smaller than a patch, or a size or stride below 1.
     """
     search = jnp.vectorize(
         functools.partial(_nearest_patches, size=size, stride=stride), signature="(h,w,c),(a,b,c),(r,s)->(p,q),(p,q)"
@@ -89,7 +90,8 @@ def nearest_patches(
 
 
 def _nearest_patches(features: Array, others: Array, allowed: Array, *, size: int, stride: int) -> tuple[Array, Array]:
-    features, others = features.astype(jnp.float32), others.astype(jnp.float32)
+    dtype = sum_dtype(features, others)
+    features, others = features.astype(dtype), others.astype(dtype)
     height, width, channels = features.shape
     rows, columns = patch_counts(features, size, stride)
     squares = jnp.sum(others**2, -1, keepdims=True)
@@ -104,7 +106,7 @@ def _nearest_patches(features: Array, others: Array, allowed: Array, *, size: in
     def search(band: Array) -> tuple[Array, Array]:
         strip = lax.dynamic_slice(features, (band * band_rows * stride, 0, 0), (band_height, width, channels))
         inner = jnp.einsum("hwc,abc->hwab", strip, others, precision=lax.Precision.HIGHEST)
-        scores = jnp.where(allowed, _along_diagonals(inner, size, stride) * scale, -jnp.inf)
+        scores = jnp.where(allowed, _patch_products(inner, size, stride) * scale, -jnp.inf)
         scores = scores.reshape(band_rows, columns, -1)
         return jnp.argmax(scores, -1), jnp.max(scores, -1)
 
@@ -112,17 +114,17 @@ def _nearest_patches(features: Array, others: Array, allowed: Array, *, size: in
     return indices.reshape(-1, columns)[:rows], scores.reshape(-1, columns)[:rows]
 
 
-def _along_diagonals(inner: Array, size: int, stride: int) -> Array:
-    """Sum ``(h, w, a, b)`` products of positions over the offsets of a patch: ``(p, q, r, s)`` products of patches."""
+def _patch_products(inner: Array, size: int, stride: int) -> Array:
+    """Sum inner products of positions ``(h, w, a, b)`` over a patch's offsets, to those of patches ``(p, q, r, s)``."""
     return _sum_shifted(_sum_shifted(inner, (1, 3), size, stride), (0, 2), size, stride)
 
 
 def _sum_shifted(array: Array, axes: tuple[int, int], size: int, stride: int) -> Array:
-    def part(offset: int) -> Array:
-        cut = array
+    def shifted(offset: int) -> Array:
+        part = array
         for axis in axes:
             stop = offset + (array.shape[axis] - size) // stride * stride + 1
-            cut = lax.slice_in_dim(cut, offset, stop, stride, axis)
-        return cut
+            part = lax.slice_in_dim(part, offset, stop, stride, axis)
+        return part
 
-    return functools.reduce(operator.add, map(part, range(size)))
+    return functools.reduce(operator.add, map(shifted, range(size)))

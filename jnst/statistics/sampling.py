@@ -1,4 +1,4 @@
-"""Samples of an image's positions, of static size, drawn by weight."""
+"""Weighted samples of an image's positions, of static size."""
 
 from functools import partial
 from typing import NamedTuple
@@ -13,11 +13,11 @@ from jnst.types import Array, Guide, RandomKey
 
 
 class Sample(NamedTuple):
-    """Flat positions and what each stands for.
+    """Flat positions and their weights.
 
     Attributes:
         indices: ``(..., k)``, each position at most once.
-        weights: ``(..., k)``, with the same sum as the weights that were drawn from.
+        weights: ``(..., k)``, with the same sum as the weights that the sample was drawn by.
     """
 
     indices: Array
@@ -25,24 +25,24 @@ class Sample(NamedTuple):
 
 
 def position_weights(positions: int, guide: Guide | None = None) -> Array:
-    """Weights of flat positions, which sum to 1: ``(..., h * w)`` from a guide ``(..., h, w)``; None: all alike."""
+    """Weights of flat positions that sum to 1, ``(..., h * w)``, from a guide ``(..., h, w)``; equal if it is None."""
     if guide is None:
         return jnp.full(positions, 1.0 / positions, jnp.float32)
     return unit_mean(guide).reshape(*guide.shape[:-2], positions) / positions
 
 
 @partial(jax.jit, static_argnames="count")
-def draw_positions(key: RandomKey, weights: Array, count: int) -> Sample:
-    """Draw ``count`` positions without replacement, or take all if there are not more, by priority sampling.
+def draw_positions(weights: Array, count: int, *, key: RandomKey) -> Sample:
+    """Draw ``count`` positions without replacement by priority sampling, or take all if there are not more.
 
-    The positions with the largest ``wᵢ / uᵢ`` are drawn, with u uniform in (0, 1]; each then weighs ``max(wᵢ, τ)``,
-    τ being the largest priority that was not drawn. Sums over the sample estimate sums over all positions without
-    bias, and a position of weight 0 never counts. The same u serve every image of a batch.
+    The positions with the largest ``wᵢ / uᵢ`` are drawn, with u uniform in (0, 1]. Each gets the weight
+    ``max(wᵢ, τ)``, where τ is the largest priority that was not drawn. Sums over the sample are unbiased estimates of
+    sums over all positions, and positions of weight 0 never count. All images of a batch share the same u.
 
     Args:
-        key: Decides on u, together with the number of positions.
         weights: ``(..., n)``, at least 0.
-        count: How many, at most.
+        count: Maximum size of the sample.
+        key: Together with the number of positions, determines u.
 
     Returns:
         ``min(count, n)`` positions and their weights, scaled to the sum of ``weights``.
@@ -54,11 +54,12 @@ def draw_positions(key: RandomKey, weights: Array, count: int) -> Sample:
         Duffield, Lund & Thorup, Priority sampling for estimation of arbitrary subset sums, Journal of the ACM 2007.
     """
     if count < 1:
-        raise ArgumentError(f"a sample of {count} positions: draw at least 1")
+        raise ArgumentError(f"cannot draw a sample of {count} positions: draw at least 1")
     positions = weights.shape[-1]
     if positions <= count:
         return Sample(jnp.arange(positions), weights)
-    priorities, indices = lax.top_k(weights / (1.0 - jax.random.uniform(key, (positions,))), count + 1)
+    u = 1.0 - jax.random.uniform(key, (positions,), jnp.float32)
+    priorities, indices = lax.top_k(weights / u, count + 1)
     drawn = jnp.maximum(jnp.take_along_axis(weights, indices[..., :count], -1), priorities[..., count:])
     scale = jnp.sum(weights, -1, keepdims=True) / jnp.maximum(jnp.sum(drawn, -1, keepdims=True), 1e-30)
     return Sample(indices[..., :count], drawn * scale)
@@ -66,7 +67,7 @@ def draw_positions(key: RandomKey, weights: Array, count: int) -> Sample:
 
 @jax.jit
 def take_rows(rows: Array, indices: Array) -> Array:
-    """Rows ``(..., k, c)`` at ``indices`` ``(..., k)`` of ``(..., n, c)``; leading axes broadcast."""
+    """Rows ``(..., k, c)`` of ``(..., n, c)`` at ``indices`` ``(..., k)``; leading axes broadcast."""
 
     def take(matrix: Array, which: Array) -> Array:
         return matrix.at[which].get(mode="promise_in_bounds")

@@ -1,66 +1,93 @@
-"""Square roots of positive semi-definite matrices, by matrix products alone.
+"""Square roots of positive semi-definite matrices, from matrix products only.
 
-All of them are Newton-Schulz iterations, which bring every singular value x of a matrix of norm 1 to 1: x becomes
-x (3 - x²) / 2, and so a small one grows by 3/2 at a time. After k iterations those below 1.5⁻ᵏ are still too small.
+All functions use Newton-Schulz iterations, which bring the singular values x of a matrix of norm 1 towards 1 by
+``x → x (3 - x²) / 2``. A small one grows by a factor of 3/2 per iteration, so after k iterations those below 1.5⁻ᵏ are
+still too small. Scaled iterations grow small singular values faster.
 """
 
 from functools import partial
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jax import lax
 
 from jnst.errors import ArgumentError
-from jnst.types import Array, Matrix, PerImage
+from jnst.types import Array, Matrix, PerImage, sum_dtype
 
 MOST_ITERATIONS = 18
-"""After them an eigenvalue of -1e-7 |A|, as rounding makes it, has become -0.2; from -1 on it squares at every step."""
+"""After 18 iterations a negative eigenvalue of -1e-7 |A|, from float32 rounding, has grown to -0.2. Below -1, each
+iteration squares it."""
+
+
+class _Convergence(NamedTuple):
+    """How far scaled iterations go.
+
+    Attributes:
+        root: The smallest singular value that `matrix_square_root` brings to 1: the square root of the smallest
+            eigenvalue relative to ``|A|``. Rounding errors of eigenvalues must stay well below its square.
+        polar: The smallest singular value that the polar factor brings to 1.
+        error: The distance from 1 that counts as converged.
+    """
+
+    root: float
+    polar: float
+    error: float
+
+
+_CONVERGENCE = {
+    "float32": _Convergence(root=2e-3, polar=1e-5, error=1e-7),
+    "float64": _Convergence(root=1e-6, polar=1e-12, error=1e-15),
+}
 
 _product = partial(jnp.matmul, precision=lax.Precision.HIGHEST)
 
 
 def matrix_square_root(matrix: Matrix, iterations: int | None = 12) -> Matrix:
-    """``A^½``, with ``A^½ A^½ = A``, by the coupled Newton-Schulz iteration on ``A / |A|`` (Frobenius).
+    """``A^½``, with ``A^½ A^½ = A``, by the coupled Newton-Schulz iteration on ``A / |A|`` (Frobenius norm).
 
     Args:
-        matrix: ``(..., c, c)``, symmetric and positive semi-definite but for rounding.
-        iterations: 1 to 18; eigenvalues below ``1.5^(-2 iterations) |A|`` get too small a root. After more, negative
-            eigenvalues by rounding would grow without bounds. None: scaled iterations, which converge for all
-            eigenvalues above ``4e-6 |A|``.
+        matrix: ``(..., c, c)``, symmetric and positive semi-definite up to rounding.
+        iterations: From 1 to 18. The roots of eigenvalues below ``1.5^(-2 iterations) |A|`` are too small; with more
+            than 18 iterations, negative eigenvalues from rounding would grow without bounds. None uses scaled
+            iterations, which converge for all eigenvalues above ``4e-6 |A|`` (``1e-12 |A|`` in float64).
 
     Returns:
-        ``(..., c, c)`` in float32.
+        ``(..., c, c)``.
 
     Raises:
-        ArgumentError: Another number of iterations.
+        ArgumentError: Iterations outside 1 to 18.
 
     References:
-        Higham, Functions of Matrices, SIAM 2008, section 6.3; the scaling: Chen & Chow, A Stable Scaling of
+        Higham, Functions of Matrices, SIAM 2008, section 6.3; for the scaling: Chen & Chow, A Stable Scaling of
         Newton-Schulz for Improving the Sign Function Computation of a Hermitian Matrix, 2014.
     """
-    return _coupled_roots(matrix, _scales(iterations))[0]
+    return _coupled_roots(matrix, iterations)[0]
 
 
 def root_fidelity(covariance: Matrix, root: Matrix, iterations: int | None = 12) -> PerImage:
-    """``tr (A^½ B A^½)^½``, the part of the Wasserstein distance of two normal distributions where covariances meet.
+    """``tr (A^½ B A^½)^½``, the cross term of the Wasserstein distance between two normal distributions.
+
+    The gradient with respect to B is ``½ T``, where ``T = A^½ (A^½ B A^½)^-½ A^½`` is the optimal transport map from
+    B to A. It is computed in closed form, without differentiating the iterations.
 
     Args:
-        covariance: B, ``(..., c, c)``, symmetric and positive semi-definite but for rounding.
+        covariance: B, ``(..., c, c)``, symmetric and positive semi-definite up to rounding.
         root: ``A^½``, likewise; leading axes broadcast.
-        iterations: Of `matrix_square_root` on the product, whose eigenvalues are spread twice as wide as those of A
-            and B, and as many again for the gradient. None: as the sum of the singular values of ``A^½ B^½``, which
-            squares nothing: to 1e-4 in float32, for about the same work as 12.
+        iterations: Iterations of `matrix_square_root` on the product, whose condition number is about that of A times
+            that of B; the gradient takes as many again. None computes the sum of the singular values of
+            ``A^½ B^½`` instead, which avoids that product: accurate to 1e-4 in float32, at about the cost of 12
+            iterations.
 
     Returns:
-        ``(...)`` in float32. The gradient by B is ``½ T`` with ``T = A^½ (A^½ B A^½)^-½ A^½``, the optimal transport
-        map from B to A: in closed form, not through the iterations.
+        ``(...)``.
 
     Raises:
-        ArgumentError: Another number of iterations than 1 to 18.
+        ArgumentError: Iterations outside 1 to 18.
 
     References:
-        Takatsu, Wasserstein Geometry of Gaussian Measures, Osaka Journal of Mathematics 2011; the inverse root in the
-        gradient: Lin & Maji, Improved Bilinear Pooling with CNNs, BMVC 2017.
+        Takatsu, Wasserstein Geometry of Gaussian Measures, Osaka Journal of Mathematics 2011; for the inverse root in
+        the gradient: Lin & Maji, Improved Bilinear Pooling with CNNs, BMVC 2017.
     """
     if iterations is None:
         return _nuclear_norm_of_roots(covariance, root)
@@ -76,9 +103,9 @@ def _trace_of_root(matrix: Matrix, iterations: int) -> PerImage:
 def _trace_of_root_jvp(iterations: int, primals: tuple[Matrix], tangents: tuple[Matrix]) -> tuple[PerImage, PerImage]:
     """The derivative: d tr M^½ = ½ tr(M^-½ dM)."""
     root = matrix_square_root(primals[0], iterations)
-    # The coupled iteration has an inverse root too, but where neither converges the published gradient is this one.
+    # The coupled iteration has an inverse root as well, but where neither converges, the published gradient is this.
     norm = _frobenius_norm(root)
-    inverse = _newton_schulz(_product(root / norm, root / norm), _scales(iterations))[1] / norm
+    inverse = _newton_schulz(_product(root / norm, root / norm), _scales(iterations, root.dtype))[1] / norm
     return jnp.trace(root, axis1=-2, axis2=-1), 0.5 * _inner(inverse, tangents[0])
 
 
@@ -94,7 +121,7 @@ def _nuclear_norm_of_roots_jvp(
 ) -> tuple[PerImage, PerImage]:
     """With X = A^½ B^½ = U H, the transport map is A^½ U B^-½, and d tr H = tr Uᵀ dX."""
     covariance, root = primals
-    half, inverse = _coupled_roots(covariance, _scales(None))
+    half, inverse = _coupled_roots(covariance, None)
     product = _product(root, half)
     factor = _polar_factor(product)
     transport = _symmetric_map(_product(_product(root, factor), inverse), _product(inverse, half))
@@ -103,10 +130,10 @@ def _nuclear_norm_of_roots_jvp(
 
 
 def _symmetric_map(transport: Matrix, projection: Matrix) -> Matrix:
-    """The symmetric map that agrees with ``transport`` where B has variance, onto which ``projection`` projects.
+    """The symmetric map that agrees with ``transport`` on the subspace where B has variance.
 
-    Elsewhere ``transport``, right for vectors that B produces, is rounding times the inverse root; its transpose would
-    apply that to them.
+    ``projection`` projects onto that subspace. Outside it, ``transport`` multiplies rounding errors by the inverse
+    root, and plain symmetrisation would mix them into the subspace.
     """
     projected = _product(transport, projection)
     half = projected - 0.5 * _product(jnp.matrix_transpose(projection), projected)
@@ -117,17 +144,17 @@ def _inner(left: Matrix, right: Matrix) -> PerImage:
     return jnp.sum(left * right, (-2, -1))
 
 
-def _coupled_roots(matrix: Matrix, scales: Array) -> tuple[Matrix, Matrix]:
+def _coupled_roots(matrix: Matrix, iterations: int | None) -> tuple[Matrix, Matrix]:
     """The square root and its inverse."""
-    matrix = matrix.astype(jnp.float32)
+    matrix = matrix.astype(sum_dtype(matrix))
     norm = _frobenius_norm(matrix)
-    root, inverse = _newton_schulz(matrix / norm, scales)
+    root, inverse = _newton_schulz(matrix / norm, _scales(iterations, matrix.dtype))
     return root * jnp.sqrt(norm), inverse / jnp.sqrt(norm)
 
 
 def _newton_schulz(matrix: Matrix, scales: Array) -> tuple[Matrix, Matrix]:
-    """The same where no eigenvalue is above 1; the inverse stays below the product of all growth."""
-    eye = jnp.eye(matrix.shape[-1], dtype=jnp.float32)
+    """The square root and its inverse, for eigenvalues up to 1. The inverse is bounded by the product of all growth."""
+    eye = jnp.eye(matrix.shape[-1], dtype=matrix.dtype)
 
     def step(roots: tuple[Matrix, Matrix], scale: Array) -> tuple[tuple[Matrix, Matrix], None]:
         root, inverse = roots
@@ -138,39 +165,49 @@ def _newton_schulz(matrix: Matrix, scales: Array) -> tuple[Matrix, Matrix]:
 
 
 def _polar_factor(matrix: Matrix) -> Matrix:
-    """U of ``X = U H``, orthogonal and H positive semi-definite; singular values below 1e-5 |X| stay below 1 in U."""
-    eye = jnp.eye(matrix.shape[-1], dtype=jnp.float32)
+    """U of ``X = U H``, with U orthogonal and H positive semi-definite.
+
+    Singular values of X below 1e-5 |X| (1e-12 |X| in float64) stay below 1 in U.
+    """
+    eye = jnp.eye(matrix.shape[-1], dtype=matrix.dtype)
+    goal = _CONVERGENCE[matrix.dtype.name]
 
     def step(factor: Matrix, scale: Array) -> tuple[Matrix, None]:
         square = _product(jnp.matrix_transpose(factor), factor)
         return _product(factor, (0.5 * scale) * (3.0 * eye - scale**2 * square)), None
 
-    return lax.scan(step, matrix / _frobenius_norm(matrix), _growing_scales(1e-5))[0]
+    scales = jnp.asarray(_growing_scales(goal.polar, goal.error), matrix.dtype)
+    return lax.scan(step, matrix / _frobenius_norm(matrix), scales)[0]
 
 
 def _frobenius_norm(matrix: Matrix) -> Array:
-    """``(..., 1, 1)``; 1 for a matrix of zeros. Divided by its largest entry first: fourth powers would overflow."""
+    """``(..., 1, 1)``; 1 for a matrix of zeros. Scaled by the largest entry first, so that squares do not overflow."""
     largest = lax.stop_gradient(jnp.max(jnp.abs(matrix), (-2, -1), keepdims=True))
     largest = jnp.where(largest > 0, largest, 1.0)
     squares = jnp.sum((matrix / largest) ** 2, (-2, -1), keepdims=True)
     return largest * jnp.sqrt(jnp.where(squares > 0, squares, 1.0))
 
 
-def _scales(iterations: int | None) -> Array:
+def _scales(iterations: int | None, dtype: jnp.dtype) -> Array:
+    """The scale of each coupled iteration."""
     if iterations is None:
-        return _growing_scales(2e-3)
+        goal = _CONVERGENCE[dtype.name]
+        return jnp.asarray(_growing_scales(goal.root, goal.error), dtype)
     if not 1 <= iterations <= MOST_ITERATIONS:
         raise ArgumentError(
-            f"iterations {iterations} gives no square root in float32: take 1 to {MOST_ITERATIONS}, 12 as published, "
-            "or None to converge"
+            f"iterations {iterations} is out of range: choose 1 to {MOST_ITERATIONS} (12 as published), or None to "
+            "iterate until convergence"
         )
-    return jnp.ones(iterations, jnp.float32)
+    return jnp.ones(iterations, dtype)
 
 
-def _growing_scales(smallest: float) -> Array:
-    """Factors that bring every x from ``smallest`` to 1 soonest; below √3 for a singular value of 1 not to vanish."""
+def _growing_scales(smallest: float, error: float) -> list[float]:
+    """Factors that bring all singular values from ``smallest`` up to 1 within ``error`` of 1 soonest.
+
+    They stay below √3, beyond which a singular value of 1 would vanish.
+    """
     scales = []
-    while smallest < 1 - 1e-7:
+    while smallest < 1 - error:
         scales.append(min(1.7, (3 / (1 + smallest + smallest**2)) ** 0.5))
         smallest *= 0.5 * scales[-1] * (3 - (scales[-1] * smallest) ** 2)
-    return jnp.asarray(scales, jnp.float32)
+    return scales

@@ -1,1 +1,15 @@
-"""Style transfer from images to images."""
+"""Style transfer from images to images: `stylize` and its relatives, thin layers over `jnst.solve`."""
+
+from jnst.transfer.api import reconstruct, stylize, stylize_batch, stylize_grid, sweep, synthesize
+from jnst.transfer.multiscale import Callback, Report
+
+__all__ = [
+    "Callback",
+    "Report",
+    "reconstruct",
+    "stylize",
+    "stylize_batch",
+    "stylize_grid",
+    "sweep",
+    "synthesize",
+]

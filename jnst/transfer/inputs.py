@@ -1,15 +1,20 @@
-"""The images that a run is given, the sizes at which it looks at them, and where it starts."""
+"""The images of a run: checked, and brought to the sizes at which the run looks at them."""
 
-from collections.abc import Callable
-from typing import NamedTuple
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.core import Tracer
 
 from jnst.errors import ArgumentError
-from jnst.images import fit_shape, noise, resize, size_of
+from jnst.images import check_image, check_mask, check_masks, fit_shape, noise, resize, size_of
 from jnst.types import Array, Guide, Image, RandomKey
 
 
 class Inputs(NamedTuple):
-    """What a run is given: see `jnst.transfer.stylize`."""
+    """The images of a run, as described in `jnst.stylize`."""
 
     content: Image | None
     styles: tuple[Image, ...] = ()
@@ -19,41 +24,108 @@ class Inputs(NamedTuple):
 
 
 INITS: dict[str, Callable[[RandomKey, Inputs, tuple[int, int], float], Image]] = {
-    "content": lambda key, images, shape, std: _needed("content", images.content),
-    "style": lambda key, images, shape, std: resize(_needed("style", *images.styles[:1]), shape),
-    "noise": lambda key, images, shape, std: noise(key, shape, std),
+    "content": lambda key, inputs, shape, std: _needed("content", inputs.content),
+    "style": lambda key, inputs, shape, std: resize(_needed("style", *inputs.styles[:1]), shape),
+    "noise": lambda key, inputs, shape, std: noise(key, shape, std),
 }
-"""Starting images: functions of key, images (at the size of the start), that size, and the standard deviation."""
+"""Initial images by name: functions of a key, the inputs at the first size, that size, and the standard deviation."""
+
+
+def check_inputs(
+    content: Image | None,
+    style: Image | Sequence[Image] | None,
+    style_weights: Sequence[float] | None = None,
+    masks: Sequence[Guide] | None = None,
+    style_masks: Sequence[Guide | None] | None = None,
+) -> Inputs:
+    """Check the images of a run; arguments and errors as for `jnst.stylize`."""
+    if any(isinstance(leaf, Tracer) for leaf in jax.tree.leaves((content, style, masks, style_masks))):
+        raise ArgumentError(
+            "images are being traced by jax.jit, vmap or grad, but this function runs on the host: use jnst.solve.run "
+            "with jnst.transfer_loss, which can be transformed"
+        )
+    content = None if content is None else check_image(content, "content")
+    styles = () if style is None else _check_styles(style)
+    return Inputs(
+        content,
+        styles,
+        _check_style_weights(style_weights, len(styles)) if styles else None,
+        None if masks is None or content is None else check_masks(masks, size_of(content), "masks", len(styles)),
+        None if style_masks is None else _check_style_masks(style_masks, styles),
+    )
+
+
+def check_key(key: Any) -> RandomKey:
+    """Return a random key, `jax.random.key(0)` in place of None.
+
+    Raises:
+        ArgumentError: It is no single key.
+    """
+    if key is None:
+        return jax.random.key(0)
+    dtype, ndim = getattr(key, "dtype", np.dtype(object)), getattr(key, "ndim", None)
+    if (jnp.issubdtype(dtype, jax.dtypes.prng_key) and ndim == 0) or (dtype == jnp.uint32 and ndim == 1):
+        return key
+    given = f"{key!r}" if ndim is None else f"of shape {getattr(key, 'shape', ())}"
+    raise ArgumentError(f"key {given}: expected a single JAX key, such as jax.random.key(0)")
+
+
+def resize_inputs(
+    inputs: Inputs, shape: tuple[int, int], style_sides: tuple[float, ...], smallest_side: int, method: str
+) -> Inputs:
+    """Resize the content image to ``shape`` and every style to its longer side.
+
+    Args:
+        inputs: At full resolution. Masks stay as they are, since guides are made from them at any size.
+        shape: Height and width.
+        style_sides: In pixels; a style whose shorter side would fall below ``smallest_side`` is made larger.
+        smallest_side: What the network needs.
+        method: A key of `jnst.images.METHODS`.
+    """
+    content = None if inputs.content is None else resize(inputs.content, shape, method)
+    styles = tuple(
+        resize(style, fit_shape(size_of(style), max(side, _least_side(style, smallest_side))), method)
+        for style, side in zip(inputs.styles, style_sides, strict=True)
+    )
+    return inputs._replace(content=content, styles=styles)
+
+
+def _least_side(style: Image, smallest_side: int) -> float:
+    """The longer side at which the shorter one is ``smallest_side``, or the image's own if it is smaller than that."""
+    height, width = size_of(style)
+    return max(height, width) * min(1.0, smallest_side / min(height, width))
 
 
 def _needed(name: str, image: Image | None = None) -> Image:
     if image is None:
         others = ", ".join(other for other in INITS if other != name)
-        raise ArgumentError(f"init {name!r} without a {name} image: start from another of {others}, or pass an image")
+        raise ArgumentError(f"init {name!r} without a {name} image: start from one of {others}, or pass an image")
     return image
 
 
-def resize_images(
-    images: Inputs, shape: tuple[int, int], style_sides: tuple[float, ...], smallest_side: int, method: str
-) -> Inputs:
-    """Bring the content image to ``shape`` and every style to its longer side.
+def _check_styles(style: Image | Sequence[Image]) -> tuple[Image, ...]:
+    if not isinstance(style, list | tuple):
+        return (check_image(style, "style"),)  # pyright: ignore[reportArgumentType]
+    if not style:
+        raise ArgumentError("`style` is an empty sequence: pass at least one image")
+    return tuple(check_image(image, f"style[{index}]") for index, image in enumerate(style))
 
-    Args:
-        images: At full resolution; masks stay as they are, since guides are made from them at any size.
-        shape: Height and width.
-        style_sides: In pixels; a style whose shorter side would fall below ``smallest_side`` is made that large.
-        smallest_side: What the network needs.
-        method: A key of `jnst.images.METHODS`.
-    """
-    content = None if images.content is None else resize(images.content, shape, method)
-    styles = tuple(
-        resize(style, fit_shape(size_of(style), max(side, _least(style, smallest_side))), method)
-        for style, side in zip(images.styles, style_sides, strict=True)
+
+def _check_style_weights(weights: Sequence[float] | None, count: int) -> Array:
+    values = np.ones(count) if weights is None else np.asarray(weights, np.float64)
+    if values.shape != (count,) or not (np.isfinite(values).all() and (values >= 0).all() and values.sum() > 0):
+        raise ArgumentError(
+            f"style_weights {weights} for {count} styles: give one number of at least 0 for each, not all of them 0"
+        )
+    return jnp.asarray(values, jnp.float32)
+
+
+def _check_style_masks(masks: Sequence[Guide | None], styles: tuple[Image, ...]) -> tuple[Guide | None, ...]:
+    if len(masks) != len(styles):
+        raise ArgumentError(
+            f"{len(masks)} style_masks for {len(styles)} styles: give one for each, or None for the whole"
+        )
+    return tuple(
+        None if mask is None else check_mask(mask, size_of(style), f"style_masks[{index}]")
+        for index, (mask, style) in enumerate(zip(masks, styles, strict=True))
     )
-    return images._replace(content=content, styles=styles)
-
-
-def _least(style: Image, smallest_side: int) -> float:
-    """The longer side at which the shorter one is ``smallest_side``, or the image's own if it is smaller."""
-    height, width = size_of(style)
-    return max(height, width) * min(1.0, smallest_side / min(height, width))

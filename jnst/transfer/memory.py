@@ -1,4 +1,4 @@
-"""Memory: what a run will need, what there is, and an error in place of a process that dies."""
+"""Memory: what a run will need, what there is, and an error instead of a killed process."""
 
 import functools
 import os
@@ -11,18 +11,18 @@ import jax
 import jax.numpy as jnp
 
 from jnst.errors import ResourceError
-from jnst.losses.objective import Targets
-from jnst.solve import devices as parallel
-from jnst.solve import run as optimize
-from jnst.solve.optimizers import LBFGS
-from jnst.transfer.fitting import at_scale, targets_at
-from jnst.transfer.inputs import Inputs
-from jnst.transfer.pace import chunk_length
+from jnst.losses.objective import TransferArgs, transfer_loss
+from jnst.solve import LBFGS, State
+from jnst.solve.devices import USABLE, needed_bytes
+from jnst.solve.devices import free_bytes as free_on_device
+from jnst.solve.driver import lower_steps
+from jnst.solve.step import Program, as_program, start
 from jnst.transfer.plan import Job
+from jnst.transfer.target_store import target_shapes
 from jnst.types import Params
 
-MOST_PER_PIXEL = 12_000
-"""Bytes that no usual run exceeds for a pixel of the result; up to there nothing is worked out beforehand."""
+MAX_PER_PIXEL = 12_000
+"""Bytes per pixel of the result that no usual run exceeds; below that nothing is checked."""
 CGROUPS = Path("/sys/fs/cgroup")
 
 Arguments = ParamSpec("Arguments")
@@ -32,12 +32,12 @@ Returned = TypeVar("Returned")
 def check(job: Job, params: Params, *, chunk: int | None = None, free: int | None = None) -> None:
     """Refuse a run whose largest image needs more memory than there is.
 
-    What it needs is what the compiler says of the program that will make its steps (the run then takes it as it is),
-    and a second copy of the optimiser's state. Small images are not looked at.
+    The need is what the compiler reports for the program that will make the steps (which the run then reuses), plus a
+    second copy of the optimiser's state. Small images are not checked.
 
     Args:
         job: What is to be done.
-        params: The network's parameters, as the program takes them.
+        params: The network's parameters, prepared for the device.
         chunk: Steps in one compiled program; None: as the run chooses.
         free: Bytes that may be used; None: `free_bytes`.
 
@@ -45,10 +45,10 @@ def check(job: Job, params: Params, *, chunk: int | None = None, free: int | Non
         ResourceError: It needs more; the message says what would fit.
     """
     free = free_bytes() if free is None else free
-    scale = job.plan.scales[-1]
-    if free is None or scale.shape[0] * scale.shape[1] * MOST_PER_PIXEL <= free:
+    height, width = job.plan.scales[-1].shape
+    if free is None or height * width * MAX_PER_PIXEL <= free:
         return
-    state = size_of(_state(job))
+    state = bytes_of(_state(job))
     # The state alone may tell, without seconds of compilation.
     needed = 2 * state if 2 * state > free else run_bytes(job, params, chunk=chunk)
     if needed > free:
@@ -56,41 +56,35 @@ def check(job: Job, params: Params, *, chunk: int | None = None, free: int | Non
 
 
 def run_bytes(job: Job, params: Params, *, chunk: int | None = None) -> int:
-    """The memory, in bytes, that the steps of a run take at its full size, compiled but not run.
+    """The memory, in bytes, that the steps of a run take at its full size: compiled, but not run.
 
-    The process takes some 150 MB beside it for what is compiled, and its allocator up to a quarter more, which
-    `tests/reliability/memory_needed.py` measures.
+    The process takes some 150 MB for compiled code besides, and its allocator up to a quarter more.
 
     Args:
         job: What is to be done.
-        params: The network's parameters, as the program takes them.
+        params: The network's parameters, prepared for the device.
         chunk: See `check`.
     """
-    scale, state = job.plan.scales[-1], _state(job)
-    args = (scale.objective, target_shapes(job, len(job.plan.scales) - 1, params), params, job.key)
-    length = max(1, min(scale.num_steps, chunk or chunk_length(jax.tree.leaves(params)[0])))
-    compiled = optimize.advance.lower(state, args, scale.method, length).compile()
-    return parallel.needed_bytes(compiled) + size_of(state)
+    scale, targets = job.plan.scales[-1], target_shapes(job, len(job.plan.scales) - 1, params)
+    args = TransferArgs(scale.objective, targets, params, job.key)
+    return needed_bytes(lower_steps(_program(job), _state(job), args, chunk=chunk).compile()) + bytes_of(_state(job))
 
 
-def target_shapes(job: Job, index: int, params: Params) -> Targets:
-    """The targets at one size without their values: shapes and dtypes."""
-
-    def compute(images: Inputs, params: Params) -> Targets:
-        return targets_at(job.plan, job.plan.scales[index], at_scale(job.plan, index, images), params)
-
-    return jax.eval_shape(compute, job.images, params)
+def _program(job: Job) -> Program:
+    scale = job.plan.scales[-1]
+    return as_program(
+        transfer_loss(job.plan.backbone), scale.solver, jax.ShapeDtypeStruct((*scale.shape, 3), jnp.float32)
+    )
 
 
-def size_of(tree: Any) -> int:
+def bytes_of(tree: Any) -> int:
     """The bytes that the arrays of a tree take, or would."""
     return sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(tree))
 
 
-def _state(job: Job) -> optimize.State:
-    scale = job.plan.scales[-1]
-    image = jax.ShapeDtypeStruct((*scale.shape, 3), jnp.float32)
-    return jax.eval_shape(partial(optimize.start, method=scale.method), image)
+def _state(job: Job) -> State:
+    image = jax.ShapeDtypeStruct((*job.plan.scales[-1].shape, 3), jnp.float32)
+    return jax.eval_shape(partial(start, _program(job)), image)
 
 
 def _refusal(job: Job, needed: int, free: int, state: int) -> str:
@@ -98,11 +92,11 @@ def _refusal(job: Job, needed: int, free: int, state: int) -> str:
     height, width = scale.shape
     side = int(0.95 * max(scale.shape) * (free / needed) ** 0.5) // 8 * 8
     others = ["a smaller network or fewer layers"]
-    if isinstance(scale.optimizer, LBFGS) and 4 * state > needed:
-        others.insert(0, f"Adam (--optimizer adam), for L-BFGS keeps {in_words(state)} of images and gradients,")
+    if isinstance(scale.solver.optimizer, LBFGS) and 4 * state > needed:
+        others.insert(0, f"Adam (L-BFGS keeps {in_words(state)} of images and gradients),")
     return (
         f"{width}x{height} pixels need about {in_words(needed)} of memory, there are {in_words(free)}: "
-        f"make it smaller (--size {max(8, side)} fits), or take {' or '.join(others)}"
+        f"make the image smaller (a longer side of {max(8, side)} fits), or use {' or '.join(others)}"
     )
 
 
@@ -118,11 +112,11 @@ def ran_out(error: BaseException) -> bool:
     )
 
 
-def reported(function: Callable[Arguments, Returned]) -> Callable[Arguments, Returned]:
+def reports_exhaustion(function: Callable[Arguments, Returned]) -> Callable[Arguments, Returned]:
     """Let a function that runs out of memory raise a `ResourceError`; the process stays usable.
 
-    (Where the system promises more memory than it has, as Linux does unless told otherwise, it may end the process
-    instead: `check` is there to see that coming.)
+    Where the system promises more memory than it has, as Linux does by default, it may kill the process instead:
+    `check` is there to prevent that.
     """
 
     @functools.wraps(function)
@@ -138,11 +132,11 @@ def reported(function: Callable[Arguments, Returned]) -> Callable[Arguments, Ret
 
 
 def exhausted(error: BaseException) -> str:
-    """What to say of memory that ran out."""
+    """The message for memory that ran out."""
     said = str(error).partition("\n")[0].removeprefix("RESOURCE_EXHAUSTED: ").rstrip(".")
     return (
-        f"memory ran out{f' ({said})' if said else ''}: choose a smaller size (--size), an optimiser that keeps less "
-        "(--optimizer adam), or fewer layers"
+        f"memory ran out{f' ({said})' if said else ''}: choose a smaller image, an optimizer that keeps less (Adam "
+        "instead of L-BFGS), or fewer layers"
     )
 
 
@@ -154,9 +148,9 @@ def free_bytes() -> int | None:
     """
     device = jax.local_devices()[0]
     if device.platform != "cpu":
-        return parallel.free_bytes(device)
+        return free_on_device(device)
     found = [*_available(), *_left_in_cgroups(), *_left_by_limits()]
-    return int(parallel.RESERVE * max(0, min(found))) if found else None
+    return int(USABLE * max(0, min(found))) if found else None
 
 
 def _available() -> Iterator[int]:

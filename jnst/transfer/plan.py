@@ -1,58 +1,40 @@
-"""What a run will do, settled before anything is computed: its sizes, and what is minimised at each, and how."""
+"""What a run will do, settled before anything is computed: its sizes, and the objective and solver at each."""
 
 import dataclasses
-from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-import jax
+import jax.numpy as jnp
 import numpy as np
-from jax.sharding import Mesh
 
 from jnst.backbones import Backbone
 from jnst.errors import ArgumentError
-from jnst.images import fit_shape
-from jnst.losses.objective import Objective, total_loss
+from jnst.images import KEEP_COLOUR, check_image, fit_shape, resize, size_of
+from jnst.losses.objective import Objective
 from jnst.presets import Preset
-from jnst.solve import devices as parallel
-from jnst.solve import run as optimize
-from jnst.solve.optimizers import OPTIMIZERS, Optimizer, Settings, build
-from jnst.transfer.inputs import INITS, Inputs
-from jnst.types import Array, Image, RandomKey
-
-
-@dataclasses.dataclass(frozen=True)
-class TransferLoss:
-    """`total_loss` as a function of the image, hashable: equal backbones share one compiled program.
-
-    With ``mesh`` the image's rows are divided among devices, which exchange the borders that convolutions need.
-    """
-
-    backbone: Backbone
-    mesh: Mesh | None = None
-
-    def __call__(self, image: Image, args: Any, step: Array) -> tuple[Array, dict[str, Array]]:
-        """``args`` is (objective, targets, params, key); what is drawn at random depends on the key and the step."""
-        objective, targets, params, key = args
-        if self.mesh is not None:
-            image = jax.lax.with_sharding_constraint(image, parallel.rows(self.mesh))
-        return total_loss(image, objective, targets, params, backbone=self.backbone, key=jax.random.fold_in(key, step))
+from jnst.solve import Solver
+from jnst.transfer.inputs import INITS, Inputs, check_key
+from jnst.types import Image, RandomKey
 
 
 class Scale(NamedTuple):
-    """One size of a run: the image's height and width, its steps, what is minimised there, and how.
-
-    ``optimizer`` is what ``method`` was built from.
-    """
+    """One size of a run: the image's height and width, the number of steps, the objective, and the solver."""
 
     shape: tuple[int, int]
     num_steps: int
     objective: Objective
-    method: optimize.Method
-    optimizer: Optimizer
+    solver: Solver
 
 
 class Plan(NamedTuple):
-    """What a run will do."""
+    """What a run will do.
+
+    Attributes:
+        settings: The preset, with all overrides.
+        backbone: The network, with the preset's options.
+        scales: The sizes, coarse to fine.
+        size: The longer side of the result that was asked for; None: the content image's.
+        smallest_side: What the network needs, in pixels.
+    """
 
     settings: Preset
     backbone: Backbone
@@ -60,23 +42,84 @@ class Plan(NamedTuple):
     size: int | None
     smallest_side: int
 
+    @property
+    def num_steps(self) -> tuple[int, ...]:
+        """The number of steps at each size."""
+        return tuple(scale.num_steps for scale in self.scales)
+
 
 class Job(NamedTuple):
     """One image to make: everything but the network's parameters.
 
     Attributes:
-        plan: Its sizes, and what is minimised at each.
-        images: What it is given, checked.
-        key: For noise, and losses that draw at random.
-        init: The image it starts from, of any size; None: as the settings say.
-        finish: What is done to the result, ``(h, w, 3)`` in [0, 1], at the end.
+        plan: Its sizes, and what happens at each.
+        inputs: Its images, checked.
+        key: For noise and stochastic losses.
+        init: The initial image, of any size; None: as the settings say.
+        content: The content image whose colours are kept; None: they are not.
     """
 
     plan: Plan
-    images: Inputs
+    inputs: Inputs
     key: RandomKey
     init: Image | None = None
-    finish: Callable[[Image], Image] = lambda image: image
+    content: Image | None = None
+
+
+def make_job(
+    inputs: Inputs,
+    settings: Preset,
+    backbone: Backbone,
+    *,
+    shape: tuple[int, int] | None = None,
+    size: int | None = None,
+    objective: Objective | None = None,
+    init: str | Image | None = None,
+    key: RandomKey | None = None,
+) -> Job:
+    """Settle everything about one image.
+
+    Args:
+        inputs: From `check_inputs`.
+        settings: A preset with all overrides.
+        backbone: The network, as loaded.
+        shape: Height and width of the result; None: those of the content, else of the first style.
+        size: The longer side of the result; None: that of ``shape``.
+        objective: In place of the preset's.
+        init: An image to start from; names are part of the settings.
+        key: For noise and stochastic losses.
+
+    Raises:
+        ArgumentError: Settings that contradict each other.
+        WeightsError: A layer beyond the weights.
+    """
+    shape = shape or size_of(inputs.styles[0] if inputs.content is None else inputs.content)
+    plan = make_plan(settings, backbone, shape, size=size, objective=objective)
+    start = None if init is None or isinstance(init, str) else check_image(init, "init")
+    job = Job(plan, inputs, check_key(key), start)
+    if settings.keep_color is None or inputs.content is None:
+        return job
+    change = KEEP_COLOUR[settings.keep_color].style
+    styles = tuple(change(style, inputs.content) for style in inputs.styles)
+    return job._replace(inputs=inputs._replace(styles=styles), content=inputs.content)
+
+
+def initial_image(job: Job, inputs: Inputs) -> Image:
+    """The image that a run starts from, given its inputs at the first size."""
+    shape, schedule = job.plan.scales[0].shape, job.plan.settings.schedule
+    if job.init is not None:
+        return resize(job.init, shape, schedule.resample)
+    return INITS[schedule.init](job.key, inputs, shape, schedule.noise_std)
+
+
+def finish(job: Job, image: Image) -> Image:
+    """The image as it is returned and shown: clipped to [0, 1], with the content's colours if they are kept."""
+    image = jnp.clip(image, 0.0, 1.0)
+    settings = job.plan.settings
+    if job.content is None or settings.keep_color is None:
+        return image
+    content = resize(job.content, size_of(image), settings.schedule.resample)
+    return KEEP_COLOUR[settings.keep_color].result(image, content)
 
 
 def make_plan(
@@ -86,74 +129,48 @@ def make_plan(
     *,
     size: int | None = None,
     objective: Objective | None = None,
-    optimizer: Optimizer | None = None,
 ) -> Plan:
-    """Settle a run's sizes, objectives and methods.
-
-    Args:
-        settings: A preset with all changes put in.
-        backbone: The network, as loaded.
-        shape: Height and width of the image given; the result has these proportions.
-        size: The longer side of the result; None: that of ``shape``.
-        objective: In place of the preset's.
-        optimizer: In place of the preset's.
-
-    Raises:
-        ArgumentError: Settings that make no sense.
-        WeightsError: A layer beyond the weights.
-    """
+    """Settle a run's sizes, objectives and solvers; arguments and errors as for `make_job`."""
     _check(settings)
-    _check_optimizer(settings.optimizer if optimizer is None else optimizer)
     if size is not None and not (isinstance(size, int | float | np.number) and 1 <= size < np.inf):
         raise ArgumentError(f"size {size}: expected the longer side in pixels, at least 1")
-    backbone = settings.network(backbone)
-    objective = settings.objective(backbone) if objective is None else objective
+    backbone = settings.network.configure(backbone)
+    objective = settings.terms.objective(backbone) if objective is None else objective
     if not (objective.content or objective.style or objective.regularizers):
-        raise ArgumentError("nothing to minimise, for there are neither layers nor regularizers: name at least one layer")
+        raise ArgumentError("the objective is empty, it has neither layers nor regularizers: name at least one layer")
     least = backbone.smallest_side(objective.layers) if objective.layers else 1
     shapes = _shapes(settings, shape, size)
-    shapes = (*(small for small in shapes[:-1] if min(small) >= least), shapes[-1])
+    shapes = (*(smaller for smaller in shapes[:-1] if min(smaller) >= least), shapes[-1])
     scales = []
-    for index, small in enumerate(shapes):
-        chosen = _optimizer(settings, optimizer, last=index == len(shapes) - 1)
-        scales.append(
-            Scale(
-                small,
-                settings.num_steps[min(index, len(settings.num_steps) - 1)],
-                _with_content_factor(objective, settings.content_weight_per_size**index),
-                _method(settings, backbone, chosen),
-                chosen,
-            )
-        )
+    for index, (smaller, num_steps) in enumerate(zip(shapes, settings.schedule.steps(len(shapes)), strict=True)):
+        factor = settings.schedule.content_weight_per_size**index
+        solver = _solver(settings, last=index == len(shapes) - 1)
+        scales.append(Scale(smaller, num_steps, _with_content_factor(objective, factor), solver))
     return Plan(settings, backbone, tuple(scales), size, least)
 
 
-def divided(plan: Plan, mesh: Mesh) -> Plan:
-    """The same plan with every image's rows divided among the devices of a mesh."""
-    loss = TransferLoss(plan.backbone, parallel.check_mesh(mesh))
-    scales = (scale._replace(method=dataclasses.replace(scale.method, loss=loss)) for scale in plan.scales)
-    return plan._replace(scales=tuple(scales))
-
-
 def _check(settings: Preset) -> None:
-    if settings.init not in INITS:
-        raise ArgumentError(f"init {settings.init!r} is unknown: choose one of {', '.join(INITS)}, or pass an image")
-    steps = settings.num_steps
+    schedule, terms = settings.schedule, settings.terms
+    if schedule.init not in INITS:
+        raise ArgumentError(f"init {schedule.init!r} is unknown: choose one of {', '.join(INITS)}, or pass an image")
+    steps = schedule.num_steps
     if not steps or not all(isinstance(count, int | np.integer) and count >= 0 for count in steps):
         raise ArgumentError(f"num_steps {steps}: expected whole numbers of at least 0")
-    if not 0 <= settings.average < 1:
-        raise ArgumentError(f"average {settings.average}: expected a decay of at least 0 and below 1, for example 0.99")
-    if not 0 < settings.style_scale < np.inf:
-        raise ArgumentError(f"style_scale {settings.style_scale}: expected a positive number, for example 1")
+    if not 0 <= settings.solver.average < 1:
+        raise ArgumentError(
+            f"average {settings.solver.average}: expected a decay of at least 0 and below 1, for example 0.99"
+        )
+    if not 0 < schedule.style_scale < np.inf:
+        raise ArgumentError(f"style_scale {schedule.style_scale}: expected a positive number, for example 1")
     for name in ("content_layers", "style_layers", "content_layer_weights", "style_layer_weights"):
-        value = getattr(settings, name)
+        value = getattr(terms, name)
         if not (value is None or isinstance(value, list | tuple)):
             raise ArgumentError(f"{name} {value!r}: expected a tuple, such as ({value!r},)")
 
 
 def _shapes(settings: Preset, shape: tuple[int, int], size: int | None) -> tuple[tuple[int, int], ...]:
-    full = shape if size is None else fit_shape(shape, size)
-    return (full,) if settings.pyramid is None else (*settings.pyramid.shapes(full, proportions=shape)[:-1], full)
+    full, pyramid = shape if size is None else fit_shape(shape, size), settings.schedule.pyramid
+    return (full,) if pyramid is None else (*pyramid.shapes(full, proportions=shape)[:-1], full)
 
 
 def _with_content_factor(objective: Objective, factor: float) -> Objective:
@@ -161,26 +178,22 @@ def _with_content_factor(objective: Objective, factor: float) -> Objective:
     return dataclasses.replace(objective, content=content)
 
 
-def _optimizer(settings: Preset, given: Optimizer | None, last: bool) -> Optimizer:
-    if given is not None:
-        return given
-    if last and settings.last_learning_rate is not None:
-        return dataclasses.replace(settings.optimizer, learning_rate=settings.last_learning_rate)
-    return settings.optimizer
+def _solver(settings: Preset, last: bool) -> Solver:
+    rate = settings.schedule.last_learning_rate
+    if rate is None or not last:
+        return settings.solver
+    optimizer = dataclasses.replace(settings.solver.optimizer, learning_rate=rate)  # pyright: ignore
+    return dataclasses.replace(settings.solver, optimizer=optimizer)
 
 
-def _check_optimizer(optimizer: Optimizer) -> None:
-    if isinstance(optimizer, Settings) or hasattr(optimizer, "update"):
-        return
-    known = f" (jnst.solve.optimizers.OPTIMIZERS[{optimizer!r}]())" if optimizer in list(OPTIMIZERS) else ""
-    raise ArgumentError(f"optimizer {optimizer!r}: expected jnst.LBFGS(), jnst.Adam()..., or one of Optax's{known}")
+def style_sides(plan: Plan, index: int, styles: tuple[Image, ...]) -> tuple[float, ...]:
+    """The longer sides of the styles beside one size of the image, in pixels."""
+    schedule = plan.settings.schedule
+    relative = 1.0 if schedule.fixed_style else max(plan.scales[index].shape) / max(plan.scales[-1].shape)
+    return tuple(relative * _style_side(style, plan) for style in styles)
 
 
-def _method(settings: Preset, backbone: Backbone, optimizer: Optimizer) -> optimize.Method:
-    return optimize.Method(
-        loss=TransferLoss(backbone),
-        optimizer=build(optimizer, settings.unit) if isinstance(optimizer, Settings) else optimizer,
-        bounds=(0.0, 1.0) if settings.clamp else None,
-        average=settings.average,
-        keep_best=settings.keep_best,
-    )
+def _style_side(style: Image, plan: Plan) -> float:
+    """A style's longer side beside the full image: its own, or the size asked for if that is smaller."""
+    own, scale = max(size_of(style)), plan.settings.schedule.style_scale
+    return own * scale if plan.size is None else min(own * max(1.0, scale), plan.size * scale)

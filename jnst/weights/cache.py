@@ -1,9 +1,10 @@
-"""Where downloaded weights are kept: a folder a source, private to the user, with a lock and a record each."""
+"""The cache of downloaded weights: one private folder per source, with a lock and a record of hashes."""
 
 import contextlib
 import dataclasses
 import json
 import os
+import shutil
 import stat
 import sys
 from collections.abc import Iterator, Mapping
@@ -14,120 +15,116 @@ from jnst.errors import WeightsError
 from jnst.weights.files import replace_content
 
 OFF = ("", "0", "false", "no", "off")
-"""What a switch in the environment says when it is off."""
+"""Values that turn a switch in the environment off."""
 
 
 @dataclasses.dataclass(frozen=True)
-class Place:
-    """Where a source's files are.
+class Entry:
+    """The folder of one source. Neither the folder nor the files need to exist.
 
     Attributes:
         name: A key of `jnst.weights.registry.SOURCES` or `HEADS`.
-        folder: All of them are in here.
-        weights: What is used: converted to jnst's own format, or as published where there is nothing to convert.
+        weights: The file that is used: converted to jnst's own format or, for heads, as published.
     """
 
     name: str
-    folder: Path
     weights: Path
 
     @property
-    def record(self) -> Path:
-        """Hashes, as JSON."""
-        return self.folder / "record.json"
+    def folder(self) -> Path:
+        """The folder that contains all files of the source."""
+        return self.weights.parent
 
     @property
-    def partial(self) -> Path:
-        """The folder of what is not checked yet."""
-        return self.folder / "partial"
+    def record(self) -> Path:
+        """The hashes, as JSON."""
+        return self.folder / "record.json"
 
 
 def offline() -> bool:
-    """Whether the environment forbids the network (``JNST_OFFLINE``)."""
+    """Whether the environment variable ``JNST_OFFLINE`` disables downloads."""
     return os.environ.get("JNST_OFFLINE", "").strip().lower() not in OFF
 
 
 def root() -> Path:
-    """The cache: ``JNST_CACHE``, else ``jnst`` in ``XDG_CACHE_HOME``, else ``~/.cache/jnst``.
+    """Return the cache folder: ``JNST_CACHE``, else ``$XDG_CACHE_HOME/jnst``, else ``~/.cache/jnst``.
 
     Raises:
-        WeightsError: There is no home folder.
+        WeightsError: None of them is set and there is no home folder.
     """
     if own := os.environ.get("JNST_CACHE"):
         return Path(own).expanduser().absolute()
     base = Path(os.environ.get("XDG_CACHE_HOME", ""))
     try:
-        # The XDG specification has relative paths ignored.
+        # The XDG specification says to ignore relative paths.
         return (base if base.is_absolute() else Path.home() / ".cache") / "jnst"
     except RuntimeError as error:
-        raise WeightsError(f"no folder for downloads ({error}): name one in JNST_CACHE") from error
+        raise WeightsError(f"there is no folder for downloads ({error}): set JNST_CACHE to one") from error
 
 
-def place(name: str, suffix: str = ".safetensors") -> Place:
-    """Where a source's files are, whether they are there or not.
+def entry(name: str, suffix: str = ".safetensors") -> Entry:
+    """Return the cache entry of a source.
 
     Args:
         name: A key of `jnst.weights.registry.SOURCES` or `HEADS`.
-        suffix: Of the file that is used.
+        suffix: The suffix of the file that is used.
     """
-    folder = root() / "weights" / name.replace("/", "-")
-    return Place(name, folder, folder / f"weights{suffix}")
+    return Entry(name, root() / "weights" / name.replace("/", "-") / f"weights{suffix}")
 
 
-def has_weights(place: Place) -> bool:
-    """Whether the file that is used is there.
+def find_weights(entry: Entry) -> Path | None:
+    """Return the path of the cached weights, or None if they are not in the cache.
 
     Raises:
-        WeightsError: Anyone may write into one of the cache's folders, or we may not look into it.
+        WeightsError: One of the cache's folders is writable by everybody, or cannot be read.
     """
     try:
-        for folder in _folders(place):
+        for folder in _folders(entry):
             if os.name == "posix" and folder.stat().st_mode & stat.S_IWOTH:
                 raise WeightsError(
-                    f"{folder}: anyone may write into this cache, expected mode 0700: delete what is in it, chmod it, "
-                    "or name another folder in JNST_CACHE"
+                    f"{folder}: this cache folder is writable by everybody, expected mode 0700: delete its content and "
+                    "change its mode, or set JNST_CACHE to another folder"
                 )
-        return place.weights.is_file()
+        return entry.weights if entry.weights.is_file() else None
     except (FileNotFoundError, NotADirectoryError):
-        return False
+        return None
     except OSError as error:
         raise WeightsError(
-            f"{place.folder}: the cache cannot be looked into ({error.strerror or error}): check its permissions, or "
-            "name another folder in JNST_CACHE"
+            f"{entry.folder}: the cache cannot be read ({error.strerror or error}): check its permissions, or set "
+            "JNST_CACHE to another folder"
         ) from error
 
 
-def prepare(place: Place) -> None:
-    """Make the folders, with mode 0700.
+def create(entry: Entry) -> None:
+    """Create the folders of an entry with mode 0700.
 
     Raises:
-        OSError: They cannot be made.
+        OSError: They could not be created.
     """
-    folders = _folders(place)
+    folders = _folders(entry)
     folders[0].parent.mkdir(parents=True, exist_ok=True)
     for folder in folders:
         folder.mkdir(mode=0o700, exist_ok=True)
 
 
-def _folders(place: Place) -> tuple[Path, ...]:
-    return place.folder.parent.parent, place.folder.parent, place.folder
+def _folders(entry: Entry) -> tuple[Path, Path, Path]:
+    return entry.folder.parent.parent, entry.folder.parent, entry.folder
 
 
 @contextlib.contextmanager
-def locked(place: Place) -> Iterator[None]:
-    """Be the only process at work on a source. The lock of a process that ended, however it did, is free.
+def locked(entry: Entry) -> Iterator[None]:
+    """Let only one thread of one process work on an entry. A process that ends, even if killed, releases its lock.
 
     Raises:
-        OSError: The lock file cannot be opened.
+        OSError: The lock file could not be opened.
     """
     import filelock
 
-    # The kernel's lock on an open file: it goes when its holder does.
-    lock = filelock.FileLock(place.folder / "lock", mode=0o600)
+    lock = filelock.FileLock(entry.folder / "lock", mode=0o600)
     try:
         lock.acquire(timeout=0)
     except filelock.Timeout:
-        say(f"waiting for another process that downloads {place.name}")
+        say(f"waiting for another process that downloads {entry.name}")
         lock.acquire()
     try:
         yield
@@ -135,14 +132,29 @@ def locked(place: Place) -> Iterator[None]:
         lock.release()
 
 
-def read_record(place: Place) -> dict[str, Any]:
-    """What was written by `write_record`; empty if nothing was.
+@contextlib.contextmanager
+def temporary_folder(entry: Entry) -> Iterator[Path]:
+    """Create the folder ``partial`` for files that are not checked yet, and delete it afterwards.
+
+    A killed process leaves it behind; the next download of the same source deletes it first. Use it under the lock.
+    """
+    folder = entry.folder / "partial"
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(mode=0o700)
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def read_record(entry: Entry) -> dict[str, Any]:
+    """Return what `write_record` wrote: an empty dictionary if there is no record.
 
     Raises:
-        WeightsError: It is not readable.
+        WeightsError: The record cannot be read.
     """
     try:
-        record = json.loads(place.record.read_text())
+        record = json.loads(entry.record.read_text())
         if isinstance(record, dict) and isinstance(record.get("files"), dict):
             return record
     except FileNotFoundError:
@@ -150,23 +162,22 @@ def read_record(place: Place) -> dict[str, Any]:
     except (OSError, ValueError):
         pass
     raise WeightsError(
-        f"{place.record}: not readable as a record of hashes: delete the folder to get {place.name} again"
+        f"{entry.record}: this record of hashes cannot be read: delete its folder to download {entry.name} again"
     )
 
 
-def write_record(place: Place, record: Mapping[str, Any]) -> None:
-    """Keep what is known of the downloaded files: hashes by name, and the address.
+def write_record(entry: Entry, record: Mapping[str, Any]) -> None:
+    """Write the record of an entry: the address, the sha256 of the weights and of each published file.
 
     Raises:
-        OSError: It cannot be written.
+        OSError: It could not be written.
     """
-    replace_content(place.record, json.dumps(dict(record), indent=1).encode() + b"\n")
+    replace_content(entry.record, json.dumps(dict(record), indent=1).encode() + b"\n")
 
 
 def say(line: str) -> None:
-    """Write a line about a download to standard error, if there is one; on a terminal, over a bar that stands there."""
+    """Write a line about a download to standard error, if there is one."""
     if sys.stderr is not None:
-        over = "\r\x1b[K" if sys.stderr.isatty() else ""
-        # One write, so that the lines of several processes stay whole.
-        sys.stderr.write(f"{over}jnst: {line}\n")
+        # A single write keeps the lines of several processes apart.
+        sys.stderr.write(f"jnst: {line}\n")
         sys.stderr.flush()

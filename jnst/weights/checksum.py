@@ -1,4 +1,4 @@
-"""The checksum in jnst's own files of weights."""
+"""The checksum in jnst's own weights files."""
 
 import hashlib
 import json
@@ -7,17 +7,18 @@ from collections.abc import Mapping
 import numpy as np
 
 KEY = "sha256"
-"""Where it stands in the metadata."""
+"""The checksum's key in the metadata."""
 
 
 def checksum(arrays: Mapping[str, np.ndarray], metadata: Mapping[str, str]) -> str:
-    """The sha256 of tensors and metadata, in hexadecimal digits.
+    """Compute the sha256 of tensors and metadata, in hexadecimal digits.
 
-    It is taken of a JSON array of the metadata, without `KEY`, and of each tensor's name, data type and shape, both
-    sorted by name, without spaces; then of the tensors' bytes, little-endian and in the same order.
+    The hash covers a JSON array without spaces and then the bytes of the tensors. The array contains the metadata
+    without `KEY` and the name, data type and shape of each tensor, both sorted by name. The bytes are little-endian and
+    in the same order.
 
     Args:
-        arrays: The tensors as they are stored.
+        arrays: The tensors as stored.
         metadata: The file's metadata.
     """
     remarks = sorted((key, text) for key, text in metadata.items() if key != KEY)

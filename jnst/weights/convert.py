@@ -1,4 +1,4 @@
-"""From a published checkpoint to a network's parameters; pure."""
+"""Converting a published checkpoint to a network's parameters. Pure functions."""
 
 import dataclasses
 import re
@@ -18,22 +18,22 @@ from jnst.weights.layouts import KERNEL_AXES, NATIVE_FORMAT, NATIVE_VERSION, VGG
 from jnst.weights.registry import where_to_get
 
 PARTIAL = VGGS
-"""Networks whose weights may end early: any number of layers, from the first without a gap."""
+"""Architectures whose weights may end early: after any layer, but without gaps."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Weights:
-    """A network's parameters and what belongs to them.
+    """A network's parameters and what is known about them.
 
     Attributes:
         architecture: A key of `jnst.backbones.BACKBONES`.
-        params: float32 arrays by flat name (``conv1_1/kernel``), kernels HWIO, in order of depth; of a VGG perhaps only
-            the first layers.
-        preprocessing: What the network was trained to be fed.
-        training: Who trained it ("oxford", "torchvision", "caffe", "lpips", "distilled" …).
-        source: The file and layout that they came from.
+        params: float32 arrays by flat name (``conv1_1/kernel``), in order of depth, kernels in HWIO order. For a VGG,
+            there may be only the first layers.
+        preprocessing: The preprocessing that the network was trained with.
+        training: Who trained the network ("oxford", "torchvision", "caffe", "lpips", "distilled", …).
+        source: The file and layout that the parameters come from.
         licence: An SPDX licence expression.
-        options: Keyword arguments for the network (``{"padding": "reflect"}``).
+        options: Keyword arguments of the network (``{"padding": "reflect"}``).
     """
 
     architecture: str
@@ -47,7 +47,14 @@ class Weights:
 
 @dataclasses.dataclass(frozen=True)
 class _Fit:
-    """How an architecture suits the tensors: these by flat name, those that fit no rule, and what is missing."""
+    """How well the tensors fit an architecture.
+
+    Attributes:
+        architecture: A key of `jnst.backbones.BACKBONES`.
+        renamed: The tensors' names by the flat names of parameters.
+        unknown: The tensors that fit no rule of the layout.
+        missing: The flat names of missing parameters.
+    """
 
     architecture: str
     renamed: dict[str, str]
@@ -64,23 +71,23 @@ class _Fit:
 
 
 def convert(tensors: Tensors, architecture: str | None = None) -> Weights:
-    """Turn a checkpoint into parameters.
+    """Convert a checkpoint to parameters.
 
-    The layout is recognised from the tensors' names, the architecture from which layers there are. Classifiers are
-    left out.
+    The layout is recognised by the names of the tensors, the architecture by the layers that are present. Classifiers
+    are left out.
 
     Args:
-        tensors: What `jnst.weights.formats.read_tensors` read.
-        architecture: A key of `jnst.backbones.BACKBONES`; needed only where the first layers alone are there and fit
-            several networks.
+        tensors: The checkpoint, as `jnst.weights.formats.read_tensors` returns it.
+        architecture: A key of `jnst.backbones.BACKBONES`; only needed if the file contains only the first layers and
+            fits several networks.
 
     Returns:
         The weights.
 
     Raises:
-        ArgumentError: ``architecture`` is unknown.
-        WeightsError: An unknown layout; another architecture; tensors that fit no rule, are missing, have
-            another shape, are not floating-point numbers or not finite: the message names them.
+        ArgumentError: The architecture is unknown.
+        WeightsError: The layout is unknown, or the checkpoint is for another architecture. Or tensors fit no rule, are
+            missing, have the wrong shape, or are not finite floating-point numbers; the message names them.
     """
     if architecture is not None:
         param_shapes(architecture)
@@ -106,20 +113,19 @@ def convert(tensors: Tensors, architecture: str | None = None) -> Weights:
 
 
 def _check_sum(tensors: Tensors) -> None:
-    """Check jnst's own files whole: no later check would notice a changed number."""
-    said = tensors.metadata.get("format"), tensors.metadata.get("version")
-    if said != (NATIVE_FORMAT, NATIVE_VERSION):
+    """Check the checksum of jnst's own files."""
+    if (tensors.metadata.get("format"), tensors.metadata.get("version")) != (NATIVE_FORMAT, NATIVE_VERSION):
         return
     if checksum(tensors.arrays, tensors.metadata) != tensors.metadata.get(KEY):
-        raise WeightsError("its tensors and metadata have another sha256 than it says: it is damaged, get it again")
+        raise WeightsError("the tensors and metadata do not match the file's sha256: it is damaged, get it again")
 
 
 def missing_params(
     architecture: str, present: Mapping[str, Any], options: Mapping[str, str | bool] = MappingProxyType({})
 ) -> list[str]:
-    """The parameters that are missing from a network with these options, in order of depth.
+    """Return the flat names of the parameters that a network with these options lacks, in order of depth.
 
-    Nothing is missing behind the last layer that is there, if the architecture is one of `PARTIAL`.
+    For the architectures in `PARTIAL`, nothing is missing after the last layer that is present.
     """
     shapes = list(param_shapes(architecture, options.get("widths")))
     if architecture in PARTIAL:
@@ -147,24 +153,25 @@ def _find_fit(tensors: Tensors, name: str, layout: Layout, architecture: str | N
     found = [fit.architecture for fit in fits if fit.sound] or [fits[0].architecture]
     if architecture not in (None, *found) and (fits[0].sound or architecture not in layout.architectures):
         raise WeightsError(
-            f"holds weights of {' or '.join(found)} ({name}), but the architecture asked for is {architecture}: "
-            "pass another file, or another architecture"
+            f"the file contains weights of {' or '.join(found)} ({name}), but the requested architecture is "
+            f"{architecture}: pass another file or another architecture"
         )
     if architecture is None and len(found) > 1:
         raise WeightsError(
-            f"its {len(tensors.arrays)} tensors ({name}) fit {' and '.join(found)} alike: say which by architecture=…"
+            f"the {len(tensors.arrays)} tensors ({name}) fit both {' and '.join(found)}: pass the architecture as well"
         )
     fit = next(fit for fit in fits if fit.architecture == (architecture or found[0]))
     if fit.unknown:
         more = f" and {len(fit.unknown) - 3} more" if len(fit.unknown) > 3 else ""
         listed = ", ".join(f"`{tensor}`" for tensor in fit.unknown[:3])
         raise WeightsError(
-            f"{listed}{more} fit no rule of {name} weights for {fit.architecture}: check which network this file is for"
+            f"{listed}{more} fit no rule for {name} weights of {fit.architecture}: check which network this file is for"
         )
     if fit.missing:
         more = f" and {len(fit.missing) - 1} more" if len(fit.missing) > 1 else ""
         advice = where_to_get(fit.architecture, layout.training)
-        raise WeightsError(f"`{fit.missing[0]}`{more} of {fit.architecture} missing ({name}): {advice}")
+        verb = "are" if more else "is"
+        raise WeightsError(f"`{fit.missing[0]}`{more} of {fit.architecture} {verb} missing ({name}): {advice}")
     return fit
 
 
@@ -181,10 +188,12 @@ def _param(name: str, array: np.ndarray, shape: tuple[int, ...], layout: Layout)
     published = tuple(shape[axes.index(axis)] for axis in range(len(axes)))
     if array.shape != published:
         raise WeightsError(
-            f"tensor `{name}` has shape {array.shape}, expected {published}: check which network it is for"
+            f"tensor `{name}` has shape {array.shape}, expected {published}: check which network the file is for"
         )
     if array.dtype.kind != "f":
-        raise WeightsError(f"tensor `{name}` holds {array.dtype}, expected floating-point numbers: save it as float32")
+        raise WeightsError(
+            f"tensor `{name}` has type {array.dtype}, expected floating-point numbers: save it as float32"
+        )
     with np.errstate(over="ignore"):
         param = np.ascontiguousarray(array.transpose(axes), dtype=np.float32)
     check_finite(name, param)
@@ -192,7 +201,11 @@ def _param(name: str, array: np.ndarray, shape: tuple[int, ...], layout: Layout)
 
 
 def check_finite(name: str, array: np.ndarray) -> None:
-    """Raise a `WeightsError` that names the tensor unless all its values are finite."""
+    """Check that all values of a tensor are finite.
+
+    Raises:
+        WeightsError: Some are not; the message names the tensor.
+    """
     if not np.isfinite(array).all():
         count = int(np.sum(~np.isfinite(array)))
         raise WeightsError(
@@ -201,7 +214,7 @@ def check_finite(name: str, array: np.ndarray) -> None:
 
 
 def nested(params: Mapping[str, Any]) -> dict[str, Any]:
-    """Turn ``{"conv1_1/kernel": x}`` into ``{"conv1_1": {"kernel": x}}``, as a backbone's ``apply`` wants it."""
+    """Turn ``{"conv1_1/kernel": x}`` into ``{"conv1_1": {"kernel": x}}``, the form that `Backbone.apply` takes."""
     tree: dict[str, Any] = {}
     for name, leaf in params.items():
         *branches, last = name.split("/")
@@ -213,11 +226,11 @@ def nested(params: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """The inverse of `nested`: leaves by their path, joined with slashes.
+    """Return the leaves by their paths joined with slashes: the inverse of `nested`.
 
     Args:
         tree: Nested mappings.
-        prefix: Put before every name.
+        prefix: What to put in front of every name.
     """
     flat: dict[str, Any] = {}
     for name, leaf in tree.items():

@@ -1,234 +1,148 @@
-"""From an address to a file on the disk, in as many requests as it takes."""
+"""Downloading a file with pooch."""
 
 import contextlib
-import dataclasses
-import json
-import random
-import re
-import time
-from collections.abc import Callable, Iterable
+import logging
+import os
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import BinaryIO
 
-from jnst.weights.cache import say
-from jnst.weights.opener import Refused, Transport
-from jnst.weights.transport import Interrupted, Misfit, Reply, request
+from jnst.weights.formats.tensors import one_line
 
-Listener = Callable[[int], None]
-"""Is told how many bytes of a piece are here, whenever that changes."""
+RETRIES = 1
+"""How often a download is repeated that failed or had the wrong hash."""
 
-PROGRESS = 1 << 20
-"""A try that brought this many bytes counts as none that failed."""
+TIMEOUT = 30.0
+"""Seconds to wait for a connection, and then for each part of the answer."""
 
+CHUNK_BYTES = 1 << 16
 
-class NoRanges(Refused):
-    """The server sends whole files only."""
+TEMPORARY = (408, 425, 429)
+"""The HTTP client errors (4xx) that may disappear when the request is repeated."""
 
-
-class Changed(Refused):
-    """The file is not the one of which other parts are here."""
+HUGGING_FACE = "https://huggingface.co"
 
 
-@dataclasses.dataclass(frozen=True)
-class Piece:
-    """What to download: a file, or consecutive bytes of one.
-
-    Attributes:
-        address: Where the file is.
-        most: Bytes; what is larger is refused while it is read.
-        first: The position of the first byte.
-        size: How many bytes, fewer where the file ends before; None: all of the file, and ``first`` is 0.
-        of: The version of which other parts are here; None: any.
-        stated: The file's sha256, which a server that states another may not have; None: unknown.
-    """
-
-    address: str
-    most: int
-    first: int = 0
-    size: int | None = None
-    of: "Version | None" = None
-    stated: str | None = None
+class DownloadError(Exception):
+    """A file could not be downloaded; the message says why."""
 
 
-@dataclasses.dataclass(frozen=True)
-class Version:
-    """What is known of a file on a server.
-
-    Attributes:
-        address: Where it is.
-        validator: An ETag or date; None: parts of it cannot be put together.
-        total: Its length in bytes; None: unknown.
-    """
-
-    address: str
-    validator: str | None
-    total: int | None
+class WrongHash(DownloadError, ValueError):
+    """A file has another hash than expected. Being a `ValueError`, it makes pooch repeat the download."""
 
 
-def download(piece: Piece, path: Path, transport: Transport, listen: Listener) -> Version:
-    """Download into a file, going on behind what an earlier call left there.
+def mirrored(address: str) -> str:
+    """Replace Hugging Face in an address by the mirror that is set in ``HF_ENDPOINT``, if any."""
+    mirror = os.environ.get("HF_ENDPOINT", "").rstrip("/")
+    if mirror and address.startswith(f"{HUGGING_FACE}/"):
+        return mirror + address.removeprefix(HUGGING_FACE)
+    return address
 
-    Beside the file lies ``NAME.state`` while it is incomplete or just complete; what cannot be gone on with is deleted.
+
+def download(address: str, path: Path, most_bytes: int, check: Callable[[Path], str]) -> str:
+    """Download a file. It appears under its name when it is complete and checked.
+
+    As with every program that uses requests, the environment sets proxies (``HTTPS_PROXY``, ``NO_PROXY``),
+    certificates (``REQUESTS_CA_BUNDLE``) and passwords (``~/.netrc``). If standard error is a terminal, it shows a
+    progress bar.
 
     Args:
-        piece: What.
+        address: The URL.
         path: The file to write.
-        transport: How patiently.
-        listen: Told how many bytes are here.
+        most_bytes: The size at which the download is given up.
+        check: Called with the path of the complete file before it gets its name; returns its hash or raises
+            `WrongHash`.
 
     Returns:
-        The version of the file.
+        What ``check`` returned.
 
     Raises:
-        Refused: It cannot be had, or is larger than allowed.
-        Interrupted: Too many tries in a row failed.
+        DownloadError: The server could not be reached, does not have the file, or sent too much; or (`WrongHash`) the
+            file did not pass the check.
         OSError: The disk is full, or the folder cannot be written.
     """
-    failures = 0
-    while True:
-        before = _size(path)
-        try:
-            return _attempt(piece, path, transport, listen)
-        except Interrupted as error:
-            failures = 1 if _size(path) - before >= PROGRESS else failures + 1
-            if failures >= transport.tries:
+    import pooch
+    import requests
+
+    found = ""
+
+    def attempt(url: str, output_file: str, _: object) -> None:
+        nonlocal found
+        with contextlib.ExitStack() as responses:
+            get = pooch.HTTPDownloader(
+                progressbar=_has_terminal(),
+                chunk_size=CHUNK_BYTES,
+                timeout=TIMEOUT,
+                # pooch does not close responses.
+                hooks={"response": lambda response, **_: responses.enter_context(response)},
+            )
+            try:
+                with open(output_file, "wb") as file:
+                    get(url, _BoundedFile(file, most_bytes), None)
+            except requests.HTTPError as error:
+                status = error.response.status_code if error.response is not None else 0
+                if 400 <= status < 500 and status not in TEMPORARY:
+                    raise DownloadError(_reason(error)) from error
                 raise
-            if error.wait is not None and error.wait > transport.longest_pause:
-                raise Refused(f"{error}, and asks to wait {error.wait:.0f} s: try again then") from error
-            # Half at random, so that many who failed together do not come back together.
-            usual = transport.pause * 2 ** (failures - 1) * random.uniform(0.5, 1.0)
-            say(f"{error}: trying again")
-            time.sleep(usual if error.wait is None else error.wait)
+        # pooch's own check knows neither hashes of which only the first digits are documented nor several hashes.
+        found = check(Path(output_file))
 
-
-def _attempt(piece: Piece, path: Path, transport: Transport, listen: Listener) -> Version:
-    known = _resumable(piece, path)
-    have = _size(path)
-    listen(have)
-    if known is not None and have == _wanted(piece, known.total):
-        return known
+    files = pooch.create(
+        path.parent, base_url="", registry={path.name: None}, urls={path.name: address}, retry_if_failed=RETRIES
+    )
     try:
-        with request(piece.address, transport, _headers(piece, known, have)) as reply:
-            version, begin = _accept(piece, reply, known, have)
-            if not begin:
-                # First this: bytes of another version must never stand beside what is known of this one.
-                forget(path)
-            _state(path).write_text(json.dumps(dataclasses.asdict(version)))
-            have = _append(piece, path, begin, reply.chunks(transport), listen)
-    except Misfit:
-        forget(path)
+        with _silenced(pooch.get_logger()):
+            files.fetch(path.name, downloader=attempt)  # pyright: ignore[reportArgumentType] - pooch's type is wrong
+    except DownloadError:
         raise
-    except Interrupted:
-        _resumable(piece, path)
-        raise
-    except (Refused, OSError):
-        forget(path)
-        raise
-    wanted = _wanted(piece, version.total)
-    if wanted is not None and have < wanted:
-        _resumable(piece, path)
-        raise Interrupted(f"the connection ended after {have} of {wanted} bytes")
-    return version
+    except (requests.RequestException, ValueError) as error:
+        raise DownloadError(_reason(error)) from error
+    return found
 
 
-def _append(piece: Piece, path: Path, have: int, chunks: Iterable[bytes], listen: Listener) -> int:
-    most = piece.most if piece.size is None else piece.size
-    with path.open("ab" if have else "wb") as file:
-        for data in chunks:
-            have += len(data)
-            if have > most:
-                raise Refused(f"the server sends more than {most} bytes")
-            file.write(data)
-            listen(have)
-    return have
+class _BoundedFile:
+    """A file that refuses to grow beyond a size: a server may send without end."""
+
+    def __init__(self, file: BinaryIO, most_bytes: int) -> None:
+        self.file, self.most_bytes = file, most_bytes
+
+    def write(self, data: bytes) -> None:
+        if self.file.tell() + len(data) > self.most_bytes:
+            raise DownloadError(f"the server sent more than {self.most_bytes} bytes")
+        self.file.write(data)
+
+    def flush(self) -> None:
+        self.file.flush()
 
 
-def _headers(piece: Piece, known: Version | None, have: int) -> dict[str, str]:
-    if not have and piece.size is None:
-        return {}
-    last = "" if piece.size is None else piece.first + piece.size - 1
-    headers = {"Range": f"bytes={piece.first + have}-{last}"}
-    version = known or piece.of
-    if version is not None and version.validator is not None:
-        headers["If-Range"] = version.validator
-    return headers
+def _has_terminal() -> bool:
+    return sys.stderr is not None and sys.stderr.isatty()
 
 
-def _accept(piece: Piece, reply: Reply, known: Version | None, have: int) -> tuple[Version, int]:
-    """Which version the answer is of, and where in the file on the disk its body belongs."""
-    if piece.stated and reply.linked and re.fullmatch(r"[0-9a-f]{64}", reply.linked) and reply.linked != piece.stated:
-        raise Refused(f"the server states sha256 {reply.linked}")
-    if reply.status == 200:
-        if piece.size is not None:
-            raise NoRanges("the server sends no parts of files") if piece.of is None else _changed()
-        version, begin = Version(piece.address, reply.validator, reply.length), 0
+@contextlib.contextmanager
+def _silenced(logger: logging.Logger) -> Iterator[None]:
+    """Suppress a logger's messages below warnings: pooch logs every download to standard error."""
+    level = logger.level
+    logger.setLevel(logging.WARNING)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
+
+
+def _reason(error: Exception) -> str:
+    """Say in a few words why a request failed."""
+    import requests
+
+    if isinstance(error, requests.HTTPError) and error.response is not None:
+        reason = f"the server answered {error.response.status_code} {error.response.reason}"
+    elif isinstance(error, requests.Timeout):
+        reason = f"the server did not answer within {TIMEOUT:g} s"
     else:
-        first, total = _content_range(piece, reply, have)
-        version, begin = Version(piece.address, reply.validator, total), first - piece.first
-    if version.total is not None and version.total > piece.most and piece.size is None:
-        raise Refused(f"the server announces {version.total} bytes, expected at most {piece.most}")
-    if begin and version != known:
-        raise Misfit("the file changed on the server between two parts")
-    if piece.of is not None and version != piece.of:
-        raise _changed()
-    return version, begin
-
-
-def _changed() -> Changed:
-    return Changed("the file changed on the server between two parts")
-
-
-def _content_range(piece: Piece, reply: Reply, have: int) -> tuple[int, int]:
-    """First byte and length of the whole file, from an answer that holds just what was asked for."""
-    stated = reply.headers.get("content-range", "")
-    match = re.fullmatch(r"bytes (\d{1,15})-(\d{1,15})/(\d{1,15})", stated.strip(), re.ASCII)
-    if match is not None:
-        first, last, total = map(int, match.groups())
-        end = total if piece.size is None else min(total, piece.first + piece.size)
-        if (first, last + 1) == (piece.first + have, end) and reply.length in (None, end - first):
-            return first, total
-    raise Misfit(f"the server answered with another part ({stated[:60]!r}) than was asked for")
-
-
-def _resumable(piece: Piece, path: Path) -> Version | None:
-    """The version of which the file holds a beginning; else None, and nothing is left of it."""
-    try:
-        version = Version(**json.loads(_state(path).read_text()))
-        wanted = _wanted(piece, version.total)
-        sound = (
-            version.address == piece.address
-            and isinstance(version.validator, str)
-            and isinstance(wanted, int)
-            and _size(path) <= wanted
-            and piece.of in (None, version)
-        )
-    except (OSError, ValueError, TypeError):
-        sound, version = False, None
-    if not sound:
-        forget(path)
-        return None
-    return version
-
-
-def _wanted(piece: Piece, total: int | None) -> int | None:
-    """How many bytes the file on the disk is to have; None: unknown."""
-    if total is None or piece.size is None:
-        return total
-    return min(piece.size, max(0, total - piece.first))
-
-
-def _state(path: Path) -> Path:
-    return path.with_name(f"{path.name}.state")
-
-
-def _size(path: Path) -> int:
-    try:
-        return path.stat().st_size
-    except FileNotFoundError:
-        return 0
-
-
-def forget(path: Path) -> None:
-    """Delete a download, and what is known of it."""
-    for file in (path, _state(path)):
-        with contextlib.suppress(FileNotFoundError):
-            file.unlink()
+        # urllib3 hides the reason inside a message about its pool of connections.
+        cause = getattr(error.args[0], "reason", error) if error.args else error
+        reason = f"the request failed ({str(cause)[:200]})"
+        if isinstance(error, requests.exceptions.SSLError):
+            reason += "; REQUESTS_CA_BUNDLE can name a file of trusted certificates"
+    return one_line(" ".join(reason.split()))

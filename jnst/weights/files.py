@@ -1,15 +1,15 @@
-"""Files: how their names are shown, and how one is replaced without ever being half written."""
+"""File names in messages, and files that are replaced atomically."""
 
 import errno
 import os
 import secrets
 import shutil
 import stat
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, suppress
-from typing import TypeAlias
+from collections.abc import Iterable
+from contextlib import suppress
+from typing import BinaryIO, TypeAlias
 
-from jnst.errors import ResourceError
+from jnst.errors import ArgumentError, ResourceError
 
 PathLike: TypeAlias = str | bytes | os.PathLike[str] | os.PathLike[bytes]
 
@@ -18,91 +18,91 @@ _NO_LINKS = (errno.EPERM, errno.ENOTSUP, errno.EMLINK, errno.EXDEV, errno.ENOSYS
 
 
 def shown(path: PathLike) -> str:
-    """A file's name for a message: quoted, and on one line whatever bytes are in it."""
+    """Quote a file name for a message: on one line, whatever bytes it contains."""
     return repr(os.fsdecode(path))
 
 
 def replace_content(
     path: PathLike, data: bytes | Iterable[bytes | memoryview], *, previous: PathLike | None = None
 ) -> None:
-    """Replace a file's content in one step: at every moment it is the old content or the new, whole.
+    """Replace a file's content atomically: at every moment the file holds the old or the new content, complete.
 
-    The bytes go to a file in the same folder that has no name yet (or a temporary one, where the system knows no
-    nameless files), are flushed to the disk, and the file then takes the name. So nothing is left behind when the
-    program is killed meanwhile. Symbolic links are followed. A new file's permissions follow the umask; an existing
-    file keeps its own.
+    The content is written to an unnamed file in the same folder, flushed to disk, and then renamed, so that a process
+    killed while writing leaves nothing behind. Where the system has no unnamed files, the content goes to a temporary
+    file ``.RANDOM.tmp`` in that folder; only a process killed by ``SIGKILL`` leaves it there.
+
+    Symbolic links are followed. A new file's permissions follow the umask; an existing file keeps its own.
 
     Args:
         path: The file to write or replace.
-        data: All of its content, in one part or several.
-        previous: In the same folder, a further name that the old content gets, if there is any.
+        data: The whole content, in one part or several.
+        previous: A name in the same folder under which the old content is kept, if there is any.
 
     Raises:
-        OSError: It could not be written. The old file is intact, and no temporary file is left.
+        OSError: The file could not be written. The old file is intact, and no temporary file is left.
     """
     target = os.path.realpath(os.fsdecode(path))
     folder = os.path.dirname(target)
-    with _new_file(folder, [data] if isinstance(data, bytes) else data) as temporary:
+    temporary = _temporary_name(folder)
+    try:
+        _write_new(temporary, [data] if isinstance(data, bytes) else data)
         with suppress(FileNotFoundError):
             os.chmod(temporary, stat.S_IMODE(os.stat(target).st_mode))
         if previous is not None and os.path.exists(target):
-            _name_too(target, os.path.join(folder, os.path.basename(os.fsdecode(previous))))
+            _add_name(target, os.path.join(folder, os.path.basename(os.fsdecode(previous))))
         os.replace(temporary, target)
-    sync_folder(folder)
-
-
-@contextmanager
-def _new_file(folder: str, parts: Iterable[bytes | memoryview]) -> Iterator[str]:
-    """Write a file to the disk and give it a temporary name, which is gone afterwards."""
-    temporary = _temporary(folder)
-    try:
-        descriptor = _open_nameless(folder)
-        nameless = descriptor is not None
-        if descriptor is None:
-            descriptor = os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY | getattr(os, "O_BINARY", 0), 0o666)
-        with open(descriptor, "wb") as file:
-            for part in parts:
-                file.write(part)
-            file.flush()
-            os.fsync(file.fileno())
-            if nameless:
-                _link_descriptor(file.fileno(), folder, temporary)
-        yield temporary
     finally:
-        with suppress(OSError):
-            os.unlink(temporary)
+        _remove(temporary)
+    _flush_folder(folder)
 
 
-def _temporary(folder: str) -> str:
-    return os.path.join(folder, f".{secrets.token_hex(8)}.tmp")
+def write_atomically(
+    path: PathLike, data: bytes | Iterable[bytes | memoryview], *, previous: PathLike | None = None
+) -> None:
+    """Call `replace_content`, and turn its `OSError` into an error that says what to do.
+
+    Raises:
+        ResourceError: The disk is full. The old file is intact.
+        ArgumentError: The file could not be written for another reason. The old file is intact.
+    """
+    try:
+        replace_content(path, data, previous=previous)
+    except OSError as error:
+        problem = f"{shown(path)} could not be written ({error.strerror or error})"
+        if error.errno in _FULL:
+            raise ResourceError(f"{problem}: free some space") from error
+        raise ArgumentError(f"{problem}: check the folder") from error
 
 
-def _open_nameless(folder: str) -> int | None:
-    """A file without a name, which is gone if nobody names it; None where there is no such thing."""
+def _write_new(path: str, parts: Iterable[bytes | memoryview]) -> None:
+    """Write a new file and flush it to disk; where the system can, the file has no name before it is complete."""
+    unnamed = _open_nameless(os.path.dirname(path))
+    with unnamed or open(path, "xb") as file:
+        file.writelines(parts)
+        file.flush()
+        os.fsync(file.fileno())
+        if unnamed:
+            # With `src_dir_fd`, which an absolute path makes irrelevant, Python follows the symbolic link in /proc.
+            os.link(f"/proc/self/fd/{file.fileno()}", path, src_dir_fd=file.fileno())
+
+
+def _open_nameless(folder: str) -> BinaryIO | None:
+    """Open a file without a name, which the kernel deletes unless it gets one; None where this is not supported."""
     if not hasattr(os, "O_TMPFILE") or not os.path.exists("/proc/self/fd"):
         return None
     try:
-        return os.open(folder, os.O_TMPFILE | os.O_WRONLY, 0o666)
+        return open(os.open(folder, os.O_TMPFILE | os.O_WRONLY, 0o666), "wb")
     except OSError as error:
-        # Kernels and file systems without it say one of these; the last two may be the folder's own fault as well, and
-        # are then said again when the temporary file is made.
+        # What kernels and file systems without support answer. If the folder is at fault, creating the temporary file
+        # raises the error again.
         if error.errno in (errno.EOPNOTSUPP, errno.EISDIR, errno.EINVAL, errno.ENOENT):
             return None
         raise
 
 
-def _link_descriptor(descriptor: int, folder: str, name: str) -> None:
-    opened = os.open(folder, os.O_RDONLY)
-    try:
-        # Given a folder's descriptor, Python calls linkat, which follows the link that /proc shows.
-        os.link(f"/proc/self/fd/{descriptor}", os.path.basename(name), src_dir_fd=opened, dst_dir_fd=opened)
-    finally:
-        os.close(opened)
-
-
-def _name_too(target: str, name: str) -> None:
-    """Let ``name`` be the file ``target`` too, in one step; where files have one name only, a copy of it."""
-    temporary = _temporary(os.path.dirname(target))
+def _add_name(target: str, name: str) -> None:
+    """Make ``name`` a second name of the file ``target``, atomically; a copy where hard links are not supported."""
+    temporary = _temporary_name(os.path.dirname(target))
     try:
         try:
             os.link(target, temporary)
@@ -112,31 +112,23 @@ def _name_too(target: str, name: str) -> None:
             shutil.copy2(target, temporary)
         os.replace(temporary, name)
     finally:
-        with suppress(OSError):
-            os.unlink(temporary)
+        _remove(temporary)
 
 
-def sync_folder(folder: str) -> None:
-    """Have what happened to a folder's names on the disk; where folders cannot be flushed, do nothing."""
+def _temporary_name(folder: str) -> str:
+    return os.path.join(folder, f".{secrets.token_hex(8)}.tmp")
+
+
+def _remove(path: str) -> None:
+    with suppress(OSError):
+        os.unlink(path)
+
+
+def _flush_folder(folder: str) -> None:
+    """Flush a folder's entries to disk, where the system can flush folders."""
     with suppress(OSError):
         descriptor = os.open(folder, os.O_RDONLY)
         try:
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
-
-
-def write_atomically(
-    path: PathLike, data: bytes | Iterable[bytes | memoryview], *, previous: PathLike | None = None
-) -> None:
-    """`replace_content`, with an error that says what to do.
-
-    Raises:
-        ResourceError: The disk is full. The old file is intact.
-        ArgumentError: Any other failure to write. The old file is intact.
-    """
-    try:
-        replace_content(path, data, previous=previous)
-    except OSError as error:
-        kind, remedy = (ResourceError, "free some space") if error.errno in _FULL else (ArgumentError, "check the folder")
-        raise kind(f"{shown(path)} could not be written ({error.strerror or error}): {remedy}") from error

@@ -1,22 +1,29 @@
-"""How publishers lay out their weights, as one table: what is recognised, renamed, transposed and dropped."""
+"""How publishers lay out their weights: a table of what is recognised, renamed, transposed and dropped."""
 
 import dataclasses
+import functools
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from typing import cast
 
-from jnst.backbones import IDENTITY, IMAGENET, LPIPS, OXFORD, Preprocessing, param_shapes
+from jnst.backbones import IDENTITY, IMAGENET, LPIPS, OXFORD, Preprocessing, make_backbone, param_shapes
+from jnst.backbones.resnet import ResNet
+from jnst.backbones.vgg import VGG16_WIDTHS, VGG19_WIDTHS
 from jnst.errors import JnstError, WeightsError
-from jnst.weights import names
 
 KERNEL_AXES: dict[str, tuple[int, int, int, int]] = {"HWIO": (0, 1, 2, 3), "OIHW": (2, 3, 1, 0)}
-"""The permutation that brings a kernel of each order into HWIO."""
+"""The permutation that turns a kernel of each order into HWIO."""
 
 NATIVE_FORMAT, NATIVE_VERSION, UNCHECKED_VERSION = "jnst-weights", "2", "1"
-"""What the metadata of jnst's own files say under ``format`` and ``version``; the earlier version has no checksum."""
+"""The ``format`` and ``version`` in the metadata of jnst's own files. Files of the earlier version have no checksum."""
 
 VGGS = ("vgg16", "vgg19")
 RESNETS = ("resnet18", "resnet34", "resnet50", "resnet101", "resnet152")
+
+
+Rename = Callable[[str, str], str | None]
+"""Maps a tensor's name and an architecture to a parameter's flat name (``conv1_1/kernel``), or to None."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -24,20 +31,21 @@ class Layout:
     """A row of `LAYOUTS`.
 
     Attributes:
-        architectures: What is published so.
-        mark: A pattern that some tensor's name matches in this layout, and in no layout before it in the table.
-        rename: From a tensor's name and an architecture to a parameter's flat name; None where it fits no rule.
-        preprocessing: What the network was trained to be fed.
-        training: Who trained it, as in `jnst.weights.registry.SOURCES`.
+        architectures: The architectures that are published in this layout.
+        mark: A regular expression that matches the name of some tensor in this layout, but of none in the layouts
+            above it in the table.
+        rename: Maps a tensor's name and an architecture to a parameter's flat name, or to None if no rule fits.
+        preprocessing: The preprocessing that the network was trained with.
+        training: Who trained the network, as in `jnst.weights.registry.SOURCES`.
         licence: An SPDX licence expression.
-        kernel_order: A key of `KERNEL_AXES`, the order of a kernel's axes in the file.
-        dropped: A pattern for tensors that are left out knowingly (the classifier).
-        options: Keyword arguments with which the network computes what the publisher's does.
+        kernel_order: The order of a kernel's axes in the file, a key of `KERNEL_AXES`.
+        dropped: A regular expression for the tensors that are left out (the classifier).
+        options: Keyword arguments that make the network compute the same as the publisher's.
     """
 
     architectures: tuple[str, ...]
     mark: str
-    rename: names.Rename
+    rename: Rename
     preprocessing: Preprocessing
     training: str
     licence: str
@@ -46,11 +54,136 @@ class Layout:
     options: Mapping[str, str | bool] = dataclasses.field(default_factory=dict)
 
 
+def _by_pattern(*rules: tuple[str, str]) -> Rename:
+    """Rename by the first rule whose regular expression matches the whole name; ``weight`` becomes ``kernel``."""
+
+    def rename(name: str, architecture: str) -> str | None:
+        for pattern, template in rules:
+            if match := re.fullmatch(pattern, name):
+                return re.sub("/weight$", "/kernel", match.expand(template))
+        return None
+
+    return rename
+
+
+def _vgg_features(depths: tuple[int, ...]) -> dict[str, str]:
+    """Name the convolutions by their index in torchvision's ``features``, which also counts ReLUs and poolings."""
+    names: dict[str, str] = {}
+    position = 0
+    for block, depth in enumerate(depths, 1):
+        for layer in range(1, depth + 1):
+            names[str(position)] = f"conv{block}_{layer}"
+            position += 2
+        position += 1
+    return names
+
+
+_VGG_FEATURES: dict[str, dict[str, str]] = {
+    "vgg16": _vgg_features(tuple(map(len, VGG16_WIDTHS))),
+    "vgg19": _vgg_features(tuple(map(len, VGG19_WIDTHS))),
+}
+
+_FIRE_FEATURES: dict[str, str] = {
+    "3": "fire2",
+    "4": "fire3",
+    "6": "fire4",
+    "7": "fire5",
+    "9": "fire6",
+    "10": "fire7",
+    "11": "fire8",
+    "12": "fire9",
+}
+"""The fire modules by their index in the ``features`` of torchvision's SqueezeNet 1.1."""
+
+_LPIPS_SLICES: dict[str, str] = dict(zip(("0", *_FIRE_FEATURES), "122334567", strict=True))
+"""The number of the LPIPS slice that contains each index of torchvision's SqueezeNet."""
+
+_KERNEL = {"weight": "kernel", "bias": "bias"}
+
+
+def _torchvision_vgg(name: str, architecture: str) -> str | None:
+    """Rename ``features.0.weight`` to ``conv1_1/kernel``; later indices depend on the architecture."""
+    match = re.fullmatch(r"features\.(\d+)\.(weight|bias)", name)
+    layer = _VGG_FEATURES[architecture].get(match[1]) if match else None
+    return f"{layer}/{_KERNEL[match[2]]}" if match and layer else None
+
+
+def _torchvision_squeezenet(name: str, architecture: str) -> str | None:
+    """Rename ``features.3.squeeze.weight`` to ``fire2/squeeze/kernel``."""
+    if match := re.fullmatch(r"features\.0\.(weight|bias)", name):
+        return f"conv1/{_KERNEL[match[1]]}"
+    match = re.fullmatch(r"features\.(\d+)\.(squeeze|expand1x1|expand3x3)\.(weight|bias)", name)
+    fire = _FIRE_FEATURES.get(match[1]) if match else None
+    return f"{fire}/{match[2]}/{_KERNEL[match[3]]}" if match and fire else None
+
+
+def _lpips_squeezenet(name: str, architecture: str) -> str | None:
+    """Rename ``net.slice2.3.squeeze.weight`` as torchvision's ``features.3.squeeze.weight``."""
+    match = re.fullmatch(r"net\.slice(\d)\.(\d+)\.(.*)", name)
+    if match is None or match[1] != _LPIPS_SLICES.get(match[2]):
+        return None
+    return _torchvision_squeezenet(f"features.{match[2]}.{match[3]}", architecture)
+
+
+_RESNET_NAMES = (
+    r"(?:layer([1-4])\.(0|[1-9]\d*)\.)?(conv|bn)([1-3])\.(\w+)",
+    r"layer([1-4])\.(0|[1-9]\d*)\.downsample\.(0|1)()\.(\w+)",
+    r"(?:layer([1-4])/block(0|[1-9]\d*)/)?(conv|bn)([1-3])/(\w+)",
+    r"layer([1-4])/block(0|[1-9]\d*)/downsample/(conv|bn)()/(\w+)",
+)
+"""Names of torchvision, then of flaxmodels: stage, block, module, number (empty for downsampling), and leaf."""
+
+_MODULES = {"conv": "Conv", "0": "Conv", "bn": "BatchNorm", "1": "BatchNorm"}
+
+_LEAVES: dict[str, dict[str, str]] = {
+    "Conv": {"weight": "kernel"},
+    "BatchNorm": {
+        "weight": "scale",
+        "scale": "scale",
+        "bias": "bias",
+        "running_mean": "mean",
+        "mean": "mean",
+        "running_var": "var",
+        "var": "var",
+    },
+}
+
+
+@functools.lru_cache
+def _resnet_blocks(architecture: str) -> tuple[str, int, tuple[int, ...]]:
+    """Return the name of a block, its number of convolutions, and the number of blocks in each stage."""
+    network = cast(ResNet, make_backbone(architecture).network)
+    return ("Bottleneck", 3, network.depths) if network.bottleneck else ("BasicBlock", 2, network.depths)
+
+
+def _resnet(name: str, architecture: str) -> str | None:
+    """Rename ``layer2.0.bn1.running_mean`` to ``Bottleneck_3/BatchNorm_0/mean`` (for a ResNet-50).
+
+    Blocks are numbered across all stages. The convolution of a downsampling comes last in its block. The name of the
+    same tensor in flaxmodels is ``layer2/block0/bn1/mean``.
+    """
+    match = next(filter(None, (re.fullmatch(pattern, name) for pattern in _RESNET_NAMES)), None)
+    if match is None:
+        return None
+    stage, block, module, number, leaf = match.groups()
+    module = _MODULES[module]
+    leaf = _LEAVES[module].get(leaf)
+    if leaf is None:
+        return None
+    if stage is None:
+        return f"{module}_0/{leaf}" if number == "1" else None
+    kind, convolutions, depths = _resnet_blocks(architecture)
+    before, index = sum(depths[: int(stage) - 1]), int(number) - 1 if number else convolutions
+    if int(block) >= depths[int(stage) - 1] or (number and index >= convolutions):
+        return None
+    return f"{kind}_{before + int(block)}/{module}_{index}/{leaf}"
+
+
 LAYOUTS: dict[str, Layout] = {
     "Keras VGG": Layout(
         architectures=VGGS,
         mark=r"block\d_conv\d/(kernel|bias)",
-        rename=names.patterns((r"block(\d)_conv(\d)/(kernel|bias)", r"conv\1_\2/\3")),
+        rename=_by_pattern((r"block(\d)_conv(\d)/(kernel|bias)", r"conv\1_\2/\3")),
         preprocessing=OXFORD,
         training="oxford",
         licence="CC-BY-4.0",
@@ -59,7 +192,7 @@ LAYOUTS: dict[str, Layout] = {
     "flaxmodels VGG": Layout(
         architectures=VGGS,
         mark=r"conv\d_\d/(weight|bias)",
-        rename=names.patterns((r"conv\d_\d/(weight|bias)", r"\g<0>")),
+        rename=_by_pattern((r"conv\d_\d/(weight|bias)", r"\g<0>")),
         preprocessing=IMAGENET,
         training="torchvision",
         licence="BSD-3-Clause",
@@ -68,7 +201,7 @@ LAYOUTS: dict[str, Layout] = {
     "Keras SqueezeNet": Layout(
         architectures=("squeezenet1.1",),
         mark=r"fire\d/squeeze1x1/(kernel|bias)",
-        rename=names.patterns(
+        rename=_by_pattern(
             (r"(conv1|fire\d/expand[13]x[13])/(kernel|bias)", r"\g<0>"),
             (r"(fire\d)/squeeze1x1/(kernel|bias)", r"\1/squeeze/\2"),
         ),
@@ -81,7 +214,7 @@ LAYOUTS: dict[str, Layout] = {
     "torchvision SqueezeNet": Layout(
         architectures=("squeezenet1.1",),
         mark=r"features\.\d+\.squeeze\.(weight|bias)",
-        rename=names.torchvision_squeezenet,
+        rename=_torchvision_squeezenet,
         preprocessing=IMAGENET,
         training="torchvision",
         licence="BSD-3-Clause",
@@ -92,7 +225,7 @@ LAYOUTS: dict[str, Layout] = {
     "LPIPS SqueezeNet": Layout(
         architectures=("squeezenet1.1",),
         mark=r"net\.slice\d\.\d+\.squeeze\.(weight|bias)",
-        rename=names.lpips_squeezenet,
+        rename=_lpips_squeezenet,
         preprocessing=LPIPS,
         training="lpips",
         licence="BSD-2-Clause AND BSD-3-Clause",
@@ -103,7 +236,7 @@ LAYOUTS: dict[str, Layout] = {
     "torchvision VGG": Layout(
         architectures=VGGS,
         mark=r"features\.\d+\.(weight|bias)",
-        rename=names.torchvision_vgg,
+        rename=_torchvision_vgg,
         preprocessing=IMAGENET,
         training="torchvision",
         licence="BSD-3-Clause",
@@ -113,7 +246,7 @@ LAYOUTS: dict[str, Layout] = {
     "slim VGG": Layout(
         architectures=("vgg19-slim",),
         mark=r"conv\d\d(_aux)?\.(weight|bias)",
-        rename=names.patterns(
+        rename=_by_pattern(
             (r"conv0\.(weight|bias)", r"conv0/\1"),
             (r"conv(\d)(\d)\.(weight|bias)", r"conv\1_\2/\3"),
             (r"conv(\d)1_aux\.(weight|bias)", r"aux\1_1/\2"),
@@ -127,7 +260,7 @@ LAYOUTS: dict[str, Layout] = {
     "torchvision ResNet": Layout(
         architectures=RESNETS,
         mark=r"layer\d\.\d+\.conv\d\.weight",
-        rename=names.resnet,
+        rename=_resnet,
         preprocessing=IMAGENET,
         training="torchvision",
         licence="BSD-3-Clause",
@@ -137,28 +270,28 @@ LAYOUTS: dict[str, Layout] = {
     "flaxmodels ResNet": Layout(
         architectures=RESNETS,
         mark=r"layer\d/block\d+/conv\d/weight",
-        rename=names.resnet,
+        rename=_resnet,
         preprocessing=IMAGENET,
         training="torchvision",
         licence="BSD-3-Clause",
         dropped=r"fc/.*",
     ),
 }
-"""Every layout that is recognised by the names of its tensors."""
+"""The layouts that are recognised by the names of their tensors."""
 
 
 def find_layout(tensors: Iterable[str], metadata: Mapping[str, str]) -> tuple[str, Layout]:
-    """Recognise how a checkpoint is laid out.
+    """Recognise the layout of a checkpoint.
 
     Args:
         tensors: The names of its tensors.
-        metadata: Its metadata; jnst's own files are told by them.
+        metadata: Its metadata, by which jnst's own files are recognised.
 
     Returns:
-        The layout's name, a key of `LAYOUTS` or `NATIVE_FORMAT`, and the layout.
+        The layout's name (a key of `LAYOUTS`, or `NATIVE_FORMAT`) and the layout.
 
     Raises:
-        WeightsError: No layout is recognised, or a file of jnst's own has metadata that cannot be read.
+        WeightsError: The layout is unknown, or the metadata of jnst's own file cannot be read.
     """
     if metadata.get("format") == NATIVE_FORMAT:
         return NATIVE_FORMAT, _native_layout(metadata)
@@ -168,20 +301,20 @@ def find_layout(tensors: Iterable[str], metadata: Mapping[str, str]) -> tuple[st
             return name, layout
     first = ", ".join(f"`{tensor}`" for tensor in tensors[:3]) or "no tensor"
     raise WeightsError(
-        f"the tensors ({first} …) are laid out in no known way: "
-        f"expected one of {', '.join(LAYOUTS)}, or a file of jnst's own"
+        f"the tensors ({first} …) are laid out in no known way: expected one of "
+        f"{', '.join(LAYOUTS)}, or jnst's own format"
     )
 
 
 def used_tensors(tensors: Iterable[str], metadata: Mapping[str, str]) -> set[str]:
-    """All tensors of a checkpoint but those that its layout leaves out knowingly, such as a classifier's.
+    """Return the tensors of a checkpoint that are used: all except those that its layout drops, such as a classifier.
 
     Args:
-        tensors: Their names.
-        metadata: The checkpoint's metadata.
+        tensors: The names of its tensors.
+        metadata: Its metadata.
 
     Returns:
-        Names; all of them where the layout is unknown.
+        Names of tensors; all of them if the layout is unknown.
     """
     tensors = list(tensors)
     try:
@@ -192,7 +325,7 @@ def used_tensors(tensors: Iterable[str], metadata: Mapping[str, str]) -> set[str
 
 
 def _native_layout(metadata: Mapping[str, str]) -> Layout:
-    """The layout of a file that `jnst.weights.save_weights` wrote."""
+    """Return the layout of a file that `jnst.weights.save_weights` wrote."""
     version = metadata.get("version")
     if version not in (NATIVE_VERSION, UNCHECKED_VERSION):
         raise WeightsError(
@@ -205,19 +338,17 @@ def _native_layout(metadata: Mapping[str, str]) -> Layout:
     except WeightsError:
         raise
     except KeyError as error:
-        raise WeightsError(
-            f"{NATIVE_FORMAT} metadata without {error}, expected it: convert the weights again"
-        ) from error
+        raise WeightsError(f"{NATIVE_FORMAT} metadata lack {error}: convert the weights again") from error
     except ValueError as error:
-        raise WeightsError(f"{NATIVE_FORMAT} metadata not readable ({error}): convert the weights again") from error
+        raise WeightsError(f"{NATIVE_FORMAT} metadata cannot be read ({error}): convert the weights again") from error
     if not isinstance(options, dict) or not all(isinstance(value, str | bool) for value in options.values()):
         raise WeightsError(
-            f"{NATIVE_FORMAT} options {options!r:.80}, expected names or booleans: convert the weights again"
+            f"{NATIVE_FORMAT} options are {options!r:.80}, expected strings and booleans: convert the weights again"
         )
     try:
         param_shapes(architecture, options.get("widths"))
     except JnstError as error:
-        raise WeightsError(f"{NATIVE_FORMAT} metadata not readable ({error}): convert the weights again") from error
+        raise WeightsError(f"{NATIVE_FORMAT} metadata cannot be read ({error}): convert the weights again") from error
     return Layout(
         architectures=(architecture,),
         mark=r"(?!)",

@@ -1,4 +1,4 @@
-"""From a name and a file to a network that is ready to use."""
+"""Loading a network with its pretrained weights."""
 
 import os
 from pathlib import Path
@@ -17,7 +17,7 @@ from jnst.weights.store import fetch
 
 EMBEDDED_NAME = "mini"
 EMBEDDED = Path(__file__).with_name("embedded") / "mini.safetensors"
-"""The weights that come with the package; their model card lies beside them."""
+"""The weights that are part of the package, described by the model card next to them."""
 
 
 def load_backbone(
@@ -28,60 +28,74 @@ def load_backbone(
     offline: bool | None = None,
     **options: str | bool,
 ) -> tuple[Backbone, Params]:
-    """Read pretrained weights and build the network that they belong to.
+    """Load a pretrained network.
 
-    Without arguments it is the embedded network, which comes with the package. Published weights are downloaded on
-    first use, after a line on standard error that says what, how large, and where from and to; later they are read
-    from the cache (`jnst.weights.store`), and no network is touched.
+    Without arguments, this is the small network that is part of the package. Published weights are downloaded when they
+    are first used. Before a download, a line on standard error says what is downloaded, its size, where it comes from
+    and where it goes. Afterwards the weights are read from the cache without any network (see `jnst.weights.store`).
 
     Args:
-        name: The architecture (a key of `jnst.BACKBONES`); None: what the file holds.
-        weights: A weights file of any known format: the ``model.json`` of a TensorFlow.js model, Keras or flaxmodels
-            ``.h5``, a torch ``.pth``, ``.safetensors``, ``.npz``. A VGG may be partial. Or published ones: who trained
-            them (``"oxford"``, ``"torchvision"``), or a key of `jnst.weights.registry.SOURCES`. None: the embedded
-            weights, of ``"mini"``; of another network those that are published first in that table.
-        dtype: Of the parameters, and so of the features; `jnp.bfloat16` halves their memory.
-        offline: Whether downloads are forbidden; None: what the environment variable ``JNST_OFFLINE`` says.
-        **options: ``pooling``, ``rescale_pooling``, ``padding``, ``input_padding``, ``remat``: see
-            `jnst.make_backbone`. They go before what the file says.
+        name: The architecture, a key of `jnst.BACKBONES`. None: the architecture that the weights are for.
+        weights: Where the weights come from.
+
+            - None: the embedded weights for ``"mini"``, otherwise the recommended published weights of the
+              architecture.
+            - The path of a weights file in any known format: the ``model.json`` of a TensorFlow.js model, a Keras or
+              flaxmodels ``.h5``, a PyTorch ``.pth``, ``.safetensors`` or ``.npz``. VGG weights may end after any layer.
+            - Published weights: who trained them (``"oxford"``, ``"torchvision"``), or a key of
+              `jnst.weights.registry.SOURCES` (``"vgg19/oxford"``).
+        dtype: The data type of the parameters and thereby of the features. `jnp.bfloat16` halves their memory.
+        offline: Whether downloads are disabled. None: they are if the environment variable ``JNST_OFFLINE`` is set.
+        **options: Options of the architecture, such as ``pooling="avg"`` or ``padding="reflect"``: see
+            `jnst.make_backbone`. They override the options stored in the weights file.
 
     Returns:
-        The backbone (hashable, without arrays) and its parameters, nested as flaxmodels nests them
-        (``params["conv4_2"]["kernel"]``).
+        The backbone, which is hashable and contains no arrays, and its parameters, nested as in flaxmodels
+        (``params["conv4_2"]["kernel"]`` of shape ``(3, 3, in, out)``).
 
     Raises:
-        ArgumentError: An unknown name or option.
-        WeightsError: No file, one that cannot be read or does not fit, or a download that failed; the message says what
-            to do.
+        ArgumentError: The name or an option is unknown.
+        WeightsError: There is no such file, it cannot be read or does not fit the architecture, or the download failed.
+            The message says what to do.
         ResourceError: The disk is full.
+
+    Example:
+        >>> import jnst
+        >>> backbone, params = jnst.load_backbone()
+        >>> backbone.name
+        'mini'
+        >>> backbone, params = jnst.load_backbone("vgg19", pooling="avg")  # doctest: +SKIP
+        >>> backbone, params = jnst.load_backbone("vgg19", "vgg19-dcbb9e9d.pth")  # doctest: +SKIP
     """
     if name is not None:
         find(name)
-    path, row = _find(name, weights, offline)
+    path, row = _find_file(name, weights, offline)
     try:
         read = read_weights(path, name)
     except WeightsError as error:
         if row is None:
             raise
-        raise WeightsError(f"{error}; `jnst weights fetch {row} --force` does") from error
+        raise WeightsError(f"{error}; if you delete this file, {row} is downloaded again") from error
     backbone = make_backbone(
         read.architecture,
         preprocessing=read.preprocessing,
         training=read.training,
-        held=read.params,
+        available=read.params,
         **{**read.options, **options},
     )
     params = nested({key: jnp.asarray(array, dtype) for key, array in read.params.items()})
     return backbone, jax.block_until_ready(params)
 
 
-def _find(name: str | None, weights: str | os.PathLike[str] | None, offline: bool | None) -> tuple[Path, str | None]:
-    """The file to read, and the row of the registry from which it came, if it did."""
+def _find_file(
+    name: str | None, weights: str | os.PathLike[str] | None, offline: bool | None
+) -> tuple[Path, str | None]:
+    """Return the file to read and, if it is in the cache, the row of the registry that it belongs to."""
     if weights is None and name in (None, EMBEDDED_NAME):
         return EMBEDDED, None
     if weights is not None and Path(weights).is_file():
         return Path(weights), None
-    if row := _published(name, weights):
+    if row := _find_row(name, weights):
         try:
             return fetch(row, offline=offline), row
         except WeightsError as error:
@@ -91,12 +105,12 @@ def _find(name: str | None, weights: str | os.PathLike[str] | None, offline: boo
     path = Path(weights)
     if path.exists():
         return path, None
-    advice = "check the path, or pass the backbone's name to learn where to get its weights"
-    raise WeightsError(f"{path}: there is no such file: {where_to_get(name) if name else advice}")
+    advice = where_to_get(name) if name else "check the path, or pass the backbone's name to learn where to get weights"
+    raise WeightsError(f"{path}: there is no such file: {advice}")
 
 
-def _published(name: str | None, weights: str | os.PathLike[str] | None) -> str | None:
-    """The row of published weights that is meant, if one is."""
+def _find_row(name: str | None, weights: str | os.PathLike[str] | None) -> str | None:
+    """Return the row of published weights that the arguments name, if any."""
     if weights is None:
         return next((row for row, source in SOURCES.items() if source.architecture == name), None)
     for row in (f"{name}/{weights}", str(weights)):

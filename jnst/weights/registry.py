@@ -1,4 +1,4 @@
-"""Where weights are published: addresses, hashes and licences, as their publishers document them."""
+"""Where weights are published: addresses, hashes and licences, as documented by their publishers."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -9,20 +9,18 @@ from jnst.errors import ArgumentError, hint
 
 @dataclasses.dataclass(frozen=True)
 class Source:
-    """A row of `SOURCES` or of `HEADS`.
+    """A row of `SOURCES` or `HEADS`.
 
     Attributes:
-        architecture: A key of `jnst.backbones.BACKBONES`; of heads, the network that they judge by.
-        training: Who trained it, as in `jnst.weights.layouts.LAYOUTS`.
-        address: The URL of the file; of a TensorFlow.js model that of its ``model.json``, with its shards beside it.
-        megabytes: The size of the download in 10^6 bytes; None where it is not documented.
-        hash_kind: "sha256", "sha256-prefix" (its first hexadecimal digits), "md5", or "none".
-        hash_value: Hexadecimal digits; empty where the kind is "none".
+        architecture: A key of `jnst.backbones.BACKBONES`. For LPIPS heads, the network whose features they weight.
+        training: Who trained the network, as in `jnst.weights.layouts.LAYOUTS`.
+        address: The URL of the file. For a TensorFlow.js model, the URL of its ``model.json``, next to its shards.
+        megabytes: The size of the file in 10^6 bytes; None if it is not documented.
+        hash_kind: "sha256", "sha256-prefix" (its first hexadecimal digits), "md5" or "none".
+        hash_value: Hexadecimal digits; empty if the kind is "none".
         licence: An SPDX licence expression.
-        preprocessing: What the network was trained to be fed.
-        needed_megabytes: The size of the tensors that are used, where these alone are downloaded: the file has to be
-            safetensors, whose tensors can be asked for one by one. None: the whole file is downloaded.
-        shards: The sha256 of files that belong to the one at ``address``, by name, as far as documented.
+        preprocessing: The preprocessing that the network was trained with.
+        shards: The documented sha256 of further files, by their names next to ``address``.
     """
 
     architecture: str
@@ -33,13 +31,22 @@ class Source:
     hash_value: str
     licence: str
     preprocessing: Preprocessing
-    needed_megabytes: float | None = None
     shards: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
     @property
     def file_name(self) -> str:
-        """What the publisher calls the file."""
+        """The publisher's name for the file."""
         return self.address.partition("?")[0].rpartition("/")[2]
+
+    @property
+    def size(self) -> str:
+        """The size in words: "80 MB"."""
+        return "unknown size" if self.megabytes is None else f"{self.megabytes:.3g} MB"
+
+    @property
+    def documented_hash(self) -> str:
+        """The hash in words: "md5 253f…"."""
+        return f"{self.hash_kind} {self.hash_value}" if self.hash_value else "no documented hash"
 
 
 _TIMM = "https://huggingface.co/timm"
@@ -88,7 +95,6 @@ SOURCES: dict[str, Source] = {
         "11aea017b543ff59233749d8f1cf544cda749378f5790d2fedab841fb86b7669",
         "BSD-3-Clause",
         IMAGENET,
-        needed_megabytes=80,
     ),
     "vgg19/torchvision-pth": Source(
         "vgg19",
@@ -129,7 +135,6 @@ SOURCES: dict[str, Source] = {
         "57b026918159a6bf9faf8405c3a551903768e7138989d9c6224a14227203fad8",
         "BSD-3-Clause",
         IMAGENET,
-        needed_megabytes=59,
     ),
     "vgg16/torchvision-pth": Source(
         "vgg16",
@@ -150,7 +155,6 @@ SOURCES: dict[str, Source] = {
         "5d061a3c593d795bfe682d9b152bafbcf550579873492def3515b46db1189888",
         "BSD-3-Clause",
         IMAGENET,
-        needed_megabytes=94,
     ),
     "squeezenet1.1/torchvision": Source(
         "squeezenet1.1",
@@ -163,7 +167,7 @@ SOURCES: dict[str, Source] = {
         IMAGENET,
     ),
 }
-"""Published weights; the first row of an architecture and a training is the one to recommend."""
+"""Published weights by name. The first row of an architecture is the recommended one."""
 
 HEADS: dict[str, Source] = {
     "lpips/squeeze": Source(
@@ -197,17 +201,20 @@ HEADS: dict[str, Source] = {
         LPIPS,
     ),
 }
-"""The linear heads of LPIPS v0.1, for `jnst.load_lpips`: not networks, and kept as published."""
+"""The linear heads of LPIPS v0.1 for `jnst.load_lpips`. They are no networks, and the cache keeps them as published."""
 
 
 def find_source(name: str) -> str:
-    """The row that is meant.
+    """Find the row for a name.
 
     Args:
-        name: A key of `SOURCES` or `HEADS`, or an architecture, for its first row.
+        name: A key of `SOURCES` or `HEADS`, or an architecture, which means its first row.
+
+    Returns:
+        A key of `SOURCES` or `HEADS`.
 
     Raises:
-        ArgumentError: There is no such row; the message names those that may have been meant.
+        ArgumentError: There is no such row. The message suggests similar names.
     """
     if name in SOURCES or name in HEADS:
         return name
@@ -215,30 +222,27 @@ def find_source(name: str) -> str:
         if source.architecture == name:
             return row
     names = dict.fromkeys((*(source.architecture for source in SOURCES.values()), *SOURCES, *HEADS))
-    raise ArgumentError(f"no published weights are called {name!r}: {hint(name, names)}")
+    raise ArgumentError(f"there are no published weights named {name!r}: {hint(name, names)}")
 
 
 def get_source(row: str) -> Source:
-    """A row of `SOURCES` or `HEADS`."""
+    """Return a row of `SOURCES` or `HEADS`."""
     return SOURCES.get(row) or HEADS[row]
 
 
 def where_to_get(architecture: str, training: str | None = None) -> str:
-    """Say in one line where weights can be downloaded, for error messages.
+    """Say in one line where to download weights, for error messages.
 
     Args:
         architecture: A key of `jnst.backbones.BACKBONES`.
-        training: Who trained them; None: whichever comes first.
+        training: Who trained the network; None: anybody.
 
     Returns:
-        The address, size, hash and what to do; or, where no source is known, which are.
+        Address, size, hash, licence and what to do with the file; or that no source is known.
     """
     for source in SOURCES.values():
         if source.architecture == architecture and training in (None, source.training):
-            size = f"{source.megabytes:g} MB, " if source.megabytes else ""
-            digest = f"{source.hash_kind} {source.hash_value}" if source.hash_value else "no documented hash"
-            return f"download {source.address} ({size}{digest}, {source.licence}) and pass its path as weights"
+            facts = f"{source.size}, {source.documented_hash}, {source.licence}"
+            return f"download {source.address} ({facts}) and pass its path as weights"
     wanted = architecture if training is None else f"{architecture}/{training}"
-    return (
-        f"no source of {wanted} weights is known (there are {', '.join(SOURCES)}): pass the path of a file as weights"
-    )
+    return f"no source of {wanted} weights is known (known: {', '.join(SOURCES)}): pass the path of a file as weights"

@@ -1,35 +1,34 @@
-"""Published weights, downloaded once, checked, converted and kept; what is in the cache touches no network."""
+"""Published weights: downloaded once, checked, converted and cached. What is cached is used without any network."""
 
 import contextlib
 import dataclasses
 import errno
+import hashlib
 import os
 import shutil
-from collections.abc import Iterator
+import urllib.parse
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 from jnst.errors import JnstError, ResourceError, WeightsError
-from jnst.weights import cache
-from jnst.weights.cache import Place
+from jnst.weights import cache, read_weights, save_weights
+from jnst.weights.cache import Entry
+from jnst.weights.download import DownloadError, WrongHash, download, mirrored
 from jnst.weights.formats import read_tensors
-from jnst.weights.keep import WrongContent, digest, keep
-from jnst.weights.opener import Refused, Transport
-from jnst.weights.pull import pull
+from jnst.weights.formats.tensors import MAX_BYTES
+from jnst.weights.formats.tfjs import wanted_shards
+from jnst.weights.layouts import used_tensors
 from jnst.weights.registry import HEADS, SOURCES, Source, find_source, get_source
-from jnst.weights.transport import Interrupted
-
-TRANSPORT = Transport()
-"""How servers are talked to."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Verdict:
-    """What `verify` found.
+    """The result of `verify` for one cached file.
 
     Attributes:
         name: The source.
         path: The cached file.
-        fault: What is wrong with it; empty: nothing.
+        fault: What is wrong with the file; empty if nothing is.
     """
 
     name: str
@@ -37,105 +36,87 @@ class Verdict:
     fault: str
 
 
-def fetch(name: str, *, offline: bool | None = None, force: bool = False, whole: bool = False) -> Path:
-    """The path of published weights, downloaded first where the cache has none.
+def fetch(name: str, *, offline: bool | None = None, force: bool = False) -> Path:
+    """Return the path of published weights, after downloading them if they are not in the cache.
 
-    Before a download, a line on standard error says what comes, how large it is, and where from and to. One process
-    downloads, others that want the same wait for it. What was interrupted is gone on with. A published file that lies
-    in the source's folder, under its published name, is taken instead of a download.
+    Before a download, a line on standard error says what is downloaded, its size, its licence, where it comes from and
+    where it goes. If several processes want the same weights, one downloads them and the others wait. A published file
+    that somebody has put into the source's folder under its published name is used instead of a download.
 
     Args:
-        name: A key of `jnst.weights.registry.SOURCES` or `HEADS`, or an architecture, for the row to recommend.
-        offline: Whether the network is forbidden; None: what ``JNST_OFFLINE`` says.
-        force: Download even if the cache has it.
-        whole: Download the whole file where only the tensors in use would do, so that its documented hash is checked.
+        name: A key of `jnst.weights.registry.SOURCES` or `HEADS`, or an architecture for its recommended weights.
+        offline: Whether downloads are disabled; None: as ``JNST_OFFLINE`` says.
+        force: Download even if the weights are in the cache.
 
     Returns:
-        A safetensors file of jnst's own; of `HEADS` the published file.
+        A safetensors file in jnst's own format; for `HEADS`, the published file.
 
     Raises:
-        ArgumentError: An unknown name.
-        WeightsError: It cannot be downloaded, has a wrong hash or does not hold what it should, or the cache cannot be
-            used; the message says where to put the file by hand.
+        ArgumentError: The name is unknown.
+        WeightsError: The file could not be downloaded, has the wrong hash or the wrong content, or the cache cannot be
+            used. The message says where to put a file that was obtained by other means.
         ResourceError: The disk is full.
     """
     row = find_source(name)
-    source, place = get_source(row), _place(row)
-    if (path := _ready(place)) and not force:
+    source, entry = get_source(row), _entry(row)
+    if (path := cache.find_weights(entry)) and not force:
         return path
-    given = place.folder / source.file_name
+    given = entry.folder / source.file_name
     if (cache.offline() if offline is None else offline) and not given.is_file():
         raise WeightsError(
-            f"{row} has to be downloaded, but the network is off (--offline, JNST_OFFLINE): {_by_hand(source, place)}"
+            f"{row} is not in the cache, and downloads are disabled (JNST_OFFLINE or offline=True): "
+            f"{_by_hand(source, entry)}"
         )
-    with _disk_trouble(source, place):
-        cache.prepare(place)
-        with cache.locked(place):
-            if (path := _ready(place)) and not force:
+    with _disk_errors(source, entry):
+        cache.create(entry)
+        with cache.locked(entry):
+            # Another process may have downloaded it in the meantime.
+            if (path := cache.find_weights(entry)) and not force:
                 return path
-            # Before anything is downloaded: an unreadable one is an error.
-            cache.read_record(place)
-            if given.is_file():
-                return _take(source, place, given)
-            return _download(source, place, whole)
+            known = cache.read_record(entry).get("files", {})
+            with cache.temporary_folder(entry) as folder:
+                if given.is_file():
+                    found = _check_given(source, given, known)
+                else:
+                    given = folder / source.file_name
+                    found = _download(source, entry, folder, known)
+                return _install(source, entry, given, folder / f"new{entry.weights.suffix}", {**known, **found})
 
 
 def cached(name: str) -> Path | None:
-    """The path of published weights that are in the cache; None where they are not.
+    """Return the path of published weights, or None if they are not in the cache.
 
     Args:
         name: As for `fetch`.
 
     Raises:
-        ArgumentError: An unknown name.
-        WeightsError: Anyone may write into the cache.
+        ArgumentError: The name is unknown.
+        WeightsError: The cache is writable by everybody, or cannot be read.
     """
-    return _ready(_place(find_source(name)))
+    return cache.find_weights(_entry(find_source(name)))
 
 
 def verify() -> list[Verdict]:
-    """Read every file of the cache, and compare it with the hash that was recorded when it was made.
+    """Compare every file in the cache with the sha256 recorded when it was written.
 
     Raises:
-        WeightsError: Anyone may write into the cache.
+        WeightsError: The cache is writable by everybody, or cannot be read.
     """
-    places = map(_place, (*SOURCES, *HEADS))
-    return [Verdict(place.name, path, _fault(place)) for place in places if (path := _ready(place))]
+    entries = map(_entry, (*SOURCES, *HEADS))
+    return [Verdict(entry.name, path, _fault(entry)) for entry in entries if (path := cache.find_weights(entry))]
 
 
-def size_of(source: Source, whole: bool = False) -> str:
-    """What a download takes, in words ("80 of 575 MB").
-
-    Args:
-        source: The source.
-        whole: Also where only the tensors in use would do.
-    """
-    if source.megabytes is None:
-        return "size not documented"
-    needed = None if whole else source.needed_megabytes
-    return f"{needed:.3g} of {source.megabytes:.3g} MB" if needed else f"{source.megabytes:.3g} MB"
+def _entry(row: str) -> Entry:
+    return cache.entry(row, ".pth" if row in HEADS else ".safetensors")
 
 
-def hash_of(source: Source) -> str:
-    """The documented hash, in words ("md5 253f…")."""
-    return f"{source.hash_kind} {source.hash_value}" if source.hash_value else "no documented hash"
-
-
-def _place(row: str) -> Place:
-    return cache.place(row, ".pth" if row in HEADS else ".safetensors")
-
-
-def _ready(place: Place) -> Path | None:
-    return place.weights if cache.has_weights(place) else None
-
-
-def _fault(place: Place) -> str:
+def _fault(entry: Entry) -> str:
     try:
-        recorded = cache.read_record(place).get("weights", "")
-        found = digest(place.weights, "sha256")
+        recorded = cache.read_record(entry).get("weights")
+        found = _digest(entry.weights)
         if found != recorded:
             return f"sha256 {found}, recorded is {recorded or 'none'}"
-        read_tensors(place.weights)
+        read_tensors(entry.weights)
     except JnstError as error:
         return str(error)
     except OSError as error:
@@ -143,67 +124,102 @@ def _fault(place: Place) -> str:
     return ""
 
 
-def _take(source: Source, place: Place, given: Path) -> Path:
-    """Keep a file that was put there by hand."""
+def _download(source: Source, entry: Entry, folder: Path, known: Mapping[str, str]) -> dict[str, str]:
+    """Download what is used of a source into a folder; return the sha256 of each file by name."""
+    address = mirrored(source.address)
+    cache.say(f"downloading {entry.name} ({source.size}, {source.licence}) from {address} to {entry.folder}")
+    most_bytes = MAX_BYTES if source.megabytes is None else round(1.1e6 * source.megabytes) + 1_000_000
+
+    def obtain(name: str) -> str:
+        beside = address if name == source.file_name else urllib.parse.urljoin(address, urllib.parse.quote(name))
+        return download(beside, folder / name, most_bytes, lambda path: _check(source, name, path, known))
+
     try:
-        return keep(source, place, given)
-    except WrongContent as error:
-        raise WeightsError(f"{given.parent}: {error}: get it again from {source.address}, or delete it") from error
-    finally:
-        shutil.rmtree(place.partial, ignore_errors=True)
+        return _obtain_all(source, folder, obtain)
+    except DownloadError as error:
+        raise WeightsError(f"could not download {entry.name}: {error}: {_by_hand(source, entry)}") from error
 
 
-def _download(source: Source, place: Place, whole: bool) -> Path:
-    cache.say(
-        f"downloading {place.name} ({size_of(source, whole)}, {source.licence}) from {source.address} to {place.folder}"
-    )
+def _check_given(source: Source, given: Path, known: Mapping[str, str]) -> dict[str, str]:
+    """Check files that were put into the cache by hand; return the sha256 of each by name."""
+
+    def obtain(name: str) -> str:
+        path = given.parent / name
+        if not path.is_file():
+            raise WeightsError(f"{path}: no such file, but {given.name} names this shard: put it there")
+        return _check(source, name, path, known)
+
     try:
-        try:
-            path = keep(source, place, pull(source, place, whole, TRANSPORT))
-        except WrongContent as error:
-            cache.say(f"{place.name}: {error}: downloading it once more")
-            shutil.rmtree(place.partial)
-            path = keep(source, place, pull(source, place, whole, TRANSPORT))
-        shutil.rmtree(place.partial)
-        return path
-    except Interrupted as error:
-        # What can be gone on with stays.
-        _remove_empty(place.partial)
-        raise WeightsError(f"{place.name} did not arrive: {error}: {_by_hand(source, place)}") from error
-    except (Refused, WrongContent) as error:
-        shutil.rmtree(place.partial, ignore_errors=True)
-        raise WeightsError(f"{place.name} cannot be had: {error}: {_by_hand(source, place)}") from error
+        return _obtain_all(source, given.parent, obtain)
+    except WrongHash as error:
+        raise WeightsError(f"{given.parent}: {error}: delete it, or get it again from {source.address}") from error
+
+
+def _obtain_all(source: Source, folder: Path, obtain: Callable[[str], str]) -> dict[str, str]:
+    """Obtain the file of a source and, of a TensorFlow.js model, the shards in use; return what ``obtain`` does."""
+    found = {source.file_name: obtain(source.file_name)}
+    if source.file_name == "model.json":
+        found |= {name: obtain(name) for name in wanted_shards(folder / source.file_name, used_tensors)}
+    return found
+
+
+def _check(source: Source, name: str, path: Path, known: Mapping[str, str]) -> str:
+    """Compare a published file with its documented hash and with the one of an earlier download; return its sha256."""
+    if name == source.file_name:
+        kind, documented = source.hash_kind.removesuffix("-prefix"), source.hash_value
+    else:
+        kind, documented = "sha256", source.shards.get(name, "")
+    sha256 = _digest(path)
+    found = sha256 if kind == "sha256" or not documented else _digest(path, kind)
+    if documented and not found.startswith(documented):
+        raise WrongHash(f"{name} has {kind} {found}, but the documented one is {documented}")
+    if known.get(name, sha256) != sha256:
+        raise WrongHash(
+            f"{name} has sha256 {sha256}, but an earlier download had {known[name]} (delete record.json to accept it)"
+        )
+    return sha256
+
+
+def _digest(path: Path, kind: str = "sha256") -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, lambda: hashlib.new(kind, usedforsecurity=False)).hexdigest()
+
+
+def _install(source: Source, entry: Entry, published: Path, new: Path, files: Mapping[str, str]) -> Path:
+    """Convert a published file and put the result and the record of its hashes into the cache."""
+    try:
+        if entry.name in HEADS:
+            read_tensors(published)
+            shutil.copyfile(published, new)
+        else:
+            weights = read_weights(published, source.architecture)
+            if weights.training != source.training:
+                raise WeightsError(f"{published}: {weights.training} weights, expected {source.training} weights")
+            save_weights(new, weights)
     except WeightsError as error:
-        shutil.rmtree(place.partial, ignore_errors=True)
-        raise WeightsError(f"what came from {source.address} for {place.name} cannot be used: {error}") from error
-    except OSError:
-        shutil.rmtree(place.partial, ignore_errors=True)
-        raise
+        raise WeightsError(f"the file from {source.address} for {entry.name} cannot be used: {error}") from error
+    # The record first: weights without a record would be used without a hash.
+    cache.write_record(entry, {"address": source.address, "weights": _digest(new), "files": dict(files)})
+    os.replace(new, entry.weights)
+    return entry.weights
 
 
-def _by_hand(source: Source, place: Place) -> str:
-    """What to do without a download."""
-    beside = " with its shards beside it" if source.file_name == "model.json" else ""
+def _by_hand(source: Source, entry: Entry) -> str:
+    """Say what to do if the download is impossible."""
+    beside = " with its shards next to it" if source.file_name == "model.json" else ""
     return (
-        f"get {source.address} ({size_of(source, whole=True)}, {hash_of(source)}, {source.licence}) elsewhere and put "
-        f"it at {place.folder / source.file_name}{beside}, or pass its path as weights"
+        f"get {source.address} ({source.size}, {source.documented_hash}, {source.licence}) by other means and put it "
+        f"at {entry.folder / source.file_name}{beside}, or pass its path as weights"
     )
-
-
-def _remove_empty(folder: Path) -> None:
-    """Remove folders that hold no file."""
-    for parent, _, _ in os.walk(folder, topdown=False):
-        if not os.listdir(parent):
-            os.rmdir(parent)
 
 
 @contextlib.contextmanager
-def _disk_trouble(source: Source, place: Place) -> Iterator[None]:
-    """Turn failures to write into errors that say what to do."""
+def _disk_errors(source: Source, entry: Entry) -> Iterator[None]:
+    """Turn an `OSError` of the cache's disk into an error that says what to do."""
     try:
         yield
     except OSError as error:
-        what = f"{place.folder}: the cache cannot be written ({error.strerror or error})"
+        problem = f"{entry.folder}: the cache cannot be written ({error.strerror or error})"
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise ResourceError(f"{what}: free some space, or name another folder in JNST_CACHE") from error
-        raise WeightsError(f"{what}: name another folder in JNST_CACHE, or {_by_hand(source, place)}") from error
+            raise ResourceError(f"{problem}: free some space, or set JNST_CACHE to another folder") from error
+        raise WeightsError(f"{problem}: set JNST_CACHE to another folder, or {_by_hand(source, entry)}") from error

@@ -1,4 +1,4 @@
-"""flaxmodels' own networks with the same parameters."""
+"""VGG and ResNet against flaxmodels' networks with the same parameters."""
 
 import dataclasses
 import functools
@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from contracts import random_image, random_params
-from networks import published, relative_difference
+from reference_networks import published, relative_difference
 
 from jnst.backbones import IMAGENET, make_backbone, param_shapes
 from jnst.types import Params
@@ -37,7 +37,7 @@ def theirs(name: str) -> Any:
 
 @functools.cache
 def their_shapes(name: str) -> dict[str, tuple[int, ...]]:
-    """The parameters of flaxmodels' network, both collections together, without the classifier."""
+    """The parameters of flaxmodels' network: both collections merged, without the classifier."""
     network, side = theirs(name), 64
     variables = jax.eval_shape(
         lambda key: network.init(key, jnp.zeros((1, side, side, 3)), train=False), jax.random.key(0)
@@ -52,18 +52,18 @@ def test_same_names_and_shapes(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["vgg16", "resnet18", "resnet50"])
-def test_init_makes_those_parameters(name: str) -> None:
+def test_init_draws_these_parameters(name: str) -> None:
     made = flatten(jax.eval_shape(make_backbone(name).init, jax.random.key(0)))
     assert {key: leaf.shape for key, leaf in made.items()} == their_shapes(name)
     assert {leaf.dtype for leaf in made.values()} == {jnp.dtype("float32")}
 
 
 def test_vgg19_with_published_weights(shared: Path) -> None:
-    """flaxmodels knows no partial weights: what is missing becomes zeros, behind all that is compared."""
+    """flaxmodels has no partial weights: missing parameters, deeper than everything compared, are zeros."""
     oxford, params = published(shared, "oxford")
     backbone = dataclasses.replace(oxford, preprocessing=IMAGENET)
-    held = flatten(params)
-    whole = nested({key: held.get(key, jnp.zeros(shape)) for key, shape in their_shapes("vgg19").items()})
+    available = flatten(params)
+    whole = nested({key: available.get(key, jnp.zeros(shape)) for key, shape in their_shapes("vgg19").items()})
     image = random_image(1, 2, 33, 40)
     ours = jax.jit(lambda p, x: backbone.apply(p, x, backbone.layers))(params, image)
     activations = jax.jit(lambda p, x: theirs("vgg19").apply({"params": p}, x, train=False))(whole, image)
@@ -85,7 +85,7 @@ def test_resnets_with_random_weights(name: str) -> None:
 
 
 def with_classifier(params: Params) -> dict[str, Params]:
-    """flaxmodels' two collections, with a classifier of zeros, which our networks do not have."""
+    """flaxmodels' two collections, with a classifier of zeros, which jnst's networks do not have."""
     flat = flatten(params)
     statistics = {key: leaf for key, leaf in flat.items() if key.endswith(("/mean", "/var"))}
     width = 512 if not any(key.startswith("Bottleneck") for key in flat) else 2048

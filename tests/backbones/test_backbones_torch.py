@@ -1,4 +1,4 @@
-"""Activations and gradients against values that PyTorch computed in float64 (`golden/make_torch_golden.py`)."""
+"""Activations and gradients against PyTorch in float64 (`golden/make_torch_golden.py`)."""
 
 import json
 from collections.abc import Mapping
@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from networks import GOLDEN, converted, published, relative_difference
+from reference_networks import GOLDEN, converted, published, relative_difference
 
 from jnst.backbones import Backbone
 from jnst.types import Params
@@ -32,7 +32,7 @@ VARIANTS: dict[str, dict[str, str | bool]] = {
 
 
 def read(name: str, variant: str = "") -> dict[str, np.ndarray]:
-    """The arrays of one file, or of one variant in it with its image."""
+    """The arrays of a golden file, or of one variant in it with its image."""
     prefix = f"{variant}/" if variant else ""
     with np.load(GOLDEN / f"torch_{name}.npz") as file:
         inside = {key.removeprefix(prefix): file[key] for key in file if key.startswith(prefix)}
@@ -40,7 +40,7 @@ def read(name: str, variant: str = "") -> dict[str, np.ndarray]:
 
 
 def differences(backbone: Backbone, params: Params, golden: Mapping[str, np.ndarray]) -> dict[str, float]:
-    """How far every array of a golden file is from ours."""
+    """The relative difference of each array of a golden file from ours."""
     layers = tuple(key.removesuffix("/channels") for key in golden if key.endswith("/channels"))
     (deepest,) = (key.removeprefix("grad/") for key in golden if key.startswith("grad/"))
 

@@ -1,4 +1,4 @@
-"""Rematerialisation changes what is kept between forward and backward pass, and nothing else."""
+"""Rematerialisation changes what is stored for the backward pass, and nothing else."""
 
 from typing import Any
 
@@ -7,11 +7,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from contracts import random_image, random_params, tiny_backbone
-from networks import relative_difference
+from reference_networks import relative_difference
 
 import jnst
-from jnst.backbones import BACKBONES, Backbone, make_backbone, param_shapes
-from jnst.backbones.backbone import flat_shapes
+from jnst.backbones import BACKBONES, Backbone, flat_shapes, make_backbone, param_shapes
 from jnst.errors import JnstError
 from jnst.types import Array, Image, Params
 from jnst.weights.convert import flatten, nested
@@ -31,7 +30,7 @@ LAYERS: dict[str, tuple[str, ...]] = {
     "resnet101": ("relu1", "block1_0"),
     "resnet152": ("relu1", "block1_0"),
 }
-"""In the middle and at the end of blocks, on side branches; not to the depth of each network, for the sake of time."""
+"""Layers in the middle and at the end of blocks and on side branches; not of full depth, to save time."""
 
 REGIONS: dict[str, int] = {
     "vgg16": 5,
@@ -46,17 +45,17 @@ REGIONS: dict[str, int] = {
     "resnet101": 1 + 3 + 4 + 23 + 3,
     "resnet152": 1 + 3 + 8 + 36 + 3,
 }
-"""Blocks of each network, counted by hand from the papers' tables."""
+"""The number of blocks of each network, from the tables of the papers."""
 
 
 def value(image: Image, params: Params, backbone: Backbone, layers: tuple[str, ...]) -> tuple[Array, dict[str, Array]]:
-    """A number that depends on all features, and the features."""
+    """A scalar that depends on all features, and the features."""
     features = backbone.apply(params, image, layers)
     return sum(((layer**2).mean() for layer in features.values()), jnp.zeros(())), features
 
 
 def differences(backbone: Backbone, image: Image, layers: tuple[str, ...]) -> dict[str, float]:
-    """Of features by layer, of the value and of its gradient, with and without; relative to what is without."""
+    """Relative differences with and without rematerialisation: of each layer, the value and its gradient."""
     params = random_params(backbone)
     evaluate = jax.jit(jax.value_and_grad(value, has_aux=True), static_argnums=(2, 3))
     (plain, features), gradient = evaluate(image, params, backbone, layers)
@@ -69,7 +68,7 @@ def differences(backbone: Backbone, image: Image, layers: tuple[str, ...]) -> di
 
 
 def primitives(jaxpr: Any) -> list[str]:
-    """The names of all primitives, also inside of calls."""
+    """The names of all primitives, including those inside of calls."""
     found = []
     for equation in jaxpr.eqns:
         found.append(equation.primitive.name)
@@ -80,20 +79,20 @@ def primitives(jaxpr: Any) -> list[str]:
 
 
 def abstract(name: str, side: int) -> tuple[Any, Params]:
-    """An image and parameters without their values."""
+    """The shapes of an image and of parameters."""
     shapes = {key: jax.ShapeDtypeStruct(shape, jnp.float32) for key, shape in param_shapes(name).items()}
     return jax.ShapeDtypeStruct((side, side, 3), jnp.float32), nested(shapes)
 
 
 def regions(backbone: Backbone, layers: tuple[str, ...]) -> int:
-    """How many regions the gradient computes again."""
+    """The number of regions that the backward pass recomputes."""
     gradient = jax.make_jaxpr(jax.grad(value, has_aux=True), static_argnums=(2, 3))
     names = primitives(gradient(*abstract(backbone.name, 48), backbone, layers).jaxpr)
     return sum(name in ("checkpoint", "remat", "remat2") for name in names)
 
 
 def residuals(backbone: Backbone, side: int, layers: tuple[str, ...]) -> set[tuple[int, ...]]:
-    """The shapes of the feature maps that the forward pass leaves for the backward pass."""
+    """The shapes of the feature maps that the forward pass stores for the backward pass."""
     pull = jax.eval_shape(
         lambda image, params: jax.vjp(lambda x: backbone.apply(params, x, layers), image)[1],
         *abstract(backbone.name, side),
@@ -119,18 +118,18 @@ def test_any_layers_in_any_order(layers: tuple[str, ...]) -> None:
 
 
 @pytest.mark.parametrize("name", BACKBONES)
-def test_every_block_of_the_gradient_is_computed_again(name: str) -> None:
+def test_every_block_is_recomputed(name: str) -> None:
     layers = make_backbone(name).layers
     assert regions(make_backbone(name), layers) == 0
     assert regions(make_backbone(name, remat=True), layers) == REGIONS[name]
 
 
-def test_no_block_behind_the_deepest_layer() -> None:
+def test_no_block_beyond_the_deepest_layer() -> None:
     assert regions(make_backbone("vgg19", remat=True), ("conv3_2", "relu2_1")) == 3
 
 
-def test_only_what_goes_from_block_to_block_is_kept() -> None:
-    """The image, and each block's pooled output; nothing that lies inside a block."""
+def test_only_inputs_of_blocks_are_stored() -> None:
+    """The image, and the pooled output of each block."""
     layers = ("relu4_1",)
     between = {(1, 32, 32, 3), (1, 16, 16, 64), (1, 8, 8, 128), (1, 4, 4, 256)}
     assert residuals(make_backbone("vgg19", remat=True), 32, layers) == between
@@ -153,7 +152,7 @@ def test_parameters_have_the_same_values() -> None:
         np.testing.assert_array_equal(again[name], leaf)
 
 
-def test_parameters_behind_the_deepest_layer_are_not_needed() -> None:
+def test_parameters_beyond_the_deepest_layer_are_not_needed() -> None:
     backbone = tiny_backbone().with_options(remat=True)
     params, image = random_params(backbone), random_image(1, 12, 9)
     first = {"conv1_1": params["conv1_1"]}
@@ -161,7 +160,7 @@ def test_parameters_behind_the_deepest_layer_are_not_needed() -> None:
     np.testing.assert_array_equal(backbone.apply(first, image, ("relu1_1",))["relu1_1"], expected)
 
 
-def test_an_option_like_others() -> None:
+def test_remat_is_an_option_like_others() -> None:
     loaded, params = jnst.load_backbone(remat=True)
     usual, _ = jnst.load_backbone()
     assert loaded.network.remat
@@ -173,20 +172,24 @@ def test_an_option_like_others() -> None:
         make_backbone("vgg19", remats=True)
 
 
-@pytest.mark.parametrize("chunk", [1, 3])
-def test_a_run_gives_the_same_losses(chunk: int) -> None:
-    """Compiled step by step, and as a loop."""
-    content, style, backbone = random_image(1, 24, 33), random_image(2, 30, 30), tiny_backbone()
-    settings = jnst.preset(content_layers=("relu2_1",), style_layers=("relu1_1", "relu3_1"), pyramid=None)
-    plain, again = (
-        jnst.transfer.stylize(
-            *(content, style, random_params(backbone)),
-            backbone=network,
-            preset=settings,
-            num_steps=3,
-            chunk=chunk,
-        ).losses
-        for network in (backbone, backbone.with_options(remat=True))
-    )
+@pytest.mark.parametrize("loop", [False, True])
+def test_gradient_descent_has_the_same_losses(loop: bool) -> None:
+    """With steps compiled one by one, and with all steps in one `jax.lax.scan`."""
+    start, params, layers = random_image(1, 24, 33), random_params(tiny_backbone()), ("relu1_1", "relu3_1")
+
+    def losses(backbone: Backbone) -> Array:
+        def step(image: Image, _: None) -> tuple[Image, Array]:
+            (loss, _), gradient = jax.value_and_grad(value, has_aux=True)(image, params, backbone, layers)
+            return image - 0.1 * gradient, loss
+
+        if loop:
+            return jax.jit(lambda image: jax.lax.scan(step, image, None, length=3)[1])(jnp.asarray(start))
+        image, found, compiled = jnp.asarray(start), [], jax.jit(step)
+        for _ in range(3):
+            image, loss = compiled(image, None)
+            found.append(loss)
+        return jnp.stack(found)
+
+    plain, again = losses(tiny_backbone()), losses(tiny_backbone().with_options(remat=True))
     np.testing.assert_allclose(again, plain, rtol=1e-5)
     assert plain[2] < plain[0]

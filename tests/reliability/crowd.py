@@ -1,6 +1,6 @@
-"""Many processes that want the same weights at once, and downloads killed at random moments.
+"""Many processes that want the same weights at once, and downloads that are killed at random moments.
 
-``python tests/reliability/crowd.py --rounds 20 --processes 32 --kills 50`` prints what came of it, as JSON.
+``python tests/reliability/crowd.py --rounds 20 --processes 32 --kills 50`` prints the result as JSON.
 """
 
 import argparse
@@ -15,120 +15,101 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-import liar
-from liar import Handler, Liar, Lie, first, half, honest, serving
-from published import PATIENT, keras_file, row
+import fake_server
+from fake_server import Answer, FakeServer, correct, first, half, serving, slow
+from published import keras_file, row
 
 from jnst.weights import store
 from jnst.weights.registry import SOURCES
 
 NAME = "vgg19/crowd"
 SECONDS = 60.0
-"""After which something hangs."""
+"""The time after which something hangs."""
 
 CONTENT = keras_file()
 
-
-def slowly(handler: Handler, number: int) -> None:
-    """The truth in many small parts: there is time for others to come, and to be killed in the middle."""
-    begin, end = liar.asked_range(handler) or (0, len(CONTENT))
-    if handler.headers["Range"]:
-        content_range = f"bytes {begin}-{end - 1}/{len(CONTENT)}"
-        handler.head(206, Content_Length=end - begin, Content_Range=content_range, ETag=liar.TAG)
-    else:
-        handler.head(200, Content_Length=end, ETag=liar.TAG)
-    for position in range(begin, end, 8000):
-        handler.wfile.write(CONTENT[position : min(end, position + 8000)])
-        time.sleep(0.01)
-
-
-LIES: tuple[tuple[Lie, int], ...] = (
-    (slowly, 1),
-    (honest, 1),
-    (slowly, 1),
+ANSWERS: tuple[tuple[Answer, int], ...] = (
+    (slow, 1),
+    (correct, 1),
+    (slow, 1),
     (first(half), 2),
-    (slowly, 1),
-    (first(half, liar.from_the_beginning), 3),
-    (slowly, 1),
-    (first(liar.dressed(bytes(len(CONTENT)))), 2),
-    (slowly, 1),
-    (first(liar.status(503), liar.reset), 3),
+    (slow, 1),
+    (first(fake_server.send(bytes(len(CONTENT)))), 2),
+    (slow, 1),
+    (first(fake_server.status(503)), 2),
+    (slow, 1),
+    (first(fake_server.reset), 2),
 )
-"""How the server behaves in each round, in turn, and how many requests one download takes then."""
+"""How the server answers in each round, in turn, and how many requests a download then takes."""
 
 _barrier: Any = None
 
 
 def begin(address: str, barrier: Any = None) -> None:
-    """Make a process ready to download."""
+    """Prepare a process for downloads."""
     global _barrier
     _barrier = barrier
     os.environ.pop("JNST_OFFLINE", None)
     SOURCES[NAME] = row(f"{address}/weights.bin", CONTENT)
-    store.TRANSPORT = PATIENT
 
 
-def want(folder: str) -> str:
-    """Wait until all are here, then get the weights; their hash."""
+def fetch(folder: str) -> str:
+    """Wait until all processes are ready, then fetch the weights; return their hash."""
     os.environ["JNST_CACHE"] = folder
     if _barrier is not None:
         _barrier.wait(SECONDS)
     return hashlib.sha256(store.fetch(NAME).read_bytes()).hexdigest()
 
 
-def want_alone(address: str, folder: str) -> None:
-    """What a process does that may be killed."""
+def fetch_alone(address: str, folder: str) -> None:
+    """The work of a process that is killed."""
     begin(address)
-    want(folder)
+    fetch(folder)
 
 
-def rounds(context: Any, server: Liar, count: int, processes: int) -> dict[str, Any]:
-    """Let so many processes want the same at once, in an empty cache each round."""
-    barrier, hashes, asked, expected = context.Barrier(processes), Counter[str](), list[int](), list[int]()
+def rounds(context: Any, server: FakeServer, count: int, processes: int) -> dict[str, Any]:
+    """Let many processes fetch the same weights at once, into an empty cache in each round."""
+    barrier, hashes, requests, expected = context.Barrier(processes), Counter[str](), list[int](), list[int]()
     with context.Pool(processes, begin, (server.address, barrier)) as pool:
         for number in range(count):
-            server.lie, requests = LIES[number % len(LIES)]
-            server.asked.clear()
-            expected.append(requests)
+            server.answer, needed = ANSWERS[number % len(ANSWERS)]
+            server.requested.clear()
+            expected.append(needed)
             with tempfile.TemporaryDirectory() as folder:
-                hashes.update(pool.map_async(want, [folder] * processes, chunksize=1).get(SECONDS))
-            asked.append(len(server.asked))
-    return {"files": hashes.total(), "different": len(hashes), "requests": asked, "expected requests": expected}
+                hashes.update(pool.map_async(fetch, [folder] * processes, chunksize=1).get(SECONDS))
+            requests.append(len(server.requested))
+    return {"files": hashes.total(), "different": len(hashes), "requests": requests, "expected requests": expected}
 
 
-def kills(context: Any, server: Liar, count: int) -> dict[str, Any]:
-    """Kill a download at a random moment, look at what is visible, and let another process finish it."""
-    generator, seen, hashes, waits = random.Random(0), Counter[str](), Counter[str](), list[float]()
-    server.lie = slowly
+def kills(context: Any, server: FakeServer, count: int) -> dict[str, Any]:
+    """Kill a download at a random moment, look at what is left, and fetch the weights from another process."""
+    generator, left, hashes, waits = random.Random(0), Counter[str](), Counter[str](), list[float]()
+    server.answer = slow
     begin(server.address)
     for _ in range(count):
         with tempfile.TemporaryDirectory() as folder:
             os.environ["JNST_CACHE"] = folder
-            victim = context.Process(target=want_alone, args=(server.address, folder))
+            victim = context.Process(target=fetch_alone, args=(server.address, folder))
             victim.start()
-            time.sleep(generator.uniform(0.0, 0.5))
+            time.sleep(generator.uniform(0.0, 1.0))
             victim.kill()
             victim.join()
-            left = what_is_left(Path(folder, "weights", NAME.replace("/", "-")))
-            server.asked.clear()
+            entry = Path(folder, "weights", NAME.replace("/", "-"))
+            left[describe(entry)] += 1
             started = time.monotonic()
-            hashes[want(folder)] += 1
+            hashes[fetch(folder)] += 1
             waits.append(time.monotonic() - started)
-            seen[left] += 1
-            seen["gone on with"] += all(asked.range for asked in server.asked)
-    return {"kills": count, "left": dict(seen), "different": len(hashes), "longest waits": sorted(waits)[-3:]}
+            clean = sorted(file.name for file in entry.iterdir()) == ["lock", "record.json", "weights.safetensors"]
+            left["not cleaned up"] += not clean
+    return {"kills": count, "left": dict(left), "different": len(hashes), "longest waits": sorted(waits)[-3:]}
 
 
-def what_is_left(folder: Path) -> str:
-    """What a killed download left: the weights, sound or not, or none and how much of the published file."""
+def describe(entry: Path) -> str:
+    """Say what a killed download left: weights, damaged or not, unchecked files, or nothing."""
     faults = [verdict.fault for verdict in store.verify() if verdict.name == NAME]
     if faults:
-        return "corrupt" if faults[0] else "sound"
-    try:
-        size = (folder / "partial" / "weights.bin").stat().st_size
-    except FileNotFoundError:
-        return "nothing"
-    return "a part" if size < len(CONTENT) else "all, unchecked"
+        return "damaged" if faults[0] else "weights"
+    return "unchecked files" if any((entry / "partial").glob("*")) else "nothing"
 
 
 def main() -> None:
@@ -137,9 +118,9 @@ def main() -> None:
     parser.add_argument("--processes", type=int, default=8)
     parser.add_argument("--kills", type=int, default=5)
     args = parser.parse_args()
-    # A server of processes that has imported everything already: what is tested is not how long imports take.
+    # Forked from a process that has imported everything, so that imports take no time.
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["crowd"])
+    context.set_forkserver_preload(["crowd", "pooch", "requests"])
     with serving({"weights.bin": CONTENT}) as server:
         result = {"rounds": rounds(context, server, args.rounds, args.processes)} if args.rounds else {}
         result |= {"kills": kills(context, server, args.kills)} if args.kills else {}

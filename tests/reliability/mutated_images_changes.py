@@ -6,47 +6,20 @@ import zlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
-Dice = random.Random
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
-ODD_NUMBERS = (
-    0,
-    1,
-    2,
-    3,
-    4,
-    5,
-    6,
-    7,
-    8,
-    12,
-    13,
-    16,
-    24,
-    32,
-    43,
-    64,
-    127,
-    128,
-    255,
-    256,
-    257,
-    4095,
-    12000,
-    32767,
-    32768,
-)
+ODD_NUMBERS = (*range(9), 12, 13, 16, 24, 32, 43, 64, 127, 128, 255, 256, 257, 4095, 12000, 32767, 32768)
 LARGE_NUMBERS = (60000, 65534, 65535, 65536, 2**24, 2**31 - 1, 2**31, 2**32 - 8, 2**32 - 1)
 
 
 class Field(NamedTuple):
-    """A number in a file: where it begins, and its `struct` format."""
+    """A number in a file: its offset and `struct` format."""
 
     start: int
     format: str
 
 
 class Layout(NamedTuple):
-    """The numbers that steer a decoder, and the parts that a file consists of, each with its (start, end)."""
+    """The numbers that control a decoder, and the (start, end) of each part of the file."""
 
     fields: list[Field]
     parts: list[tuple[int, int]]
@@ -103,7 +76,7 @@ def gif_layout(data: bytes) -> Layout:
         if data[start] == 0x2C:
             fields += [Field(start + offset, "<H") for offset in (1, 3, 5, 7)] + [Field(start + 9, "<B")]
             at = start + 10 + (3 * 2 ** (data[start + 9] % 8 + 1) if data[start + 9] & 128 else 0)
-            fields.append(Field(at, "<B"))  # the least size of a code
+            fields.append(Field(at, "<B"))  # the minimum code size
             at += 1
         while at < len(data) and data[at]:
             fields.append(Field(at, "<B"))
@@ -125,7 +98,7 @@ def tiff_layout(data: bytes) -> Layout:
         entries = struct.unpack_from(order + number, data, directory)[0]
         first = directory + struct.calcsize(number)
         for start in range(first, first + size * entries, size):
-            # The tag, its type, how many values, and the value or where it is; short values twice as likely.
+            # The tag, its type, the number of values, and the value or its offset. Short values are twice as likely.
             fields += [Field(start, order + "H"), Field(start + 2, order + "H"), Field(start + 4, order + offset)]
             fields += [Field(start + size // 2 + 2, order + offset), Field(start + size // 2 + 2, order + "H")]
             parts.append((start, start + size))
@@ -134,7 +107,7 @@ def tiff_layout(data: bytes) -> Layout:
 
 
 def bare_layout(data: bytes) -> Layout:
-    """Of BMP and the PPM family: a head of numbers or words."""
+    """The layout of BMP and PPM files: a header of numbers or text."""
     form = "<I" if data[:2] == b"BM" else ">B"
     return Layout([Field(at, form) for at in range(0, 50, 4 if form == "<I" else 1)], [(0, 20), (20, 54)])
 
@@ -149,99 +122,99 @@ LAYOUTS: Mapping[str, Callable[[bytes], Layout]] = {
 }
 
 
-def odd_number(dice: Dice, now: int) -> int:
-    """A number to put in the place of another: near it, small, of a limit, or any."""
-    near = (now + dice.choice((-2, -1, 1, 2)), now * 2, now // 2, now ^ (1 << dice.randrange(16)), now * 60)
-    kind = dice.random()
+def odd_number(rng: random.Random, now: int) -> int:
+    """A replacement for a number: a similar, small, large or random one."""
+    near = (now + rng.choice((-2, -1, 1, 2)), now * 2, now // 2, now ^ (1 << rng.randrange(16)), now * 60)
+    kind = rng.random()
     if kind < 0.4:
-        return dice.choice(near)
-    return dice.choice(ODD_NUMBERS) if kind < 0.8 else dice.choice((*LARGE_NUMBERS, dice.randrange(2**32)))
+        return rng.choice(near)
+    return rng.choice(ODD_NUMBERS) if kind < 0.8 else rng.choice((*LARGE_NUMBERS, rng.randrange(2**32)))
 
 
-def change_fields(dice: Dice, data: bytes, layout: Layout) -> bytes:
+def change_fields(rng: random.Random, data: bytes, layout: Layout) -> bytes:
     changed = bytearray(data)
-    for field in dice.choices(layout.fields, k=dice.choice((1, 1, 1, 2, 3))):
+    for field in rng.choices(layout.fields, k=rng.choice((1, 1, 1, 2, 3))):
         size = struct.calcsize(field.format)
         if field.start + size <= len(changed):
             now = struct.unpack_from(field.format, changed, field.start)[0]
-            struct.pack_into(field.format, changed, field.start, odd_number(dice, now) % 256**size)
+            struct.pack_into(field.format, changed, field.start, odd_number(rng, now) % 256**size)
     return bytes(changed)
 
 
-def change_parts(dice: Dice, data: bytes, layout: Layout) -> bytes:
-    """Leave a part out, repeat it, put it elsewhere, empty it, or cut the middle out of it."""
-    start, end = dice.choice(layout.parts)
-    part, middle = data[start:end], dice.randrange(start, end + 1)
-    kind = dice.randrange(5)
+def change_parts(rng: random.Random, data: bytes, layout: Layout) -> bytes:
+    """Remove, repeat, copy, zero or truncate a part."""
+    start, end = rng.choice(layout.parts)
+    part, middle = data[start:end], rng.randrange(start, end + 1)
+    kind = rng.randrange(5)
     if kind == 0:
         return data[:start] + data[end:]
     if kind == 1:
-        return data[:end] + part * dice.choice((1, 1, 2, 50)) + data[end:]
+        return data[:end] + part * rng.choice((1, 1, 2, 50)) + data[end:]
     if kind == 2:
-        elsewhere = dice.choice(layout.parts)[0]
+        elsewhere = rng.choice(layout.parts)[0]
         return data[:elsewhere] + part + data[elsewhere:]
     if kind == 3:
         return data[:middle] + bytes(end - middle) + data[end:]
     return data[:middle] + data[end:]
 
 
-def flip(dice: Dice, data: bytes) -> bytes:
-    """Some bytes become others, headers more often than pixels."""
+def flip(rng: random.Random, data: bytes) -> bytes:
+    """Replace some bytes, in headers more often than in pixels."""
     changed = bytearray(data)
-    for _ in range(dice.choice((1, 1, 2, 5, 12, 40))):
-        spread = dice.choice((32, 200, len(changed)))
-        changed[dice.randrange(min(spread, len(changed)))] = dice.choice((0, 1, 255, dice.randrange(256)))
+    for _ in range(rng.choice((1, 1, 2, 5, 12, 40))):
+        spread = rng.choice((32, 200, len(changed)))
+        changed[rng.randrange(min(spread, len(changed)))] = rng.choice((0, 1, 255, rng.randrange(256)))
     return bytes(changed)
 
 
-def truncate(dice: Dice, data: bytes) -> bytes:
-    return data[: dice.randrange(len(data))]
+def truncate(rng: random.Random, data: bytes) -> bytes:
+    return data[: rng.randrange(len(data))]
 
 
-def splice(dice: Dice, data: bytes, others: Sequence[bytes]) -> bytes:
-    """The beginning of one file and the end of another, or a stretch of another in the middle."""
-    other, at = dice.choice(others), dice.randrange(len(data))
-    begin = dice.randrange(len(other))
-    stretch = other[begin : begin + dice.choice((1, 8, 64, 500, len(other)))]
-    return data[:at] + stretch + dice.choice((b"", data[at:], data[at + len(stretch) :]))
+def splice(rng: random.Random, data: bytes, others: Sequence[bytes]) -> bytes:
+    """Join the beginning of one file and a part of another."""
+    other, at = rng.choice(others), rng.randrange(len(data))
+    begin = rng.randrange(len(other))
+    stretch = other[begin : begin + rng.choice((1, 8, 64, 500, len(other)))]
+    return data[:at] + stretch + rng.choice((b"", data[at:], data[at + len(stretch) :]))
 
 
-def blank(dice: Dice, data: bytes) -> bytes:
-    """A stretch becomes all zeros or all ones."""
-    start = dice.randrange(len(data))
-    length = min(dice.choice((1, 4, 16, 100, 1000)), len(data) - start)
-    return data[:start] + dice.choice((b"\0", b"\xff")) * length + data[start + length :]
+def blank(rng: random.Random, data: bytes) -> bytes:
+    """Set a range of bytes to all zeros or all ones."""
+    start = rng.randrange(len(data))
+    length = min(rng.choice((1, 4, 16, 100, 1000)), len(data) - start)
+    return data[:start] + rng.choice((b"\0", b"\xff")) * length + data[start + length :]
 
 
-def insert(dice: Dice, data: bytes) -> bytes:
-    at = dice.randrange(len(data) + 1)
-    return data[:at] + dice.randbytes(dice.choice((1, 2, 3, 4, 12, 100))) + data[at:]
+def insert(rng: random.Random, data: bytes) -> bytes:
+    at = rng.randrange(len(data) + 1)
+    return data[:at] + rng.randbytes(rng.choice((1, 2, 3, 4, 12, 100))) + data[at:]
 
 
-def repeat(dice: Dice, data: bytes) -> bytes:
-    start = dice.randrange(len(data))
-    stretch = data[start : start + dice.choice((1, 4, 12, 100))]
-    return data[:start] + stretch * dice.choice((2, 3, 200)) + data[start + len(stretch) :]
+def repeat(rng: random.Random, data: bytes) -> bytes:
+    start = rng.randrange(len(data))
+    stretch = data[start : start + rng.choice((1, 4, 12, 100))]
+    return data[:start] + stretch * rng.choice((2, 3, 200)) + data[start + len(stretch) :]
 
 
 BLIND = (flip, flip, truncate, blank, insert, repeat)
 
 
-def change_packed(dice: Dice, data: bytes) -> bytes:
-    """Damage what a PNG holds compressed: rows with their filters, profiles, text. Checksums are right again."""
+def change_packed(rng: random.Random, data: bytes) -> bytes:
+    """Damage the compressed data of a PNG: rows with their filters, profiles, text. The checksums are correct."""
     chunks = []
     for start, end in png_layout(data).parts:
         kind, body = data[start + 4 : start + 8], data[start + 8 : end - 4]
         skip = {b"IDAT": 0, b"iCCP": body.find(b"\0") + 2, b"zTXt": body.find(b"\0") + 2, b"fdAT": 4}.get(kind)
         if skip is not None:
             packed = zlib.decompress(body[skip:])
-            body = body[:skip] + zlib.compress(dice.choice(BLIND)(dice, packed) if packed else b"")
+            body = body[:skip] + zlib.compress(rng.choice(BLIND)(rng, packed) if packed else b"")
         chunks.append(struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body)))
     return SIGNATURE + b"".join(chunks)
 
 
 def repair(kind: str, data: bytes) -> bytes:
-    """Make checksums and overall lengths right again, so that damage is not found at the door."""
+    """Correct the checksums and the total length, so that the damage is not noticed at once."""
     if kind == "WebP" and len(data) >= 8:
         return data[:4] + struct.pack("<I", len(data) - 8) + data[8:]
     if kind != "PNG":
@@ -257,20 +230,20 @@ def repair(kind: str, data: bytes) -> bytes:
     return bytes(fixed)
 
 
-def mutant(dice: Dice, name: str, whole: Mapping[str, bytes]) -> bytes:
-    """A damaged version of one of some whole files, which are named "kind/name"."""
-    kind, data = name.partition("/")[0], whole[name]
+def mutant(rng: random.Random, name: str, files: Mapping[str, bytes]) -> bytes:
+    """A damaged version of a file. Files are named "kind/name"."""
+    kind, data = name.partition("/")[0], files[name]
     layout = LAYOUTS[kind](data)
-    chance = dice.random()
+    chance = rng.random()
     if chance < 0.35:
-        data = change_fields(dice, data, layout)
+        data = change_fields(rng, data, layout)
     elif chance < 0.5:
-        data = change_parts(dice, data, layout)
+        data = change_parts(rng, data, layout)
     elif chance < 0.6 and kind == "PNG":
-        data = change_packed(dice, data)
+        data = change_packed(rng, data)
     elif chance < 0.7:
-        same = [other for key, other in whole.items() if key.startswith(kind)]
-        data = splice(dice, data, same if dice.random() < 0.8 else list(whole.values()))
-    if chance >= 0.7 or dice.random() < 0.2:
-        data = dice.choice(BLIND)(dice, data or b"\0")
-    return repair(kind, data) if dice.random() < 0.8 else data
+        same = [other for key, other in files.items() if key.startswith(kind)]
+        data = splice(rng, data, same if rng.random() < 0.8 else list(files.values()))
+    if chance >= 0.7 or rng.random() < 0.2:
+        data = rng.choice(BLIND)(rng, data or b"\0")
+    return repair(kind, data) if rng.random() < 0.8 else data

@@ -1,4 +1,4 @@
-"""Real image files of every accepted kind, made by code: what `mutated_images` damages."""
+"""Intact image files in every supported format, made by code, for `mutated_images` to damage."""
 
 import io
 import struct
@@ -12,10 +12,10 @@ from PIL import Image, ImageCms, PngImagePlugin
 
 HEIGHT, WIDTH = 17, 24
 ORIENTATION = 274
-DICE = np.random.default_rng(23)
+RNG = np.random.default_rng(23)
 RAMP = np.add.outer(np.arange(HEIGHT) * 3, np.arange(WIDTH) * 2)[..., None]
-RGB = (RAMP + DICE.integers(0, 90, (HEIGHT, WIDTH, 3))).astype(np.uint8)
-ALPHA = DICE.integers(0, 256, (HEIGHT, WIDTH, 1)).astype(np.uint8)
+RGB = (RAMP + RNG.integers(0, 90, (HEIGHT, WIDTH, 3))).astype(np.uint8)
+ALPHA = RNG.integers(0, 256, (HEIGHT, WIDTH, 1)).astype(np.uint8)
 RGBA = np.concatenate([RGB, ALPHA], axis=-1)
 GREY = RGB[..., 0]
 DEEP = RGBA.astype(np.uint16) * 257
@@ -23,7 +23,7 @@ FLOATS = (RGB / np.float32(255)).astype(np.float32)
 
 
 def wide_gamut() -> bytes:
-    """An sRGB profile whose red and green primaries changed places: no transform that does nothing."""
+    """An sRGB profile with red and green primaries swapped, so that the conversion is not the identity."""
     data = bytearray(ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes())
     red, green = data.index(b"rXYZ"), data.index(b"gXYZ")
     data[red : red + 4], data[green : green + 4] = b"gXYZ", b"rXYZ"
@@ -52,7 +52,7 @@ def png_chunk(kind: bytes, data: bytes) -> bytes:
 
 
 def raw_png(samples: np.ndarray, colour: int, extra: bytes = b"", interlaced: bool = False) -> bytes:
-    """A PNG of the samples' depth, with every filter in turn claimed by its rows."""
+    """A PNG with the depth of the samples, whose rows claim each filter in turn."""
     height, width, _ = samples.shape
     rows = samples.astype(">u2" if samples.dtype == np.uint16 else np.uint8)
     passes = [(0, 0, 8, 8), (0, 4, 8, 8), (4, 0, 8, 4), (0, 2, 4, 4), (2, 0, 4, 2), (0, 1, 2, 2), (1, 0, 2, 1)]
@@ -180,6 +180,6 @@ def others() -> Iterator[tuple[str, bytes]]:
 
 
 def seeds() -> dict[str, bytes]:
-    """Whole files by "kind/name"."""
+    """Files by "kind/name"."""
     kinds = {"PNG": pngs, "JPEG": jpegs, "WebP": webps, "TIFF": tiffs, "GIF": gifs, "other": others}
     return {f"{kind}/{name}": data for kind, make in kinds.items() for name, data in make()}

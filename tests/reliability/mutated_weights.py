@@ -1,8 +1,8 @@
 """Damaged and forged weights files of every kind, each read by a process that is watched.
 
-``python tests/reliability/mutated_weights.py --count 10000 --seed 1 -j 2`` prints what came of them, as JSON; ``--only
-N`` reads one of them again and shows it. What is read must be what was written, or be refused in one line; where a
-format has no checksum, other numbers of the right shapes may come of it, and nothing else.
+``python tests/reliability/mutated_weights.py --count 10000 --seed 1 -j 2`` prints the results as JSON; ``--only N``
+reads one of the files again and shows it. A file must be read as it was written or be refused in one line. If its
+format has no checksum, it may also be read as other numbers of the right shapes.
 """
 
 import argparse
@@ -30,17 +30,17 @@ from weights_forgeries import FORGERIES
 from weights_kinds import KINDS, Files, Kind, Read
 
 SECONDS = 5.0
-"""Of its own computing, after which a reader hangs."""
+"""A reader that uses more CPU time than this hangs."""
 PATIENCE = 120.0
-"""Seconds that a reader may wait for something, and that it may take to begin."""
+"""Seconds that a reader may wait, and that it may take to start."""
 MEMORY = 256 << 20
-"""Bytes that a reader may take beside what it has when it begins: the files have 160 kB at most."""
+"""Bytes that a reader may use in addition to what it has at the start. The files have 160 kB at most."""
 FORGED_SHARE = 0.4
 SHOWN = 5
 
 
 class Case(NamedTuple):
-    """One file to read: of which kind, what was done to it, whether its checksums were made right again."""
+    """A file to read: its kind, what was done to it, and whether its checksums were corrected afterwards."""
 
     kind: str
     done: str
@@ -69,7 +69,7 @@ def originals(name: str) -> Files:
 
 
 def verdict(case: Case, folder: Path, expected: Read) -> tuple[str, str]:
-    """Read a case: "equal", "refused", "fewer", "numbers", or a fault, and what there is to say of it."""
+    """Read a case; return "equal", "refused", "fewer", "numbers" or a fault, and the details."""
     kind = KINDS[case.kind]
     for name, content in case.files.items():
         (folder / name).write_bytes(content)
@@ -100,7 +100,7 @@ def accepted_verdict(case: Case, kind: Kind, read: Read, expected: Read) -> tupl
     if len(same) == len(read.arrays) == len(expected.arrays) and read.about == expected.about:
         return "equal", ""
     if checked:
-        return "fault: accepted in spite of checksums", f"{set(read.arrays) - same} of {set(read.arrays)}"
+        return "fault: accepted despite checksums", f"{set(read.arrays) - same} of {set(read.arrays)}"
     if len(same) == len(read.arrays) and set(read.arrays) == set(list(expected.arrays)[: len(same)]):
         return "fewer", ""
     sound = list(read.arrays) == list(expected.arrays) and read.about == expected.about
@@ -116,7 +116,7 @@ def equal(array: np.ndarray, other: np.ndarray | None) -> bool:
 
 
 def work(seed: int, numbers: list[int]) -> None:
-    """Read the cases of these numbers, and say after each what came of it."""
+    """Read the cases with these numbers, and print the result of each."""
     with tempfile.TemporaryDirectory() as top:
         inside, outside = Path(top, "inside"), Path(top, "outside")
         for folder in (inside, outside):
@@ -137,18 +137,18 @@ def work(seed: int, numbers: list[int]) -> None:
             for path in inside.iterdir():
                 if path.name not in ("decoy.h5", "secret"):
                     path.unlink()
-            said = verdict(case, inside, expected[case.kind])
+            result = verdict(case, inside, expected[case.kind])
             grown = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) >> 10
-            print(json.dumps([number, case.kind, case.done, *said, grown]), flush=True)
+            print(json.dumps([number, case.kind, case.done, *result, grown]), flush=True)
 
 
 def results(seed: int, numbers: list[int]) -> Iterator[list[Any]]:
-    """What came of each case; a process that crashes or hangs is replaced, and goes on behind the case."""
+    """Yield the result of each case. If a process crashes or hangs, another one continues after the case."""
     left = collections.deque(numbers)
     while left:
         worker = subprocess.Popen(
             [sys.executable, __file__, "--seed", str(seed), "--work"],
-            # Where a script's folder is kept off the module path it is put there.
+            # A script's folder is not on the module path if PYTHONSAFEPATH is set.
             env={**os.environ, "PYTHONPATH": str(Path(__file__).parent)},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -168,12 +168,12 @@ def results(seed: int, numbers: list[int]) -> Iterator[list[Any]]:
                 if len(left) == begun and not line:
                     raise RuntimeError(f"no case was read: {worker.stderr.read() if worker.stderr else ''}")
                 case = make_case(seed, number := left.popleft())
-                said = worker.stderr.read()[-300:] if worker.stderr else ""
-                yield [number, case.kind, case.done, f"fault: {line or 'crash'}", said, 0]
+                error = worker.stderr.read()[-300:] if worker.stderr else ""
+                yield [number, case.kind, case.done, f"fault: {line or 'crash'}", error, 0]
 
 
 def next_line(worker: subprocess.Popen[str]) -> str:
-    """What a worker says next; nothing if it has ended, "hang" if it says nothing."""
+    """Return the next line of a worker; an empty string if it has ended, "hang" if it hangs."""
     assert worker.stdout
     begun, computed = time.monotonic(), computing(worker)
     while not select.select([worker.stdout], [], [], 1.0)[0]:
@@ -183,32 +183,32 @@ def next_line(worker: subprocess.Popen[str]) -> str:
 
 
 def computing(worker: subprocess.Popen[str]) -> float:
-    """Seconds that a process has computed: where others want the machine too, the clock says nothing."""
+    """Return the CPU time of a process in seconds, which does not depend on the load of the machine."""
     fields = Path(f"/proc/{worker.pid}/stat").read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def run(seed: int, count: int, jobs: int) -> dict[str, Any]:
-    """Read so many cases in so many processes at once; counts of what came of them, and the faults."""
+    """Read a number of cases in several processes; return counts of the results, and the faults."""
     parts = [list(range(first, count, jobs)) for first in range(jobs)]
     with ThreadPoolExecutor(jobs) as pool:
-        said = [one for part in pool.map(lambda part: list(results(seed, part)), parts) for one in part]
+        rows = [row for part in pool.map(lambda part: list(results(seed, part)), parts) for row in part]
     table = {name: Counter[str]() for name in KINDS}
-    for _, kind, _, what, _, _ in said:
-        table[kind][what] += 1
-    faults = sorted(one for one in said if one[3].startswith("fault"))
+    for _, kind, _, result, _, _ in rows:
+        table[kind][result] += 1
+    faults = sorted(row for row in rows if row[3].startswith("fault"))
     total = sum(table.values(), Counter[str]())
     return {
-        "count": len(said),
+        "count": len(rows),
         "total": dict(total),
         "kinds": {name: dict(sorted(counts.items())) for name, counts in table.items()},
-        "megabytes grown": max(one[5] for one in said),
+        "megabytes grown": max(row[5] for row in rows),
         "faults": faults,
     }
 
 
 def show(seed: int, number: int, folder: Path) -> None:
-    """Keep one case, and read it."""
+    """Write one case to a folder, and read it."""
     case = make_case(seed, number)
     folder.mkdir(exist_ok=True)
     for name, content in case.files.items():

@@ -1,4 +1,4 @@
-"""Odd but sound image files with known pixels, made by code: what no ordinary program is asked to write."""
+"""Unusual but valid TIFF files with known pixels, made by code: few programs write them."""
 
 import io
 import struct
@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-DICE = np.random.default_rng(31)
+RNG = np.random.default_rng(31)
 HEIGHT, WIDTH = 20, 33
-DEEP = DICE.integers(0, 65536, (HEIGHT, WIDTH, 3)).astype(np.uint16)
-FLOATS = DICE.uniform(0, 1, (HEIGHT, WIDTH, 3)).astype(np.float32)
+DEEP = RNG.integers(0, 65536, (HEIGHT, WIDTH, 3)).astype(np.uint16)
+FLOATS = RNG.uniform(0, 1, (HEIGHT, WIDTH, 3)).astype(np.float32)
 RGB = (DEEP >> 8).astype(np.uint8)
 NONE, LZW, DEFLATE, PACKBITS = 1, 5, 8, 32773
 """Values of the tag Compression."""
@@ -21,7 +21,7 @@ _TYPES = {1: "B", 3: "H", 4: "I", 16: "Q"}
 
 
 def tiff(tags: Mapping[int, Any], segments: Sequence[bytes], order: str = "<", big: bool = False) -> bytes:
-    """A TIFF of numbers by tag (as many as given; larger than 65535: of 32 bits), and strips or tiles."""
+    """A TIFF with the given tags, and strips or tiles. Numbers above 65535 are stored with 32 bits."""
     pointer, counter, header = ("Q", "Q", 16) if big else ("I", "H", 8)
     is_tiled = 322 in tags
     sizes = tags.get(325 if is_tiled else 279, [len(segment) for segment in segments])
@@ -45,7 +45,7 @@ def tiff(tags: Mapping[int, Any], segments: Sequence[bytes], order: str = "<", b
 
 
 def layout(bits: int, compression: int, predictor: int = 1, **more: int) -> dict[int, Any]:
-    """The tags of an RGB image in one strip."""
+    """The tags of an RGB image in one strip; `t278=9` sets tag 278."""
     tags = {256: WIDTH, 257: HEIGHT, 258: [bits] * 3, 259: compression, 262: 2, 277: 3, 278: HEIGHT, 284: 1}
     return tags | ({317: predictor} if predictor > 1 else {}) | {int(tag[1:]): given for tag, given in more.items()}
 
@@ -66,12 +66,12 @@ def packed(data: bytes, compression: int) -> bytes:
 
 
 def differences(samples: np.ndarray) -> np.ndarray:
-    """What the predictor for whole numbers leaves of rows `(h, w, channels)`."""
+    """Apply the predictor for integers to rows `(h, w, channels)`."""
     return np.diff(samples, axis=1, prepend=samples.dtype.type(0))
 
 
 def float_differences(samples: np.ndarray) -> np.ndarray:
-    """What the predictor for floats leaves of rows: bytes by significance, then their differences."""
+    """Apply the predictor for floats to rows: sort bytes by significance, then take differences."""
     height, width, channels = samples.shape
     octets = samples.astype(samples.dtype.newbyteorder(">")).view(np.uint8).reshape(height, width * channels, -1)
     planes = octets.swapaxes(1, 2).reshape(height, -1, channels)
@@ -79,7 +79,7 @@ def float_differences(samples: np.ndarray) -> np.ndarray:
 
 
 def tiles(samples: np.ndarray, side: int) -> Iterable[np.ndarray]:
-    """Squares, row by row, filled up with the last pixels at the edges."""
+    """Square tiles, row by row, padded by repeating the last pixels."""
     height, width, _ = samples.shape
     more = [(0, -height % side), (0, -width % side), (0, 0)]
     whole = np.pad(samples, more, mode="edge")
@@ -88,14 +88,14 @@ def tiles(samples: np.ndarray, side: int) -> Iterable[np.ndarray]:
 
 
 def tiled(samples: np.ndarray, encode: Any, bits: int, predictor: int, **more: int) -> bytes:
-    """A TIFF of deflated squares of 16 pixels."""
+    """A TIFF of deflated tiles of 16x16 pixels."""
     tags = layout(bits, DEFLATE, predictor, **more) | {322: 16, 323: 16}
     del tags[278]
     return tiff(tags, [zlib.compress(encode(tile).tobytes()) for tile in tiles(samples, 16)])
 
 
 def tiffs() -> dict[str, tuple[bytes, np.ndarray]]:
-    """Files, and the image in each, in [0, 1]."""
+    """Files by description, each with its image in [0, 1]."""
     deep, flat = DEEP / 65535, RGB / 255
     made = {
         f"16 bits, compression {kind}": (tiff(layout(16, kind), [packed(DEEP.tobytes(), kind)]), deep)

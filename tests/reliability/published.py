@@ -1,4 +1,4 @@
-"""Small files as publishers lay them out, and rows of the registry for a server on this machine."""
+"""Small files as publishers lay them out, and rows of the registry for a local server."""
 
 import hashlib
 from collections.abc import Callable
@@ -7,19 +7,16 @@ from typing import Any
 import numpy as np
 from safetensors.numpy import save
 
-from jnst.backbones import IMAGENET, OXFORD
-from jnst.weights.opener import Transport
+from jnst.backbones import OXFORD
 from jnst.weights.registry import Source
 
 NAME = "vgg19/test"
 FOLDER = "cache/weights/vgg19-test"
-"""The row that tests download, and where it lies below a test's folder."""
+"""The row that the tests download, and its cache folder below a test's temporary folder."""
 
 Publish = Callable[[Source], None]
 
 SHAPES = {"1_1": (3, 3, 3, 64), "1_2": (3, 3, 64, 64)}
-PATIENT = Transport(timeout=5.0, pause=0.01, plain_hosts=("127.0.0.1",))
-HASTY = Transport(timeout=0.3, patience=0.2, slowest=1000.0, pause=0.01, plain_hosts=("127.0.0.1",))
 
 
 def kernels() -> dict[str, np.ndarray]:
@@ -33,12 +30,12 @@ def kernels() -> dict[str, np.ndarray]:
 
 
 def keras_file() -> bytes:
-    """As Keras names them."""
+    """A file with the names of Keras."""
     return save({name.replace("conv1_", "block1_conv"): array for name, array in kernels().items()})
 
 
 def torch_file(classifier: int = 300_000) -> bytes:
-    """As torchvision names them, with a classifier of so many numbers before and behind."""
+    """A file with the names of torchvision, and a classifier with so many numbers before and after the features."""
     arrays = {}
     for name, array in kernels().items():
         layer, leaf = name.split("/")
@@ -52,16 +49,9 @@ def torch_file(classifier: int = 300_000) -> bytes:
 
 
 def row(address: str, content: bytes, kind: str = "sha256", **changes: Any) -> Source:
-    """A row for Keras's file; "sha256-prefix", "md5" or "none" in place of its whole hash."""
+    """A row of the registry for a file, whose documented hash has this kind."""
     value = {"none": "", "sha256-prefix": hashlib.sha256(content).hexdigest()[:8]}.get(kind)
     if value is None:
         value = hashlib.new(kind, content).hexdigest()
     fields = {"training": "oxford", "preprocessing": OXFORD, "megabytes": len(content) / 1e6, **changes}
     return Source("vgg19", address=address, hash_kind=kind, hash_value=value, licence="CC-BY-4.0", **fields)
-
-
-def ranged_row(address: str, content: bytes, **changes: Any) -> Source:
-    """A row for torchvision's file, of which the convolutions are downloaded."""
-    needed = sum(array.nbytes for array in kernels().values()) / 1e6
-    fields = {"training": "torchvision", "preprocessing": IMAGENET, "needed_megabytes": needed, **changes}
-    return row(address, content, **fields)

@@ -1,4 +1,4 @@
-"""Damaged and forged weights, a thousand of those that `mutated_weights.py` reads, and that it would notice."""
+"""A thousand of the damaged and forged files of `mutated_weights.py`, and a check that it would notice faults."""
 
 import contextlib
 import dataclasses
@@ -14,7 +14,7 @@ from weights_kinds import KINDS, Read
 from jnst.errors import WeightsError
 
 
-def test_a_thousand_files_are_read_as_they_were_or_refused() -> None:
+def test_a_thousand_files_are_read_unchanged_or_refused() -> None:
     result = run(seed=0, count=1000, jobs=1)
     assert result["faults"] == []
     assert result["count"] == 1000
@@ -25,23 +25,23 @@ def test_a_thousand_files_are_read_as_they_were_or_refused() -> None:
 
 
 @pytest.mark.parametrize("name", KINDS)
-def test_what_would_be_noticed(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_faults_would_be_noticed(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     kind = KINDS[name]
     kind.make(tmp_path)
     expected = kind.read(tmp_path / kind.main)
     case = Case(name, "nothing", False, kind.files())
 
-    def said(**changes: np.ndarray) -> str:
+    def result(**changes: np.ndarray) -> str:
         return accepted_verdict(case, kind, Read(expected.about, {**expected.arrays, **changes}), expected)[0]
 
-    # The guards have tests of their own, and stay for as long as a process lives.
+    # The guards have their own tests, and cannot be removed from a process.
     monkeypatch.setattr(watched, "untouched", lambda folder, names: contextlib.nullcontext())
     first, array = next(iter(expected.arrays.items()))
-    assert said() == "equal"
-    assert said(**{first: array + 1}) == ("fault: accepted in spite of checksums" if kind.checked else "numbers")
-    assert said(**{first: array * np.nan}).startswith("fault")
-    assert said(**{first: array[..., :1]}).startswith("fault")
-    assert said(another=array).startswith("fault")
+    assert result() == "equal"
+    assert result(**{first: array + 1}) == ("fault: accepted despite checksums" if kind.checked else "numbers")
+    assert result(**{first: array * np.nan}).startswith("fault")
+    assert result(**{first: array[..., :1]}).startswith("fault")
+    assert result(another=array).startswith("fault")
 
     for error, what in (
         (RuntimeError("x"), "fault: another exception"),
@@ -57,7 +57,7 @@ def test_what_would_be_noticed(name: str, tmp_path: Path, monkeypatch: pytest.Mo
         assert verdict(case, tmp_path, expected)[0] == what
 
 
-def test_the_checksum_of_our_own_files_covers_numbers_and_remarks(tmp_path: Path) -> None:
+def test_the_checksum_of_our_own_files_covers_numbers_and_metadata(tmp_path: Path) -> None:
     kind = KINDS["jnst"]
     kind.make(tmp_path)
     path = tmp_path / kind.main
@@ -66,7 +66,7 @@ def test_the_checksum_of_our_own_files_covers_numbers_and_remarks(tmp_path: Path
         changed = bytearray(data)
         changed[place] ^= 1
         path.write_bytes(changed)
-        with pytest.raises(WeightsError, match=r"sha256|not readable"):
+        with pytest.raises(WeightsError, match=r"sha256|not readable|cannot be read"):
             kind.read(path)
     path.write_bytes(data.replace(b'"sha256"', b'"sha265"'))
     with pytest.raises(WeightsError, match="sha256"):

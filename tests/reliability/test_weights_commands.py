@@ -2,10 +2,9 @@
 
 from pathlib import Path
 
-import liar
 import pytest
 from cli_runs import run
-from liar import serving
+from fake_server import serving, status
 from published import FOLDER, NAME, Publish, keras_file, row
 
 from jnst.weights.registry import HEADS, SOURCES
@@ -22,18 +21,18 @@ def test_from_an_empty_cache_to_a_sound_one(
         publish(row(f"{server.address}/weights.bin", GOOD))
         missing = run(capsys, "weights", "path", NAME)
         assert (missing.status, missing.out) == (WEIGHTS, [])
-        assert "vgg19/test is not in the cache: jnst weights fetch vgg19/test" in missing.only_error()
-        assert run(capsys, "weights", "verify").out == ["nothing is in the cache"]
+        assert "vgg19/test is not in the cache: download it with jnst weights fetch vgg19/test" in missing.only_error()
+        assert run(capsys, "weights", "verify").out == ["the cache is empty"]
         refused = run(capsys, "weights", "fetch", NAME, "--offline")
         assert refused.status == WEIGHTS
-        assert "the network is off" in refused.only_error()
+        assert "downloads are disabled" in refused.only_error()
         fetched = run(capsys, "weights", "fetch", NAME)
         assert (fetched.status, fetched.out, len(fetched.err)) == (0, [path], 1)
         again = run(capsys, "weights", "fetch", NAME, "--offline")
         assert (again.status, again.out, again.err) == (0, [path], [])
-        assert len(server.asked) == 1
+        assert len(server.requested) == 1
         assert run(capsys, "weights", "fetch", NAME, "--force").status == 0
-        assert len(server.asked) == 2
+        assert len(server.requested) == 2
     assert run(capsys, "weights", "path", NAME).out == [path]
     assert run(capsys, "weights", "verify").out == [f"vgg19/test  sound  {path}"]
     assert path in next(line for line in run(capsys, "weights", "list").out if line.startswith(NAME))
@@ -47,26 +46,26 @@ def test_verify_fails_for_a_damaged_file(capsys: pytest.CaptureFixture[str], pub
     path.write_bytes(path.read_bytes()[:-9])
     verified = run(capsys, "weights", "verify")
     assert verified.status == WEIGHTS
-    assert "vgg19/test in the cache not as recorded: jnst weights fetch" in verified.only_error()
+    assert "damaged in the cache: vgg19/test: download each again with jnst weights fetch" in verified.only_error()
     assert verified.out[0].startswith("vgg19/test  sha256 ")
 
 
-def test_a_download_that_fails_is_one_line(capsys: pytest.CaptureFixture[str], publish: Publish) -> None:
-    with serving({"weights.bin": GOOD}, liar.status(404)) as server:
+def test_a_failed_download_is_reported_in_one_line(capsys: pytest.CaptureFixture[str], publish: Publish) -> None:
+    with serving({"weights.bin": GOOD}, status(404)) as server:
         publish(row(f"{server.address}/weights.bin", GOOD))
         failed = run(capsys, "weights", "fetch", NAME)
     assert (failed.status, failed.out, len(failed.err)) == (WEIGHTS, [], 2)
-    assert failed.err[1].startswith("jnst: error: vgg19/test cannot be had: the server answered 404")
+    assert failed.err[1].startswith("jnst: error: could not download vgg19/test: the server answered 404")
     unknown = run(capsys, "weights", "fetch", "vgg20")
     assert unknown.status == 2
     assert "did you mean vgg19 or vgg16?" in unknown.only_error()
 
 
 @pytest.mark.usefixtures("publish")
-def test_list_says_all_that_is_known(capsys: pytest.CaptureFixture[str]) -> None:
+def test_list_shows_everything_that_is_known(capsys: pytest.CaptureFixture[str]) -> None:
     listed = "\n".join(run(capsys, "weights", "list").out)
     for name, source in {**SOURCES, **HEADS}.items():
         for part in (name, source.address, source.hash_value, source.licence):
             assert part in listed
-    for part in ("80 of 575 MB", "fed BGR 0-255 minus 103.939 116.779 123.68", "fed RGB 0-1 minus 0.485 0.456 0.406 "):
+    for part in ("575 MB", "input BGR 0-255 minus 103.939 116.779 123.68", "input RGB 0-1 minus 0.485 0.456 0.406 "):
         assert part in listed

@@ -1,4 +1,4 @@
-"""Guards around what must touch nothing: Python's audit events, the kernel's notes of opened files, limited memory."""
+"""Guards around code that must touch nothing: Python's audit events, inotify, and a limit of memory."""
 
 import codecs
 import contextlib
@@ -7,7 +7,7 @@ import os
 import resource
 import struct
 import sys
-import unicodedata  # noqa: F401 - NumPy asks for it where a header is not ASCII
+import unicodedata  # noqa: F401 - NumPy imports it if a header is not ASCII
 from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
@@ -19,11 +19,11 @@ FORBIDDEN = (
     "pickle.", "webbrowser.", "pty.", "exec", "import", "sys.", "code.", "marshal.",
 )  # fmt: skip
 HARMLESS = {"os.scandir", "os.listdir", "sys._getframe", "sys.excepthook", "sys.unraisablehook", "os.fwalk"}
-"""Events that change nothing and open nothing."""
+"""Events that neither change nor open anything."""
 
 
 class Touched(BaseException):
-    """Something outside was touched."""
+    """Something that is not allowed was touched."""
 
 
 _seen: list[str] | None = None
@@ -47,9 +47,9 @@ def _hook(event: str, arguments: Any) -> None:
 
 
 def begin(inside: Path, outside: Path) -> None:
-    """Watch two folders from now on; the second becomes the current one."""
+    """Watch two folders from now on, and make the second the current folder."""
     global _notify
-    # JSON is looked at for these before it is read.
+    # The json module looks these up before it reads.
     for codec in ("utf_16_le", "utf_16_be", "utf_32_le", "utf_32_be"):
         codecs.lookup(codec)
     os.chdir(outside)
@@ -65,7 +65,7 @@ def begin(inside: Path, outside: Path) -> None:
 
 
 def limit_memory(extra: int) -> None:
-    """Let this process take so many more bytes of addresses than it has."""
+    """Limit the address space of this process to a number of bytes more than it has now."""
     pages = int(Path("/proc/self/statm").read_text().split()[0])
     resource.setrlimit(resource.RLIMIT_AS, (pages * resource.getpagesize() + extra, resource.RLIM_INFINITY))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
@@ -73,7 +73,7 @@ def limit_memory(extra: int) -> None:
 
 @contextlib.contextmanager
 def untouched(folder: Path, names: Collection[str]) -> Iterator[None]:
-    """Raise `Touched` if the block does more than read these files of the first watched folder."""
+    """Raise `Touched` if the block does more than read these files in the first watched folder."""
     global _seen
     list(_noted())
     _allowed.clear()
@@ -83,13 +83,13 @@ def untouched(folder: Path, names: Collection[str]) -> Iterator[None]:
         yield
     finally:
         seen, _seen = _seen, None
-        seen += [said for said, path in _noted() if str(path) not in _allowed or not said.startswith("opened")]
+        seen += [event for event, path in _noted() if str(path) not in _allowed or not event.startswith("opened")]
         if seen:
             raise Touched("; ".join(seen))
 
 
 def _noted() -> Iterator[tuple[str, Path]]:
-    """What the kernel saw in the watched folders, also of libraries that Python knows nothing of."""
+    """Yield what inotify saw in the watched folders, which includes what libraries do without Python."""
     while True:
         try:
             data = os.read(_notify, 1 << 16)

@@ -1,4 +1,4 @@
-"""Damage as disks and networks do it: to any file, whatever its format."""
+"""Damage of the kind that disks and networks do, to files of any format."""
 
 import random
 import struct
@@ -13,12 +13,12 @@ Damage = Callable[[random.Random, bytearray], Content]
 
 ODD_NUMBERS = (0, 1, 2, 0x7F, 0x80, 0xFF, 0xFFFF, 2**31 - 1, 2**31, 2**32 - 1, 2**40, 2**63 - 1, 2**63, 2**64 - 1)
 PAYLOAD_SHARE = 0.25
-"""How often damage is where the numbers are; else it is in what lies around them."""
+"""How often the damage is in the numbers; otherwise it is in the structure around them."""
 LONGEST = 200
 
 
 def place(rng: random.Random, data: Content) -> int:
-    """Where to damage a file."""
+    """Choose where to damage a file."""
     between = structure(bytes(data)) if rng.random() > PAYLOAD_SHARE else ()
     if not between:
         return rng.randrange(max(1, len(data)))
@@ -27,7 +27,7 @@ def place(rng: random.Random, data: Content) -> int:
 
 @lru_cache(maxsize=64)
 def structure(data: bytes) -> tuple[tuple[int, int], ...]:
-    """The parts of a file that look like structure: those that hold text or many zeros, in steps of 64 bytes."""
+    """Return the parts of a file that look like structure: blocks of 64 bytes with text or many zeros."""
     values = np.frombuffer(data[: len(data) // 64 * 64], np.uint8).reshape(-1, 64)
     plain = np.mean((values == 0) | ((values >= 32) & (values < 127)), axis=1) > 0.6
     return tuple((64 * part, 64 * part + 64) for part in np.flatnonzero(plain).tolist())
@@ -46,7 +46,7 @@ def change_bytes(rng: random.Random, data: bytearray) -> Content:
 
 
 def write_number(rng: random.Random, data: bytearray) -> Content:
-    """A length or an offset that makes no sense, or is off by a little."""
+    """Write a length or an offset that is absurd, or only slightly wrong."""
     at, size = place(rng, data), rng.choice((1, 2, 4, 8))
     old = int.from_bytes(data[at : at + size], "little")
     number = rng.choice((*ODD_NUMBERS, old + 1, old - 1, old + 8, old * 2, old // 2, len(data), len(data) - at))
@@ -78,7 +78,7 @@ def repeat(rng: random.Random, data: bytearray) -> Content:
 
 
 def move(rng: random.Random, data: bytearray) -> Content:
-    """A part of the file in place of another, as a lost or doubled block."""
+    """Replace a part of the file by another part, like a lost or doubled block."""
     length = rng.choice((4, 8, 16, 64, 512, 4096))
     source, target = place(rng, data), place(rng, data)
     part = data[source : source + length]
@@ -94,7 +94,7 @@ def blank(rng: random.Random, data: bytearray) -> Content:
 
 
 def splice(rng: random.Random, data: bytearray) -> Content:
-    """The beginning of one file and the end of another."""
+    """Join the beginning of one file and the end of another."""
     donor = rng.choice(all_files())
     return data[: place(rng, data)] + donor[place(rng, donor) :]
 
@@ -106,8 +106,8 @@ def write_not_finite(rng: random.Random, data: bytearray) -> Content:
     return data
 
 
-def halve_line_ends(rng: random.Random, data: bytearray) -> Content:
-    """As a transfer in text mode does."""
+def change_line_ends(rng: random.Random, data: bytearray) -> Content:
+    """Change line ends like a transfer in text mode."""
     return data.replace(b"\r\n", b"\n") if rng.random() < 0.5 else data.replace(b"\n", b"\r\n")
 
 
@@ -115,7 +115,7 @@ DAMAGES: Mapping[str, Damage] = {
     function.__name__: function
     for function in (
         flip, change_bytes, write_number, truncate, lose_front, append, delete, repeat, move, blank, splice,
-        write_not_finite, halve_line_ends,
+        write_not_finite, change_line_ends,
     )
 }  # fmt: skip
 
@@ -126,7 +126,7 @@ def all_files() -> tuple[bytes, ...]:
 
 
 def damaged(rng: random.Random, files: Files) -> tuple[str, Files]:
-    """One of the files damaged in one way, or in a few; what was done, and all files."""
+    """Damage one of the files in one way or a few; return what was done, and all files."""
     name = rng.choice(sorted(files))
     content, done = files[name], []
     for _ in range(rng.choice((1, 1, 1, 2, 3))):

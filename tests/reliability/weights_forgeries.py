@@ -1,4 +1,4 @@
-"""Files whose parts are changed knowingly: every format taken apart, changed where it matters, put together again."""
+"""Forged files: the formats are taken apart, changed where it matters, and put together again."""
 
 import copy
 import io
@@ -9,13 +9,15 @@ import pickletools
 import random
 import re
 import struct
+import tempfile
 import zipfile
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
+import h5py
 import numpy as np
 import writers  # pyright: ignore[reportMissingImports]
-from hdf5_forgeries import forge_hdf5
 from weights_kinds import Files
 
 Forgery = Callable[[random.Random, Files], Files]
@@ -26,13 +28,8 @@ ODD_VALUES: tuple[Any, ...] = (
 )  # fmt: skip
 
 
-def one_of(rng: random.Random, data: bytes) -> tuple[int, int]:
-    at = rng.randrange(len(data))
-    return at, min(len(data), at + 4)
-
-
 def poisoned(rng: random.Random, data: bytes) -> bytes:
-    """A number that is not finite in place of one of the last ones, which are a tensor's in every format here."""
+    """Replace one of the last numbers, which belong to a tensor in every format here, by one that is not finite."""
     at = max(0, len(data) - 4 * rng.randrange(1, 500)) & ~3
     return (
         data[:at] + struct.pack("<f", rng.choice((float("nan"), float("inf"), 3e38)))[: len(data) - at] + data[at + 4 :]
@@ -40,7 +37,7 @@ def poisoned(rng: random.Random, data: bytes) -> bytes:
 
 
 def change_json(rng: random.Random, value: Any) -> Any:
-    """One thing somewhere inside changed, dropped, doubled or renamed."""
+    """Change, delete, double or rename something inside a JSON value."""
     value = copy.deepcopy(value)
     holders = [value] if isinstance(value, dict | list) else []
     for holder in holders:
@@ -73,7 +70,7 @@ def change_json(rng: random.Random, value: Any) -> Any:
 def json_bytes(rng: random.Random, value: Any) -> bytes:
     text = json.dumps(value, ensure_ascii=rng.random() < 0.8)
     if rng.random() < 0.1:
-        # The same key twice, which json.dumps cannot write.
+        # json.dumps cannot write the same key twice.
         text = re.sub(r'("[\w.]+"): ([\[{"0-9])', r"\1: null, \1: \2", text, count=1)
     if rng.random() < 0.05:
         text = rng.choice(("[" * 20_000, '{"a":' * 20_000, text * 2, "1" * 5000))
@@ -128,7 +125,7 @@ def forge_npz(rng: random.Random, files: Files) -> Files:
 
 
 def change_npy_header(rng: random.Random, member: bytes) -> bytes:
-    """Another shape, data type, order or version in an array's header, which keeps its length where it can."""
+    """Change the shape, data type, order or version in the header of an array."""
     length = int.from_bytes(member[8:10], "little")
     header, payload = member[10 : 10 + length].decode("latin1"), member[10 + length :]
     shape = rng.choice(
@@ -154,7 +151,7 @@ def read_members(data: bytes) -> dict[str, bytes]:
 
 
 def write_members(rng: random.Random, members: Mapping[str, bytes]) -> bytes:
-    """A zip archive with the right checksums; one of the members perhaps twice."""
+    """Write a zip archive with correct checksums, sometimes with one member twice."""
     content = io.BytesIO()
     methods = (zipfile.ZIP_STORED, zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA)
     with zipfile.ZipFile(content, "w", rng.choice(methods)) as archive:
@@ -169,7 +166,7 @@ def write_members(rng: random.Random, members: Mapping[str, bytes]) -> bytes:
 
 
 def lying_directory(rng: random.Random, data: bytes) -> bytes:
-    """One field of the central directory, or of its end, that says what is not so."""
+    """Put a false value into a field of the central directory or of its end record."""
     records = [match.start() for match in re.finditer(b"PK\x01\x02", data)]
     fields = {8: 2, 10: 2, 16: 4, 20: 4, 24: 4, 28: 2, 30: 2, 32: 2, 42: 4}
     at, field = rng.choice(records), rng.choice(list(fields))
@@ -195,11 +192,11 @@ SNIPPETS = (
     b"K\x02J\xff\xff\xff\xff", b"\x80\x05", b"\x95" + b"\xff" * 8, b"P../outside/secret\n", b"F1e400\n",
     b"G\x7f\xf8" + b"\0" * 6, b"\x82\x01",
 )  # fmt: skip
-"""Opcodes that a pickle of weights does not need, that need what is not there, or that ask for much."""
+"""Opcodes that a pickle of weights does not need, that need what is missing, or that ask for a lot of memory."""
 
 
 def change_pickle(rng: random.Random, content: bytes) -> bytes:
-    """Opcodes dropped, doubled, swapped, put in, or with another argument."""
+    """Delete, double, swap or insert opcodes, or change their arguments."""
     starts = [at for _, _, at in pickletools.genops(content) if at is not None]
     ends = [*starts[1:], len(content)]
     codes = [content[begin:end] for begin, end in zip(starts, ends, strict=True)]
@@ -259,6 +256,118 @@ def forge_torch_legacy(rng: random.Random, files: Files) -> Files:
     return {name: b"".join(pickles) + data[ends[-1] :]}
 
 
+# HDF5 files are changed with h5py. They remain valid HDF5, but are wrong as weights or reach outside.
+
+OUTSIDE = "decoy.h5"
+"""A file next to the forged one, which must not be read."""
+
+ChangeHDF5 = Callable[[random.Random, h5py.File, str], None]
+
+
+def poison_dataset(rng: random.Random, file: Any, name: str) -> None:
+    values = file[name][()]
+    values.flat[rng.randrange(values.size)] = rng.choice((np.nan, np.inf, -np.inf))
+    file[name][...] = values
+
+
+def change_shape(rng: random.Random, file: Any, name: str) -> None:
+    values = file[name][()]
+    del file[name]
+    file[name] = rng.choice((values.ravel(), values[..., None], values[:1], values.T, values[..., :0]))
+
+
+def change_type(rng: random.Random, file: Any, name: str) -> None:
+    values = file[name][()]
+    del file[name]
+    file[name] = rng.choice(
+        (
+            values.astype(">f8"), values.astype("f2"), values.astype("i4"), values.astype("S4"), "words",
+            values.astype([("a", "f4"), ("b", "i4")]), values.astype(complex), h5py.Empty("f4"), file["/"].ref,
+            values.astype("b"),
+        )
+    )  # fmt: skip
+
+
+def make_enormous(rng: random.Random, file: Any, name: str) -> None:
+    dims = file[name].shape
+    del file[name]
+    options = rng.choice(({}, {"chunks": (1024,), "compression": "gzip"}, {"chunks": (1 << 28,)}))
+    size = rng.choice((1 << 28, 1 << 31, 1 << 40, 1 << 55))
+    if rng.random() < 0.3:
+        file.create_dataset(name, dims, "f4", chunks=tuple(dims), maxshape=(None,) * len(dims))
+        file[name].resize([side << 12 for side in dims])
+    else:
+        file.create_dataset(name, (size,), "f4", **options)
+
+
+def make_link(rng: random.Random, file: Any, name: str) -> None:
+    del file[name]
+    file[name] = rng.choice(
+        (
+            h5py.SoftLink("/nowhere"), h5py.SoftLink(f"/{name}"), h5py.ExternalLink(OUTSIDE, "/a"),
+            h5py.ExternalLink(f"../outside/{OUTSIDE}", "/a"), h5py.ExternalLink("w.h5", "/"), file["/"],
+        )
+    )  # fmt: skip
+
+
+def store_elsewhere(rng: random.Random, file: Any, name: str) -> None:
+    values = file[name]
+    dims, size = values.shape, values.size * 4
+    del file[name]
+    if rng.random() < 0.5:
+        file.create_dataset(name, dims, "f4", external=[(rng.choice((OUTSIDE, f"../outside/{OUTSIDE}")), 0, size)])
+        return
+    layout = h5py.VirtualLayout(dims, "f4")
+    layout[...] = h5py.VirtualSource(rng.choice((OUTSIDE, "../outside/" + OUTSIDE)), "a", dims)
+    file.create_virtual_dataset(name, layout)
+
+
+def delete_dataset(rng: random.Random, file: Any, name: str) -> None:
+    del file[name]
+
+
+def rename_dataset(rng: random.Random, file: Any, name: str) -> None:
+    others = [other for other in datasets(file) if file[other].shape == file[name].shape]
+    target = rng.choice((f"{name}x", "x", f"deep/{'a/' * 200}x", rng.choice(others)))
+    if target in file:
+        first, second = file[name][()], file[target][()]
+        file[name][...], file[target][...] = second, first
+    else:
+        file.move(name, target)
+
+
+def change_attributes(rng: random.Random, file: Any, name: str) -> None:
+    holder = rng.choice((file, file[name], file[name].parent))
+    key = rng.choice(("layer_names", "weight_names", "model_weights"))
+    names: list[Any] = [
+        [], [b"/"], [b".."], [b"."], [b""], [b"x\xff"], np.zeros((2, 2), "S3"), np.arange(3), "text", 1.5,
+        [b"block1_conv1"] * 2, [b"block1_conv1", b"../block1_conv2"], h5py.Empty("S1"), file["/"].ref,
+    ]  # fmt: skip
+    holder.attrs[key] = rng.choice(names)
+
+
+HDF5_CHANGES: tuple[ChangeHDF5, ...] = (
+    poison_dataset, change_shape, change_type, make_enormous, make_link, store_elsewhere, delete_dataset,
+    rename_dataset, change_attributes, change_attributes,
+)  # fmt: skip
+
+
+def datasets(file: h5py.File) -> list[str]:
+    names: list[str] = []
+    file.visititems(lambda name, item: names.append(name) if isinstance(item, h5py.Dataset) else None)
+    return names
+
+
+def forge_hdf5(rng: random.Random, files: Files) -> Files:
+    ((name, data),) = files.items()
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, name)
+        path.write_bytes(data)
+        with h5py.File(path, "r+") as file:
+            rng.choice(HDF5_CHANGES)(rng, file, rng.choice(datasets(file)))
+        return {name: path.read_bytes()}
+
+
 FORGERIES: Mapping[str, Forgery] = {
     "safetensors": forge_safetensors,
     "tfjs": forge_tfjs,
@@ -267,4 +376,4 @@ FORGERIES: Mapping[str, Forgery] = {
     "torch-legacy": forge_torch_legacy,
     "hdf5": forge_hdf5,
 }
-"""How the files of each container are forged. Where it has checksums they are right, but for those of jnst's own."""
+"""How to forge the files of each container. Their checksums are correct, except for those in jnst's own files."""

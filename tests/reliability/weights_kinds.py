@@ -1,4 +1,4 @@
-"""Small weights in every format that is read, and what must come of a damaged one: a row for each kind of file."""
+"""Small weights in every format that can be read: a table with a row for each kind of file."""
 
 import dataclasses
 import io
@@ -31,7 +31,7 @@ Files = dict[str, bytes]
 
 
 class Read(NamedTuple):
-    """What a file was read as: all that is no number, and the numbers."""
+    """What a file was read as: the metadata and the numbers."""
 
     about: Any
     arrays: Arrays
@@ -44,10 +44,10 @@ class Kind:
     Attributes:
         make: Writes the files into a folder.
         main: The name of the file that is read.
-        container: Which forgeries suit it: a key of `weights_forgeries.FORGERIES`.
-        checked: Whether the format carries checksums, so that no changed number may pass.
+        container: The kind of forgery, a key of `weights_forgeries.FORGERIES`.
+        checked: Whether the format has checksums, so that changed numbers must be refused.
         read: The reader under test.
-        refusal: What it raises.
+        refusal: The exception that the reader raises.
     """
 
     make: Callable[[Path], Any]
@@ -73,7 +73,7 @@ def keras() -> Arrays:
 
 
 def torch() -> Arrays:
-    """As torchvision names and transposes them."""
+    """The arrays as torchvision names and transposes them."""
     flat = {flat: torch_name for torch_name, flat in names.torch_vgg("vgg19").items()}
     return {
         flat[name]: np.ascontiguousarray(array.transpose(3, 2, 0, 1)) if array.ndim == 4 else array
@@ -95,7 +95,7 @@ def write_native(folder: Path) -> None:
 
 
 def write_hdf5_with_checksums(folder: Path) -> None:
-    """HDF5's later layout, whose structure has checksums of its own, as flaxmodels names them."""
+    """Write HDF5's later layout, which has checksums, with the names of flaxmodels."""
     with h5py.File(folder / "w.h5", "w", libver="latest") as file:
         for name, array in kernels().items():
             stored = name.replace("kernel", "weight")
@@ -103,7 +103,7 @@ def write_hdf5_with_checksums(folder: Path) -> None:
 
 
 def write_tree(folder: Path) -> None:
-    """HDF5's first layout, without checksums."""
+    """Write HDF5's first layout, which has no checksums."""
     writers.write_hdf5(folder / "w.h5", {name.replace("kernel", "weight"): array for name, array in kernels().items()})
 
 
@@ -118,7 +118,7 @@ def kernels_as_flaxmodels() -> Arrays:
 
 
 def write_quantized_tfjs(folder: Path) -> None:
-    """Kernels of 8 bits, biases of 16, in a group for each layer."""
+    """Write kernels with 8 bits and biases with 16 bits, in a group for each layer."""
     import json
 
     groups = []
@@ -138,7 +138,7 @@ def write_quantized_tfjs(folder: Path) -> None:
 
 
 def write_state(folder: Path) -> None:
-    """A run's checkpoint."""
+    """Write a checkpoint of a run."""
     save_state(folder / "run.ckpt", {"image": kernels()["conv1_1/kernel"], "step": np.int32(7)}, about={"size": 64})
 
 
@@ -174,4 +174,4 @@ KINDS: Mapping[str, Kind] = {
     "TensorFlow.js": Kind(lambda folder: writers.write_tfjs(folder / "model.json", keras()), "model.json", "tfjs"),
     "quantised TensorFlow.js": Kind(write_quantized_tfjs, "model.json", "tfjs"),
 }
-"""Every kind of file that is mutated."""
+"""The kinds of files that are damaged and forged."""

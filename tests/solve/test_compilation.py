@@ -10,11 +10,12 @@ import pytest
 
 from jnst.errors import ResourceError
 from jnst.solve import compilation
-from jnst.solve.compilation import DeviceJit, keep_programs, known, platform_of
+from jnst.solve.compilation import Jit, keep_programs, supported_options
+from jnst.solve.devices import platform_of
 
 
 def test_it_computes_what_the_function_does_and_compiles_once() -> None:
-    double = DeviceJit(lambda x, times: times * x, static_argnames="times")
+    double = Jit(lambda x, times: times * x, static_argnames="times")
     assert double._cache_size() == 0
     assert [float(double(jnp.float32(value), times=2)) for value in (1, 3)] == [2, 6]
     assert double._cache_size() == 1
@@ -22,7 +23,7 @@ def test_it_computes_what_the_function_does_and_compiles_once() -> None:
 
 
 def test_within_another_program_it_is_a_part_of_that() -> None:
-    double = DeviceJit(lambda x, times: times * x, static_argnames="times")
+    double = Jit(lambda x, times: times * x, static_argnames="times")
     assert float(jax.jit(lambda x: double(x, times=3) + 1)(1.0)) == 4
     assert jax.eval_shape(lambda y: double(2.0, times=y), jnp.float32(1)).shape == ()
     assert double._cache_size() == 0
@@ -35,14 +36,14 @@ def test_the_platform_is_that_of_the_first_array() -> None:
 
 def test_a_compiler_without_the_options_compiles_without_them(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(compilation.OPTIONS, "cpu", {"xla_cpu_no_such_option": "1"})
-    known.cache_clear()
-    assert known("cpu") == {}
-    assert float(DeviceJit(jnp.sin)(0.0)) == 0
-    known.cache_clear()
+    supported_options.cache_clear()
+    assert supported_options("cpu") == {}
+    assert float(Jit(jnp.sin)(0.0)) == 0
+    supported_options.cache_clear()
 
 
 def test_this_compiler_knows_the_options() -> None:
-    assert known("cpu") == compilation.OPTIONS["cpu"]
+    assert supported_options("cpu") == compilation.OPTIONS["cpu"]
 
 
 PROGRAM = """

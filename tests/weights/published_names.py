@@ -1,4 +1,4 @@
-"""The names that publishers give their tensors, and the flat parameter names that these stand for."""
+"""The names that publishers give their tensors, and the flat names of the same parameters."""
 
 import re
 from collections.abc import Mapping
@@ -99,5 +99,5 @@ SLIM = {
 
 
 def keras(names: Mapping[str, str]) -> dict[str, str]:
-    """Flat names of a VGG by Keras's."""
+    """The flat names of a VGG by the names in Keras."""
     return {re.sub(r"conv(\d)_", r"block\1_conv", flat): flat for flat in names.values()}

@@ -1,4 +1,4 @@
-"""Layouts against tables of names written out here, and against the real files."""
+"""Layouts against tables of names that are written out here, and against real files."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -26,7 +26,7 @@ from jnst.weights.formats import Tensors
 
 
 def made(names: Mapping[str, str], architecture: str, *, torch: bool) -> dict[str, np.ndarray]:
-    """Tensors of the right shapes, each filled with its number, at no cost in memory."""
+    """Tensors of the right shapes, each filled with its own number, which take no memory."""
     arrays = {}
     for number, (name, flat) in enumerate(names.items()):
         shape = param_shapes(architecture)[flat]
@@ -110,38 +110,38 @@ def _first(count: int, architecture: str = "vgg19") -> dict[str, np.ndarray]:
     return made(names, architecture, torch=True)
 
 
-def test_a_prefix_of_a_vgg_needs_its_architecture_only_where_ambiguous() -> None:
+def test_the_first_layers_of_a_vgg_need_an_architecture_only_if_ambiguous() -> None:
     assert convert(Tensors(_first(8))).architecture == "vgg19"
-    with pytest.raises(WeightsError, match="vgg16 and vgg19 alike"):
+    with pytest.raises(WeightsError, match="fit both vgg16 and vgg19"):
         convert(Tensors(_first(7)))
     for architecture in ("vgg16", "vgg19"):
         assert len(convert(Tensors(_first(7)), architecture).params) == 14
     assert convert(Tensors(_first(8, "vgg16"))).architecture == "vgg16"
 
 
-def test_another_architecture_names_both() -> None:
-    with pytest.raises(WeightsError, match=r"vgg19 .*asked for is vgg16"):
+def test_the_error_for_another_architecture_names_both() -> None:
+    with pytest.raises(WeightsError, match=r"vgg19 .*requested architecture is vgg16"):
         convert(Tensors(_first(8)), "vgg16")
-    with pytest.raises(WeightsError, match=r"vgg19 .*asked for is resnet50"):
+    with pytest.raises(WeightsError, match=r"vgg19 .*requested architecture is resnet50"):
         convert(Tensors(_first(8)), "resnet50")
-    with pytest.raises(WeightsError, match=r"resnet34 .*asked for is resnet18"):
+    with pytest.raises(WeightsError, match=r"resnet34 .*requested architecture is resnet18"):
         convert(Tensors(made(torch_resnet("resnet34"), "resnet34", torch=True)), "resnet18")
     with pytest.raises(JnstError, match="vgg19"):
         convert(Tensors(_first(8)), "vgg91")
 
 
 @pytest.mark.parametrize("name", ["features.5.weight", "features.14.bias", "features.16.bias"])
-def test_a_gap_names_the_missing_parameter(name: str) -> None:
+def test_the_error_for_a_gap_names_the_missing_parameter(name: str) -> None:
     arrays = _first(8)
     del arrays[name]
-    with pytest.raises(WeightsError, match=f"`{torch_vgg('vgg19')[name]}` of vgg19 missing.*https://"):
+    with pytest.raises(WeightsError, match=f"`{torch_vgg('vgg19')[name]}` of vgg19 is missing.*https://"):
         convert(Tensors(arrays))
 
 
 def test_networks_other_than_vgg_must_be_complete() -> None:
     arrays = made(torch_resnet("resnet50"), "resnet50", torch=True)
     del arrays["layer4.2.bn3.running_var"]
-    with pytest.raises(WeightsError, match="`Bottleneck_15/BatchNorm_2/var` of resnet50 missing"):
+    with pytest.raises(WeightsError, match="`Bottleneck_15/BatchNorm_2/var` of resnet50 is missing"):
         convert(Tensors(arrays))
     arrays = made(SLIM, "vgg19-slim", torch=True)
     del arrays["conv51_aux.bias"]
@@ -157,7 +157,7 @@ def test_bad_tensors_are_named() -> None:
         r"features.2.weight.*\(64, 64, 5, 5\), expected \(64, 64, 3, 3\)": np.ones((64, 64, 5, 5), np.float32),
         r"features.2.weight.*\(64, 64\)": np.ones((64, 64), np.float32),
         "features.2.weight.*1 values that are not finite": values,
-        "features.2.weight.*int64": np.ones((64, 64, 3, 3), np.int64),
+        "features.2.weight.*type int64": np.ones((64, 64, 3, 3), np.int64),
     }
     for match, array in bad.items():
         with pytest.raises(WeightsError, match=match):
@@ -198,7 +198,7 @@ def test_real_files(shared: Path) -> None:
     np.testing.assert_array_equal(oxford.params["conv2_1/kernel"].ravel(), raw[:-128])
     slim = read_weights(folder / "vgg19-slim16x" / "encoder_relu5_1.pth")
     assert (slim.architecture, slim.options, slim.licence) == ("vgg19-slim", {"padding": "reflect"}, "MIT")
-    # conv0 was trained to turn RGB in [0, 1] into BGR 0-255 without its mean.
+    # conv0 has learned to turn RGB in [0, 1] into BGR in 0-255 minus the mean.
     np.testing.assert_allclose(slim.params["conv0/kernel"][0, 0], np.eye(3)[::-1] * 255, atol=0.5)
     np.testing.assert_allclose(slim.params["conv0/bias"], [-103.939, -116.779, -123.68], atol=0.5)
     (keras_file,) = (folder / "squeezenet1.1-keras").glob("*.h5")
@@ -209,7 +209,7 @@ def test_real_files(shared: Path) -> None:
     assert list(lpips.params) == list(squeezenet.params)
 
 
-def test_heads_alone_are_no_network(shared: Path) -> None:
+def test_lpips_heads_are_no_network(shared: Path) -> None:
     path = shared / "weights" / "lpips-heads" / "squeeze.pth"
     with pytest.raises(WeightsError, match=r"squeeze.pth: the tensors \(`lin0.model.1.weight`"):
         read_weights(path)

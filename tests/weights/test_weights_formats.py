@@ -1,8 +1,11 @@
-"""Readers against files written from the formats' specifications, and against raw readings of the real files."""
+"""Readers against files written from the formats' specifications, and against the raw bytes of real files."""
 
 import json
 import subprocess
 import sys
+import tracemalloc
+import zipfile
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 
 import h5py
@@ -12,7 +15,9 @@ import pytest
 import writers
 
 from jnst.errors import WeightsError
-from jnst.weights.formats import FORMATS, read_tensors
+from jnst.weights import read_weights
+from jnst.weights.formats import FORMATS, Tensors, read_tensors
+from jnst.weights.layouts import used_tensors
 
 RNG = np.random.default_rng(0)
 KERNEL = RNG.standard_normal((3, 3, 2, 4)).astype(np.float32)
@@ -20,7 +25,7 @@ BIAS = RNG.standard_normal(4).astype(np.float32)
 
 
 @pytest.mark.parametrize("name", FORMATS)
-def test_every_format_gives_back_what_was_written(name: str, tmp_path: Path) -> None:
+def test_every_format_is_read_as_it_was_written(name: str, tmp_path: Path) -> None:
     arrays = {
         "a/kernel": KERNEL,
         "a/bias": BIAS,
@@ -84,7 +89,7 @@ def test_torch_parameters(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("suffix", [":0", ""])
-def test_keras_layers_are_kernel_and_bias_whatever_their_names(suffix: str, tmp_path: Path) -> None:
+def test_keras_weights_are_named_kernel_and_bias(suffix: str, tmp_path: Path) -> None:
     arrays = {
         "fire2/squeeze1x1/kernel": KERNEL,
         "fire2/squeeze1x1/bias": BIAS,
@@ -142,7 +147,7 @@ def test_tfjs_float16_quantisation_and_integers(tmp_path: Path) -> None:
     np.testing.assert_array_equal(read, [1, 3])
 
 
-def test_tfjs_groups_absent_partly_there_and_of_wrong_length(tmp_path: Path) -> None:
+def test_tfjs_groups_that_are_absent_incomplete_or_of_the_wrong_size(tmp_path: Path) -> None:
     path = writers.write_tfjs(tmp_path / "model.json", {"a": BIAS})
     model = json.loads(path.read_text())
     model["weightsManifest"].append({"paths": ["gone"], "weights": [{"name": "b", "shape": [2], "dtype": "float32"}]})
@@ -205,6 +210,98 @@ def test_real_zip_torch_file_holds_the_published_scaling(shared: Path) -> None:
     assert arrays["net.slice7.12.expand3x3.weight"].shape == (256, 64, 3, 3)
 
 
-def test_importing_the_package_loads_no_file_library() -> None:
-    code = "import sys, jnst.weights; sys.exit(any(name in sys.modules for name in ('h5py', 'safetensors', 'torch')))"
+# Which tensors are read.
+
+FIRST = {
+    "features.0.weight": np.linspace(-1, 1, 64 * 27, dtype=np.float32).reshape(64, 3, 3, 3),
+    "features.0.bias": np.arange(64, dtype=np.float32),
+}
+MEGABYTES = 24
+
+
+def with_classifier(size: int) -> dict[str, np.ndarray]:
+    heavy = np.zeros(size, np.float32)
+    return {"classifier.0.weight": heavy, **FIRST, "classifier.3.weight": heavy}
+
+
+def keep_features(names: Iterable[str], metadata: Mapping[str, str]) -> Collection[str]:
+    return {name for name in names if name.startswith("features")}
+
+
+def check_first(tensors: Tensors) -> None:
+    assert set(tensors.arrays) == set(FIRST)
+    for name, array in FIRST.items():
+        np.testing.assert_array_equal(tensors.arrays[name], array)
+
+
+@pytest.mark.parametrize("name", [name for name in writers.WRITERS if name != "tfjs"])
+def test_only_the_tensors_to_keep_take_memory(name: str, tmp_path: Path) -> None:
+    path = writers.WRITERS[name](tmp_path / "weights", with_classifier(MEGABYTES << 18))
+    assert path.stat().st_size > 2 * MEGABYTES << 20
+    tracemalloc.start()
+    try:
+        check_first(read_tensors(path, keep_features))
+        kept = tracemalloc.get_traced_memory()[1]
+        tracemalloc.clear_traces()
+        read_tensors(path)
+        everything = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert kept < MEGABYTES << 18
+    # tracemalloc does see NumPy's allocations.
+    assert everything > MEGABYTES << 20
+
+
+def test_tfjs_groups_without_tensors_to_keep_may_be_absent(tmp_path: Path) -> None:
+    path = writers.write_tfjs(tmp_path / "model.json", with_classifier(9))
+    # The reader reads whole groups, and this model has only one.
+    assert set(read_tensors(path, keep_features).arrays) == set(with_classifier(9))
+    with pytest.raises(WeightsError, match="none of its shards"):
+        read_tensors(path, lambda names, metadata: ())
+
+
+def test_a_legacy_file_truncated_in_its_classifier_is_refused(tmp_path: Path) -> None:
+    path = writers.WRITERS["torch-legacy"](tmp_path / "weights", with_classifier(1000))
+    path.write_bytes(path.read_bytes()[:-1])
+    with pytest.raises(WeightsError, match="ends inside its storage"):
+        read_tensors(path, keep_features)
+
+
+def test_the_storages_of_a_classifier_are_not_read(tmp_path: Path) -> None:
+    path = writers.WRITERS["torch-zip"](tmp_path / "weights", with_classifier(1000))
+    with zipfile.ZipFile(path) as archive:
+        info = archive.getinfo("archive/data/0")
+    content = bytearray(path.read_bytes())
+    content[info.header_offset + 100] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(WeightsError, match="damaged"):
+        read_tensors(path)
+    check_first(read_tensors(path, keep_features))
+    assert list(read_weights(path, "vgg19").params) == ["conv1_1/kernel", "conv1_1/bias"]
+
+
+def test_layouts_drop_classifiers() -> None:
+    names = list(with_classifier(1))
+    assert used_tensors(names, {}) == set(FIRST)
+    assert used_tensors(["something", "else"], {}) == {"something", "else"}
+    assert used_tensors(["layer1.0.conv1.weight", "fc.weight", "bn1.num_batches_tracked"], {}) == {
+        "layer1.0.conv1.weight"
+    }
+
+
+def test_a_keras_file_with_its_classifier(tmp_path: Path) -> None:
+    arrays = {
+        "block1_conv1/kernel": FIRST["features.0.weight"].transpose(2, 3, 1, 0),
+        "block1_conv1/bias": FIRST["features.0.bias"],
+        "fc1/kernel": np.zeros((3, 5), np.float32),
+        "fc1/bias": np.zeros(5, np.float32),
+    }
+    path = writers.write_keras(tmp_path / "weights.h5", arrays)
+    assert set(read_tensors(path, used_tensors).arrays) == {"block1_conv1/kernel", "block1_conv1/bias"}
+    assert list(read_weights(path, "vgg16").params) == ["conv1_1/kernel", "conv1_1/bias"]
+
+
+def test_importing_the_package_imports_no_file_library() -> None:
+    names = ("h5py", "safetensors", "torch", "pooch", "requests")
+    code = f"import sys, jnst.weights.store; sys.exit(any(name in sys.modules for name in {names}))"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -1,4 +1,4 @@
-"""Damaged and hostile files: a `WeightsError` of one line that names the file, and nothing else ever."""
+"""Damaged and hostile files: always a `WeightsError` in one line that names the file."""
 
 import io
 import json
@@ -24,7 +24,7 @@ QUANTIZED = {"name": "a", "shape": [4], "dtype": "float32", "quantization": {"dt
 
 
 def refusal(path: Path) -> str:
-    """What is said of a file that is refused, on one line with its name, but for the name; nothing if it is read."""
+    """Return the error message for a file without its name, or an empty string if it is read."""
     try:
         read_tensors(path)
     except WeightsError as error:
@@ -37,16 +37,16 @@ def refusal(path: Path) -> str:
 
 @pytest.mark.parametrize("name", FORMATS)
 @pytest.mark.parametrize("tenths", range(10))
-def test_cut_short(name: str, tenths: int, tmp_path: Path) -> None:
+def test_truncated_files(name: str, tenths: int, tmp_path: Path) -> None:
     path = writers.WRITERS[name](tmp_path / "weights", ARRAYS)
     data = path.read_bytes()
     for cut in {len(data) * tenths // 10, len(data) * tenths // 10 + 7, len(data) - 1 - tenths}:
         path.write_bytes(data[:cut])
-        assert re.search("is empty|damaged|cut short|no known format|pickle", refusal(path))
+        assert re.search("is empty|damaged|truncated|no known format|pickle", refusal(path))
 
 
 @pytest.mark.parametrize("name", ["torch-zip", "torch-legacy", "npz", "safetensors", "tfjs"])
-def test_a_changed_byte_gives_weights_or_a_weights_error(name: str, tmp_path: Path) -> None:
+def test_a_changed_byte_gives_weights_or_an_error(name: str, tmp_path: Path) -> None:
     path = writers.WRITERS[name](tmp_path / "weights", ARRAYS)
     data = path.read_bytes()
     rng = np.random.default_rng(1)
@@ -79,7 +79,7 @@ def test_a_changed_byte_gives_weights_or_a_weights_error(name: str, tmp_path: Pa
         (b"PK\x05\x06" + b"\0" * 18, "zip archive"),
     ],
 )
-def test_not_weights_at_all(content: bytes, match: str, tmp_path: Path) -> None:
+def test_files_that_are_no_weights(content: bytes, match: str, tmp_path: Path) -> None:
     path = tmp_path / "vgg19.h5"
     path.write_bytes(content)
     assert re.search(match, refusal(path))
@@ -126,7 +126,7 @@ def test_odd_pickles(content: bytes, tmp_path: Path) -> None:
         writers.zip_around(tmp_path / "x.pth", content, {}),
         writers.legacy_around(tmp_path / "y.pth", content, {}),
     ):
-        assert re.search("damaged|holds no state dict", refusal(path))
+        assert re.search("damaged|contains no state dict", refusal(path))
 
 
 @pytest.mark.parametrize(
@@ -152,7 +152,7 @@ def test_torch_tensors_outside_their_storage(
     assert "`evil`" in refusal(writers.legacy_around(tmp_path / "y.pth", content, {"0": (12, data)}))
 
 
-def test_torch_storages_that_lie(tmp_path: Path) -> None:
+def test_invalid_torch_storages(tmp_path: Path) -> None:
     content = writers.op_state_dict({"a": writers.op_tensor("FloatStorage", "0", 4, (4,), (1,))})
     assert "`a`" in refusal(writers.zip_around(tmp_path / "x.pth", content, {"0": b"\0" * 12}))
     assert "archive/data/0" in refusal(writers.zip_around(tmp_path / "x.pth", content, {}))
@@ -173,7 +173,7 @@ def test_torch_zip_with_compressed_entries(tmp_path: Path) -> None:
     assert "compressed" in refusal(tmp_path / "x.pth")
 
 
-def test_npz_objects_bombs_and_lying_headers(tmp_path: Path) -> None:
+def test_npz_objects_bombs_and_false_headers(tmp_path: Path) -> None:
     path = tmp_path / "x.npz"
     np.savez(path, a=np.array([{"an": "object"}], dtype=object))
     assert "`a`" in refusal(path)
@@ -248,7 +248,7 @@ def test_tfjs_shards_stay_in_the_folder(shard: str, tmp_path: Path) -> None:
         ([{"paths": ["s"], "weights": [QUANTIZED]}], "`scale`"),
     ],
 )  # fmt: skip
-def test_tfjs_manifests_that_make_no_sense(manifest: object, match: str, tmp_path: Path) -> None:
+def test_invalid_tfjs_manifests(manifest: object, match: str, tmp_path: Path) -> None:
     (tmp_path / "s").write_bytes(b"\0" * 4)
     (tmp_path / "model.json").write_text(json.dumps({"weightsManifest": manifest}))
     assert re.search(match, refusal(tmp_path / "model.json"))

@@ -1,4 +1,4 @@
-"""jnst's own files: the same bits back, every remark kept, nothing half written."""
+"""jnst's own files: bits and metadata are preserved, and no file is half written."""
 
 import dataclasses
 import hashlib
@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from jnst.backbones import IMAGENET, OXFORD, Preprocessing, param_shapes
-from jnst.errors import JnstError, WeightsError
+from jnst.errors import ArgumentError, JnstError, ResourceError, WeightsError
 from jnst.weights import Weights, read_weights, save_weights
 from jnst.weights.checksum import checksum
 
@@ -36,7 +36,7 @@ def header(path: Path) -> dict[str, dict[str, str]]:
     return json.loads(raw[8 : 8 + length])
 
 
-def test_round_trip_keeps_every_bit_and_remark(tmp_path: Path) -> None:
+def test_a_round_trip_preserves_every_bit_and_all_metadata(tmp_path: Path) -> None:
     save_weights(tmp_path / "w.safetensors", WEIGHTS)
     again = read_weights(tmp_path / "w.safetensors")
     assert dataclasses.replace(again, params={}).__dict__ == dataclasses.replace(WEIGHTS, params={}).__dict__
@@ -45,7 +45,7 @@ def test_round_trip_keeps_every_bit_and_remark(tmp_path: Path) -> None:
         assert again.params[name].tobytes() == param.tobytes()
 
 
-def test_the_file_says_what_it_is(tmp_path: Path) -> None:
+def test_the_metadata_describe_the_network(tmp_path: Path) -> None:
     save_weights(tmp_path / "w", WEIGHTS)
     metadata = header(tmp_path / "w")["__metadata__"]
     assert metadata["format"] == "jnst-weights"
@@ -56,7 +56,7 @@ def test_the_file_says_what_it_is(tmp_path: Path) -> None:
 
 
 def test_the_same_weights_are_the_same_bytes_in_every_process(tmp_path: Path) -> None:
-    """Within one process a hash map may happen to keep its order."""
+    """Sorted metadata make it so. Within one process, safetensors may keep their order by chance."""
     save_weights(tmp_path / "w", WEIGHTS)
     metadata = header(tmp_path / "w")["__metadata__"]
     assert list(metadata) == sorted(metadata)
@@ -93,7 +93,7 @@ def test_float16_rounds_to_nearest(tmp_path: Path) -> None:
     assert header(tmp_path / "w")["conv1_1/bias"]["dtype"] == "F16"
 
 
-def test_real_weights_come_back_bit_for_bit(shared: Path, tmp_path: Path) -> None:
+def test_real_weights_are_preserved_bit_for_bit(shared: Path, tmp_path: Path) -> None:
     folder = shared / "weights"
     (keras,) = (folder / "squeezenet1.1-keras").glob("*.h5")
     for path in (
@@ -116,7 +116,7 @@ def test_real_weights_come_back_bit_for_bit(shared: Path, tmp_path: Path) -> Non
     options=st.dictionaries(st.text(max_size=5), st.booleans() | st.text(max_size=5), max_size=2),
     remark=st.text(max_size=20),
 )
-def test_any_remarks_survive(
+def test_any_metadata_are_preserved(
     tmp_path_factory: pytest.TempPathFactory,
     order: str,
     scale: float,
@@ -143,11 +143,11 @@ def test_any_remarks_survive(
         ("preprocessing", None, "'preprocessing'"),
         ("options", "[1]", "options"),
         ("options", '{"padding": 1}', "options"),
-        ("options", "{", "metadata not readable"),
+        ("options", "{", "metadata cannot be read"),
         ("licence", None, "'licence'"),
     ],
 )
-def test_metadata_that_make_no_sense(key: str, value: str | None, match: str, tmp_path: Path) -> None:
+def test_invalid_metadata(key: str, value: str | None, match: str, tmp_path: Path) -> None:
     save_weights(tmp_path / "w", WEIGHTS)
     metadata = dict(header(tmp_path / "w")["__metadata__"])
     metadata = {name: text for name, text in (metadata | {key: value}).items() if text is not None}
@@ -184,7 +184,7 @@ def test_bad_weights_are_not_written(tmp_path: Path) -> None:
 def test_a_failed_write_leaves_nothing_behind_and_the_old_file_alone(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with pytest.raises(WeightsError, match="cannot be written"):
+    with pytest.raises(ArgumentError, match="could not be written"):
         save_weights(tmp_path / "nowhere" / "w", WEIGHTS)
     path = tmp_path / "w"
     path.write_bytes(b"old")
@@ -193,7 +193,7 @@ def test_a_failed_write_leaves_nothing_behind_and_the_old_file_alone(
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("os.fsync", full)
-    with pytest.raises(WeightsError, match="No space left"):
+    with pytest.raises(ResourceError, match="No space left"):
         save_weights(path, WEIGHTS)
     assert path.read_bytes() == b"old"
     assert list(tmp_path.iterdir()) == [path]

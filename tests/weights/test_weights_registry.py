@@ -1,14 +1,16 @@
-"""The table of published sources against the shared notes, and the lines made from it."""
+"""The table of published weights against the shared notes and the networks' own shapes."""
 
 import hashlib
+import math
 import re
 from pathlib import Path
 
 import pytest
 
-from jnst.backbones import BACKBONES
+from jnst.backbones import BACKBONES, param_shapes
+from jnst.errors import JnstError
 from jnst.weights.layouts import LAYOUTS
-from jnst.weights.registry import SOURCES, where_to_get
+from jnst.weights.registry import HEADS, SOURCES, find_source, get_source, where_to_get
 
 DIGITS = {"sha256": 64, "md5": 32, "sha256-prefix": 8, "none": 0}
 
@@ -42,12 +44,50 @@ def test_hashes_and_addresses_are_the_documented_ones(shared: Path) -> None:
     assert hashlib.sha256(model).hexdigest() == SOURCES["vgg19/oxford-tfjs"].hash_value
 
 
-def test_where_to_get_is_one_line_with_all_that_is_needed() -> None:
+def test_where_to_get_is_one_line_with_everything_needed() -> None:
     line = where_to_get("vgg19", "torchvision")
     for part in ("vgg19.tv_in1k", "575 MB", "sha256 11aea017b543", "BSD-3-Clause", "pass its path as weights"):
         assert part in line
     assert "\n" not in line
     assert "oxford" not in where_to_get("vgg16", "torchvision")
     assert "vgg16_weights_tf" in where_to_get("vgg16")
-    assert "no source of resnet18 weights is known (there are vgg19/oxford" in where_to_get("resnet18")
+    assert "no source of resnet18 weights is known (known: vgg19/oxford" in where_to_get("resnet18")
     assert "no source of vgg19/lpips weights" in where_to_get("vgg19", "lpips")
+
+
+def test_hashes_of_heads_and_shards_are_those_of_the_real_files(shared: Path) -> None:
+    folder = shared / "weights"
+    for source in HEADS.values():
+        content = (folder / "lpips-heads" / source.file_name).read_bytes()
+        assert (source.hash_kind, source.hash_value) == ("sha256", hashlib.sha256(content).hexdigest())
+        assert source.megabytes == pytest.approx(len(content) / 1e6, rel=0.05)
+    shards = SOURCES["vgg19/oxford-tfjs"].shards
+    assert set(shards) == {path.name for path in (folder / "vgg19-oxford-tfjs").glob("group*")}
+    for name, digest in shards.items():
+        assert hashlib.sha256((folder / "vgg19-oxford-tfjs" / name).read_bytes()).hexdigest() == digest
+
+
+@pytest.mark.parametrize("name", [name for name, source in SOURCES.items() if source.megabytes])
+def test_files_are_as_large_as_the_network_needs(name: str) -> None:
+    source = get_source(name)
+    numbers = sum(map(math.prod, param_shapes(source.architecture).values()))
+    assert source.megabytes is not None
+    assert source.megabytes > 4e-6 * numbers - 0.5
+
+
+def test_every_source_in_the_shared_notes_has_a_row(shared: Path) -> None:
+    notes = (shared / "weights" / "README.md").read_text()
+    for published in ("vgg19.tv_in1k", "vgg16.tv_in1k", "resnet50.tv_in1k", "vgg19_weights.h5", "vgg19-dcbb9e9d.pth"):
+        assert published in notes
+        assert any(published in source.address for source in SOURCES.values())
+
+
+def test_names_are_found_and_similar_ones_suggested() -> None:
+    assert find_source("vgg19") == "vgg19/oxford"
+    assert find_source("resnet50") == "resnet50/torchvision"
+    assert find_source("lpips/vgg") == "lpips/vgg"
+    assert get_source("vgg19/flaxmodels").file_name == "vgg19_weights.h5"
+    with pytest.raises(JnstError, match=r"'vgg19/oxfrod': did you mean vgg19/oxford"):
+        find_source("vgg19/oxfrod")
+    with pytest.raises(JnstError, match=r"'zzz': there are vgg19, .*lpips/alex"):
+        find_source("zzz")

@@ -1,4 +1,4 @@
-"""Writers of every format, made from their specifications and independent of the readers under test."""
+"""Writers of every format, written from the specifications and independent of the readers under test."""
 
 import json
 import struct
@@ -73,7 +73,7 @@ def op_tensor(
 
 
 def op_state_dict(tensors: Mapping[str, bytes]) -> bytes:
-    """An OrderedDict with the ``_metadata`` attribute that torch gives it."""
+    """An OrderedDict with the attribute ``_metadata``, as PyTorch writes it."""
     items = b"".join(op_text(name) + tensor for name, tensor in tensors.items())
     attributes = op_dict({"_metadata": b"}"})
     return op_global("collections", "OrderedDict") + b")R(" + items + b"u" + attributes + b"b"
@@ -152,7 +152,7 @@ def write_hdf5(path: Path, arrays: Arrays) -> Path:
 
 
 def write_keras(path: Path, arrays: Arrays, suffix: str = ":0") -> Path:
-    """``layer/kernel`` and ``layer/bias`` under the names that Keras 1 gave them."""
+    """Write ``layer/kernel`` and ``layer/bias`` under their names in Keras 1."""
     layers = list(dict.fromkeys(name.rpartition("/")[0] for name in arrays))
     with h5py.File(path, "w") as file:
         file.attrs["layer_names"] = [layer.encode() for layer in ("input_1", *layers)]
@@ -166,7 +166,7 @@ def write_keras(path: Path, arrays: Arrays, suffix: str = ":0") -> Path:
 
 
 def write_tfjs(path: Path, arrays: Arrays) -> Path:
-    """All tensors in one group over two shards."""
+    """Write all tensors in one group with two shards."""
     data = b"".join(array.tobytes() for array in arrays.values())
     weights = [{"name": name, "shape": list(array.shape), "dtype": array.dtype.name} for name, array in arrays.items()]
     shards = [f"{path.name}.shard1of2", f"{path.name}.shard2of2"]

@@ -1,1 +1,1 @@
-"""Catalogues: every content in every style under every swept setting, a file for each; done once, and resumable."""
+"""Catalogues: every content in every style, for every swept setting; each image made once, and resumable."""

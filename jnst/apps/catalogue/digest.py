@@ -1,6 +1,7 @@
-"""What makes two jobs one: hashes of all that an image depends on."""
+"""Content hashes: two jobs with the same hash make the same image."""
 
 import dataclasses
+import functools
 import hashlib
 import json
 from collections.abc import Mapping
@@ -12,49 +13,33 @@ import numpy as np
 
 from jnst.backbones import Backbone
 from jnst.presets import Preset
+from jnst.presets.overrides import PARTS
 from jnst.types import Params
 
 NUMERICS = 1
-"""Raised whenever jnst makes other images than before from the same inputs and settings."""
+"""Increased whenever a new version of jnst makes other images from the same inputs and settings."""
 
 IRRELEVANT = ("summary", "source", "alternatives")
-"""The fields of a preset on which no image depends."""
-
-
-class FileHashes:
-    """SHA-256 of files' contents in hexadecimal digits, each file read once."""
-
-    def __init__(self) -> None:
-        self._known: dict[Path, str] = {}
-
-    def __call__(self, path: Path) -> str:
-        """The hash of a file's content.
-
-        Raises:
-            OSError: It cannot be read.
-        """
-        if path not in self._known:
-            self._known[path] = file_hash(path)
-        return self._known[path]
+"""The fields of a preset that do not influence the image."""
 
 
 def file_hash(path: Path) -> str:
-    """SHA-256 of a file's content.
+    """The SHA-256 of a file's content, in hexadecimal digits.
 
     Raises:
-        OSError: It cannot be read, or is no regular file.
+        OSError: The file cannot be read, or is not a regular file.
     """
     if not path.is_file():
-        raise OSError(f"{path} is no regular file")
+        raise OSError(f"{path} is not a regular file")
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def plain(value: Any) -> Any:
-    """Settings as JSON has them: dataclasses become objects with the name of their class.
+    """Convert settings to types that JSON has: dataclasses become objects with the name of their class.
 
     Raises:
-        TypeError: Something that has no such form.
+        TypeError: A value cannot be converted.
     """
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         fields = {field.name: plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
@@ -69,8 +54,15 @@ def plain(value: Any) -> Any:
 
 
 def settings_json(settings: Preset) -> dict[str, Any]:
-    """The settings on which images depend, as JSON has them."""
-    return {name: value for name, value in plain(settings).items() if name not in ("class", *IRRELEVANT)}
+    """The settings that influence the image, in types that JSON has: the fields of all parts, by their names alone."""
+    whole = plain(settings)
+    parts = {name: value for part in PARTS for name, value in whole[part].items() if name != "class"}
+    return parts | {name: value for name, value in whole.items() if name not in ("class", *PARTS, *IRRELEVANT)}
+
+
+@functools.lru_cache(maxsize=1024)
+def _settings_text(settings: Preset) -> str:
+    return json.dumps(settings_json(settings), sort_keys=True)
 
 
 def network_digest(backbone: Backbone, params: Params) -> str:
@@ -88,21 +80,21 @@ def network_digest(backbone: Backbone, params: Params) -> str:
 def job_digest(
     content: str, styles: list[str], settings: Preset, seed: int, network: str, writing: Mapping[str, Any]
 ) -> str:
-    """A hash of all that an image file depends on.
+    """A hash of everything that an image file depends on.
 
     Args:
-        content: The hash of the content's file.
-        styles: Those of the styles' files.
-        settings: With all changes put in.
-        seed: For noise and losses that draw at random.
+        content: The hash of the content image's file.
+        styles: The hashes of the style images' files.
+        settings: The settings, with all changes.
+        seed: For noise and stochastic losses.
         network: From `network_digest`.
-        writing: What becomes of the images on their way in and out.
+        writing: How images are cropped, resized and encoded.
     """
     whole = {
         "numerics": NUMERICS,
         "content": content,
         "styles": styles,
-        "settings": settings_json(settings),
+        "settings": _settings_text(settings),
         "seed": seed,
         "network": network,
         "writing": plain(writing),

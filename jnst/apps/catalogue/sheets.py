@@ -1,6 +1,7 @@
-"""A catalogue's contact sheets: what stands beside what, so that one sees what a content, a style, a setting does."""
+"""The contact sheets of a catalogue, arranged so that the effect of each content, style and setting can be compared."""
 
 import itertools
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from io import BytesIO
 from pathlib import Path
@@ -8,29 +9,27 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from jnst.apps.catalogue.changes import in_words
-from jnst.apps.catalogue.entries import Entry
+from jnst.apps.catalogue.entries import Entry, labels
 from jnst.apps.catalogue.journal import Record
-from jnst.apps.catalogue.names import labels
-from jnst.apps.report.geometry import Heading
-from jnst.apps.report.sheet import Tile, contact_sheet
+from jnst.apps.catalogue.sweeps import value_text
+from jnst.apps.report.sheet import Heading, Tile, contact_sheet
 from jnst.errors import ImageError, NumericsError
 from jnst.weights.files import write_atomically
 
-MOST_ROWS, MOST_COLUMNS, MOST_SHEETS = 40, 40, 25
-"""Of tiles on a sheet, and of sheets."""
+MAX_ROWS, MAX_COLUMNS, MAX_SHEETS = 40, 40, 25
+"""The most tiles on a sheet, and the most sheets."""
 
-GALLERY = 6
-"""Columns where images have nothing in common that would make a table."""
+GALLERY_COLUMNS = 6
+"""Used where the images do not form a table."""
 
-WORDS = {NumericsError.exit_code: "not finite", ImageError.exit_code: "unreadable"}
-"""What stands in place of an image, by the exit status of its error."""
+ERROR_WORDS = {NumericsError.exit_code: "not finite", ImageError.exit_code: "unreadable"}
+"""Shown in place of an image, by the exit status of its error."""
 
 Key = tuple[Any, ...]
 
 
 class Table(NamedTuple):
-    """Entries by row and column; rows and columns in order, each a key of what its entries have in common."""
+    """Entries by row and column. The keys of rows and columns, in order, say what their entries have in common."""
 
     rows: list[Key]
     columns: list[Key]
@@ -38,17 +37,17 @@ class Table(NamedTuple):
 
 
 class Labels(NamedTuple):
-    """What contents and styles are called; empty where all entries have the same one."""
+    """The labels of content and style images."""
 
     contents: Mapping[Path, str]
     styles: Mapping[Path, str]
 
 
 def arrange(entries: Sequence[Entry]) -> Table | None:
-    """Contents down and styles across; where settings vary, pairs down, and across the setting that varies last.
+    """Arrange contents in rows and styles in columns; if settings vary, pairs in rows and the last setting in columns.
 
     Returns:
-        A table, or None where more than a quarter of it would be empty, or two entries share a place.
+        A table; None if more than a quarter of it would be empty, or if two entries share a place.
     """
     varied = [name for name, values in _values(entries).items() if len(values) > 1]
     cells: dict[tuple[Key, Key], Entry] = {}
@@ -69,7 +68,7 @@ def arrange(entries: Sequence[Entry]) -> Table | None:
 
 
 def _values(entries: Sequence[Entry]) -> dict[str, set[Any]]:
-    """The values of every setting that an entry changes; None where one does not."""
+    """The values of each setting that some entry changes, with None for entries that do not change it."""
     names = dict.fromkeys(name for entry in entries for name, _ in entry.changes)
     return {name: {entry.settings.get(name) for entry in entries} for name in names}
 
@@ -77,24 +76,24 @@ def _values(entries: Sequence[Entry]) -> dict[str, set[Any]]:
 def save_sheets(
     folder: Path, entries: Sequence[Entry], records: Mapping[str, Record], note: str, *, max_side: int = 6000
 ) -> tuple[list[str], int]:
-    """Write ``sheet.jpg``, or where one is not enough ``sheet-1.jpg`` and so on; sheets of earlier runs are replaced.
+    """Write ``sheet.jpg``, or ``sheet-1.jpg`` and so on if one is not enough. Sheets of earlier runs are removed.
 
     Args:
-        folder: The output folder, where the images are.
+        folder: The output folder, which contains the images.
         entries: The catalogue.
-        records: The last record of every image file.
-        note: A line at the bottom of each.
-        max_side: Of a sheet in pixels.
+        records: The last record of each image file.
+        note: A line at the bottom of each sheet.
+        max_side: The longer side of a sheet in pixels, at most.
 
     Returns:
-        The names of the files, and how many images are on none of them, for there would be too many sheets.
+        The names of the files, and the number of images that are on none of them because there are too many.
 
     Raises:
         ArgumentError: A sheet cannot be written.
     """
     table = arrange(entries)
     pages = list(_gallery_pages(entries) if table is None else _pages(table))
-    drawn, names = pages[:MOST_SHEETS], []
+    drawn, names = pages[:MAX_SHEETS], []
     shape = _mean_shape(entries, records)
 
     def tile_of(entry: Entry | None) -> Tile:
@@ -114,7 +113,7 @@ def save_sheets(
     for old in folder.glob("sheet*.jpg"):
         if old.name not in names and _is_sheet(old.stem):
             old.unlink()
-    return names, sum(len(page.cells) for page in pages[MOST_SHEETS:])
+    return names, sum(len(page.cells) for page in pages[MAX_SHEETS:])
 
 
 def _is_sheet(stem: str) -> bool:
@@ -122,35 +121,35 @@ def _is_sheet(stem: str) -> bool:
 
 
 def _pages(table: Table) -> Iterator[Table]:
-    for rows, columns in itertools.product(_parts(table.rows, MOST_ROWS), _parts(table.columns, MOST_COLUMNS)):
+    for rows, columns in itertools.product(_parts(table.rows, MAX_ROWS), _parts(table.columns, MAX_COLUMNS)):
         places = [place for place in itertools.product(rows, columns) if place in table.cells]
         yield Table(rows, columns, {place: table.cells[place] for place in places})
 
 
 def _gallery_pages(entries: Sequence[Entry]) -> Iterator[Table]:
-    columns: list[Key] = [(column,) for column in range(GALLERY)]
-    for part in _parts(list(entries), MOST_ROWS * GALLERY):
+    columns: list[Key] = [(column,) for column in range(GALLERY_COLUMNS)]
+    for part in _parts(list(entries), MAX_ROWS * GALLERY_COLUMNS):
         cells: dict[tuple[Key, Key], Entry] = {
-            ((place // GALLERY,), (place % GALLERY,)): entry for place, entry in enumerate(part)
+            ((place // GALLERY_COLUMNS,), (place % GALLERY_COLUMNS,)): entry for place, entry in enumerate(part)
         }
         yield Table(list(dict.fromkeys(row for row, _ in cells)), columns[: len(part)], cells)
 
 
-def _parts(things: list[Any], most: int) -> list[list[Any]]:
-    """The list in as few parts as may be, none longer than ``most``, all about as long."""
-    count = -(-len(things) // most)
-    length = -(-len(things) // count)
-    return [things[first : first + length] for first in range(0, len(things), length)]
+def _parts(items: list[Any], most: int) -> list[list[Any]]:
+    """Divide a list into as few parts of similar length as possible, none longer than ``most``."""
+    count = math.ceil(len(items) / most)
+    length = math.ceil(len(items) / count)
+    return [items[first : first + length] for first in range(0, len(items), length)]
 
 
-Layout = tuple[list[Heading], list[Heading], Callable[[int, int], Tile]]
+SheetContent = tuple[list[Heading], list[Heading], Callable[[int, int], Tile]]
 """Arguments of `contact_sheet`."""
 
 
-def _table_page(page: Table, known: Labels, tile_of: Callable[[Entry | None], Tile]) -> Layout:
+def _table_page(page: Table, known: Labels, tile_of: Callable[[Entry | None], Tile]) -> SheetContent:
     pairs = len(page.rows[0]) == 3
     if pairs:
-        columns = [Heading("\n".join(_said(column)) or "as set") for column in page.columns]
+        columns = [Heading("\n".join(_changes_text(column)) or "unchanged") for column in page.columns]
         rows, before = [], None
         for content, styles, others in page.rows:
             rows.append(_pair_heading(content, styles, others, known, again=(content, styles) == before))
@@ -166,26 +165,30 @@ def _table_page(page: Table, known: Labels, tile_of: Callable[[Entry | None], Ti
 
 
 def _pair_heading(content: Path, styles: tuple[Path, ...], others: Key, known: Labels, again: bool) -> Heading:
-    """Content and style beside the first of their rows, and what is set beside each."""
+    """The settings of a row; for the first row of a pair also its content and style."""
     if again:
-        return Heading("\n".join(_said(others)))
-    text = [known.contents[content], _names(styles, known.styles), *_said(others)]
+        return Heading("\n".join(_changes_text(others)))
+    text = [known.contents[content], _names(styles, known.styles), *_changes_text(others)]
     return Heading("\n".join(text), (content, *styles[:1]))
 
 
-def _gallery_page(page: Table, known: Labels, tile_of: Callable[[Entry | None], Tile]) -> Layout:
+def _gallery_page(page: Table, known: Labels, tile_of: Callable[[Entry | None], Tile]) -> SheetContent:
     def tile(row: int, column: int) -> Tile:
         entry = page.cells.get(((row,), (column,)))
         if entry is None:
             return Tile(None)
-        said = [known.contents[entry.content], _names(entry.styles, known.styles), " ".join(_said(entry.changes))]
-        return tile_of(entry)._replace(caption="\n".join(filter(None, said)))
+        caption = [
+            known.contents[entry.content],
+            _names(entry.styles, known.styles),
+            " ".join(_changes_text(entry.changes)),
+        ]
+        return tile_of(entry)._replace(caption="\n".join(filter(None, caption)))
 
     return [Heading() for _ in page.rows], [Heading() for _ in page.columns], tile
 
 
-def _said(changes: Key) -> list[str]:
-    return [f"{name}={in_words(value)}" for name, value in changes]
+def _changes_text(changes: Key) -> list[str]:
+    return [f"{name}={value_text(value)}" for name, value in changes]
 
 
 def _names(styles: tuple[Path, ...], known: Mapping[Path, str]) -> str:
@@ -202,13 +205,13 @@ def _tile(folder: Path, entry: Entry, record: Record | None) -> Tile:
     if record is None:
         return Tile(None, "not done")
     if record.error is not None:
-        return Tile(None, WORDS.get(record.code, "failed"))
+        return Tile(None, ERROR_WORDS.get(record.code, "failed"))
     path = folder / entry.file
     return Tile(path) if path.exists() else Tile(None, "missing")
 
 
 def _row_shape(page: Table, row: Key, records: Mapping[str, Record]) -> tuple[int, int] | None:
-    """Height and width of all images in a row; None if they differ, or one is missing."""
+    """The height and width of all images in a row; None if they differ or one is missing."""
     entries = [entry for (at, _), entry in page.cells.items() if at == row]
     found = [records[entry.file] for entry in entries if entry.file in records]
     shapes = {(record.height, record.width) for record in found}
@@ -216,7 +219,7 @@ def _row_shape(page: Table, row: Key, records: Mapping[str, Record]) -> tuple[in
 
 
 def _mean_shape(entries: Sequence[Entry], records: Mapping[str, Record]) -> tuple[int, int]:
-    """Height and width that do justice to all images: their geometric means."""
+    """The geometric means of the heights and widths of all images, in proportion."""
     found = [records[entry.file] for entry in entries if entry.file in records]
     shapes = np.array([(record.height, record.width) for record in found if record.height], float)
     height, width = np.exp(np.log(shapes).mean(0)) if len(shapes) else (3.0, 4.0)

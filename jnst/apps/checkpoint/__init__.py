@@ -1,4 +1,4 @@
-"""The state of a run as a file, every bit of it."""
+"""The complete state of a run as a file."""
 
 from jnst.apps.checkpoint.container import (
     PREVIOUS,
@@ -9,14 +9,14 @@ from jnst.apps.checkpoint.container import (
     read_contents,
     write_contents,
 )
-from jnst.apps.checkpoint.state import SavedState, fitted, leaves_of, load_state, save_state
+from jnst.apps.checkpoint.state import load_state, save_state
+from jnst.solve.saved import SavedState, leaves_of
 
 __all__ = [
     "PREVIOUS",
     "Contents",
     "SavedState",
     "differences",
-    "fitted",
     "is_there",
     "leaves_of",
     "load_state",

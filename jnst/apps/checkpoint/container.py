@@ -1,8 +1,8 @@
-"""Checkpoint files: arrays and JSON in the safetensors format, with a checksum, and the file before kept beside it.
+"""Checkpoint files: arrays and JSON in the safetensors format, with a checksum; the previous file is kept.
 
-Written part by part, so that a state of some hundred megabytes is not in memory twice; any reader of safetensors can
-read them. The checksum stands in the metadata under ``sha256``: of the header without it, as JSON with sorted keys and
-no spaces, and of all bytes behind the header.
+Any safetensors reader can read them. They are written array by array, so that a state of hundreds of megabytes is not
+in memory twice. The metadata entry ``sha256`` is the checksum of the header without that entry, as JSON with sorted
+keys and no spaces, followed by all bytes after the header.
 
 References:
     https://github.com/huggingface/safetensors#format
@@ -12,37 +12,42 @@ import hashlib
 import json
 import os
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
 
-from jnst.errors import ArgumentError, JnstError
+from jnst.errors import ArgumentError
 from jnst.weights.files import shown, write_atomically
 
 PREVIOUS = ".previous"
-"""What is put behind a checkpoint's name for the checkpoint before it."""
+"""Appended to a checkpoint's name for the checkpoint before it."""
 
 _TYPES = {
-    "BOOL": np.bool_,
-    **{f"U{8 * size}": np.dtype(f"u{size}") for size in (1, 2, 4, 8)},
-    **{f"I{8 * size}": np.dtype(f"i{size}") for size in (1, 2, 4, 8)},
+    "BOOL": np.dtype(bool),
+    **{f"{letter}{8 * size}": np.dtype(f"{letter.lower()}{size}") for letter in "UI" for size in (1, 2, 4, 8)},
     **{f"F{8 * size}": np.dtype(f"f{size}") for size in (2, 4, 8)},
-    "C64": np.complex64,
-    "BF16": jnp.bfloat16,
-    "F8_E4M3": jnp.float8_e4m3fn,
-    "F8_E5M2": jnp.float8_e5m2,
+    "C64": np.dtype(np.complex64),
+    "BF16": np.dtype(jnp.bfloat16),
+    "F8_E4M3": np.dtype(jnp.float8_e4m3fn),
+    "F8_E5M2": np.dtype(jnp.float8_e5m2),
 }
-_CODES = {np.dtype(kind): code for code, kind in _TYPES.items()}
-_TEXTS = ("format", "version", "sha256")
-"""What the metadata have as it stands; everything else is JSON."""
-_LONGEST = 240
+_CODES = {dtype: code for code, dtype in _TYPES.items()}
+_PLAIN = ("format", "version", "sha256")
+"""Metadata that are plain text. All other metadata are JSON."""
+_MAX_REASON = 240
 
 
 class Contents(NamedTuple):
-    """What is in a checkpoint: arrays by name, and JSON values by name; ``path`` is where it was read from."""
+    """The contents of a checkpoint.
+
+    Attributes:
+        arrays: Arrays by name.
+        metadata: JSON values by name.
+        path: The file that was read.
+    """
 
     arrays: dict[str, np.ndarray]
     metadata: dict[str, Any]
@@ -50,42 +55,39 @@ class Contents(NamedTuple):
 
 
 def previous_of(path: str | os.PathLike[str]) -> Path:
-    """Where the checkpoint before this one is kept: beside the file itself, also where a symbolic link leads to it."""
+    """The path of the previous checkpoint: in the folder of the file itself, even if a symbolic link leads to it."""
     return Path(f"{os.path.realpath(path)}{PREVIOUS}")
 
 
 def is_there(path: str | os.PathLike[str]) -> bool:
-    """Whether there is a checkpoint, or the one before it."""
+    """Whether there is a checkpoint or a previous one."""
     return Path(path).exists() or previous_of(path).exists()
 
 
 def write_contents(path: str | os.PathLike[str], arrays: Mapping[str, np.ndarray], metadata: Mapping[str, Any]) -> None:
-    """Write a checkpoint; the one that was there is kept under the name with `PREVIOUS` behind it.
+    """Write a checkpoint, and keep the existing one under its name with `PREVIOUS` appended.
 
-    At every moment there is a whole file under the name, if there was one.
+    The file is replaced atomically: if there was a file, there is a complete one at every moment.
 
     Args:
         path: The file.
-        arrays: By name.
-        metadata: JSON values by name; "format" and "version" are strings.
+        arrays: Arrays by name.
+        metadata: JSON values by name; ``format`` and ``version`` are strings.
 
     Raises:
-        ArgumentError: The file cannot be written, or an array's type has no place in it.
+        ArgumentError: The file cannot be written, or the format does not support an array's type.
         ResourceError: The disk is full.
     """
-    # The larger the type the earlier, so that all arrays lie where their type may.
-    ordered = sorted(arrays.items(), key=lambda item: (-item[1].dtype.itemsize, item[0]))
-    header: dict[str, Any] = {"__metadata__": {name: _text(name, value) for name, value in metadata.items()}}
-    position, parts = 0, []
-    for name, array in ordered:
+    header: dict[str, Any] = {
+        "__metadata__": {name: value if name in _PLAIN else json.dumps(value) for name, value in metadata.items()}
+    }
+    end, parts = 0, []
+    # Larger types first, so that every array is aligned.
+    for name, array in sorted(arrays.items(), key=lambda item: (-item[1].dtype.itemsize, item[0])):
         if array.dtype not in _CODES:
-            raise ArgumentError(f"`{name}` is of type {array.dtype}: expected one of {', '.join(map(str, _CODES))}")
-        header[name] = {
-            "dtype": _CODES[array.dtype],
-            "shape": list(array.shape),
-            "data_offsets": [position, position + array.nbytes],
-        }
-        position += array.nbytes
+            raise ArgumentError(f"`{name}` has type {array.dtype}: expected one of {', '.join(map(str, _CODES))}")
+        begin, end = end, end + array.nbytes
+        header[name] = {"dtype": _CODES[array.dtype], "shape": list(array.shape), "data_offsets": [begin, end]}
         parts.append(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data)
     header["__metadata__"]["sha256"] = _checksum(header, parts)
     text = _json(header)
@@ -94,108 +96,84 @@ def write_contents(path: str | os.PathLike[str], arrays: Mapping[str, np.ndarray
 
 
 def read_contents(path: str | os.PathLike[str], kind: tuple[str, str]) -> Contents:
-    """Read what `write_contents` wrote; if it is damaged, the one before, with a warning.
+    """Read a checkpoint; if it is damaged or missing, the previous one.
 
     Args:
         path: The file.
-        kind: What ``format`` and ``version`` have to be.
+        kind: The expected ``format`` and ``version``.
 
     Raises:
-        ArgumentError: There is no such file, it is of another kind, or it is damaged and so is the one before.
+        ArgumentError: The file is missing or damaged, and so is the previous one; or it is of another kind.
 
     Warns:
-        UserWarning: The file is damaged or gone, and the one before was taken.
-    """
-    return or_the_one_before(Path(path), lambda path: _checked(path, kind), _DamagedError)
-
-
-def or_the_one_before(path: Path, read: Callable[[Path], Contents], damage: type[JnstError]) -> Contents:
-    """What ``read`` makes of a checkpoint; where it raises ``damage``, of the one before, with a warning.
-
-    Raises:
-        ArgumentError: As ``read`` if there is none before; or both are damaged.
+        UserWarning: The file is damaged or missing, and the previous one was read.
     """
     try:
-        return read(path)
-    except damage as error:
-        before = previous_of(path)
-        if not before.exists():
+        return _read(Path(path), kind)
+    except _DamagedError as error:
+        previous = previous_of(path)
+        if not previous.exists():
             raise
         try:
-            contents = read(before)
-        except JnstError as another:
-            raise ArgumentError(f"{error}; nor can the one before be used ({another}): begin anew") from another
-        warnings.warn(f"{error}; continuing from the one before, {shown(before)}", stacklevel=4)
+            contents = _read(previous, kind)
+        except ArgumentError as another:
+            raise ArgumentError(f"{error}, and neither can the one before ({another}): start again") from another
+        warnings.warn(f"{error}; continuing from the one before, {shown(previous)}", stacklevel=3)
         return contents
 
 
-def differences(there: Mapping[str, Any], here: Mapping[str, Any]) -> list[str]:
-    """What differs between two objects of JSON values, in words: ``optimizer.learning_rate 1.0 there, 2.0 here``."""
+def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
+    """Describe how two JSON objects differ, such as ``["optimizer.learning_rate was 1.0, is now 2.0"]``."""
     found = list[str]()
-    for name in {**there, **here}:
-        old, new = (_plain(side.get(name)) for side in (there, here))
-        if isinstance(old, dict) and isinstance(new, dict) and old.get("class") == new.get("class"):
-            found += [f"{name}.{line}" for line in differences(old, new)]
-        elif old != new:
-            found.append(f"{name} {_short(old)} there, {_short(new)} here")
+    for name in {**old, **new}:
+        # Through JSON, so that tuples equal lists.
+        before, after = (json.loads(json.dumps(side.get(name))) for side in (old, new))
+        if isinstance(before, dict) and isinstance(after, dict) and before.get("class") == after.get("class"):
+            found += [f"{name}.{line}" for line in differences(before, after)]
+        elif before != after:
+            found.append(f"{name} was {_short(before)}, is now {_short(after)}")
     return found
 
 
-class _DamagedError(JnstError):
-    """A file that is not whole, or not there: the one before may be."""
+class _DamagedError(ArgumentError):
+    """A file that is missing or incomplete. The previous one may be intact."""
 
 
-def _checked(path: Path, kind: tuple[str, str]) -> Contents:
-    found, contents = _read(path)
-    if found != kind:
-        raise ArgumentError(
-            f"checkpoint {shown(path)} is of kind {' '.join(found)}, expected {' '.join(kind)}: name another"
-        )
-    return contents
-
-
-def _read(path: Path) -> tuple[tuple[str, str], Contents]:
+def _read(path: Path, kind: tuple[str, str]) -> Contents:
     if not path.exists():
-        raise _DamagedError(
-            f"checkpoint {shown(path)}: there is no such file: check the name, or start without resuming"
-        )
+        raise _DamagedError(f"checkpoint {shown(path)} cannot be read: there is no such file, check the name")
     if not path.is_file():
-        raise ArgumentError(f"checkpoint {shown(path)} is not a regular file: name another")
+        raise ArgumentError(f"checkpoint {shown(path)} is not a regular file: choose another")
     try:
-        header, data = _split(path.read_bytes())
-        metadata = dict(header["__metadata__"])
-        kind = str(metadata["format"]), str(metadata["version"])
-        if _checksum(header, [data]) != metadata["sha256"]:
-            raise ValueError("its checksum is not that of its content")
-        arrays = {name: _array(entry, data) for name, entry in header.items() if name != "__metadata__"}
-        values = {name: json.loads(text) for name, text in metadata.items() if name not in _TEXTS}
+        content = path.read_bytes()
+        length = int.from_bytes(content[:8], "little")
+        header, data = json.loads(content[8 : 8 + length]), memoryview(content)[8 + length :]
+        metadata = dict(header.pop("__metadata__"))
+        if _checksum({"__metadata__": metadata, **header}, [data]) != metadata["sha256"]:
+            raise ValueError("the checksum does not match")
+        arrays = {name: _array(data, **entry) for name, entry in header.items()}
+        values = {name: text if name in _PLAIN else json.loads(text) for name, text in metadata.items()}
     except OSError as error:
-        raise ArgumentError(f"checkpoint {shown(path)} cannot be read ({error.strerror}): check its permissions") from error
-    except Exception as error:  # damaged bytes can be anything
-        reason = " ".join(f"{type(error).__name__}: {error}".split())[:_LONGEST]
+        raise ArgumentError(
+            f"checkpoint {shown(path)} cannot be read ({error.strerror}): check its permissions"
+        ) from error
+    except Exception as error:  # damaged bytes can cause any error
+        reason = " ".join(f"{type(error).__name__}: {error}".split())[:_MAX_REASON]
         raise _DamagedError(f"checkpoint {shown(path)} cannot be read ({reason})") from error
-    return kind, Contents(arrays, values, path)
+    found = values.pop("format", ""), values.pop("version", "")
+    if found != kind:
+        advice = "another version of jnst wrote it, start again" if found[0] == kind[0] else "choose another file"
+        raise ArgumentError(
+            f"checkpoint {shown(path)} has format {' '.join(found)}, expected {' '.join(kind)}: {advice}"
+        )
+    return Contents(arrays, values, path)
 
 
-def _text(name: str, value: Any) -> str:
-    return value if name in _TEXTS else json.dumps(value)
+def _array(data: memoryview, dtype: str, shape: list[int], data_offsets: tuple[int, int]) -> np.ndarray:
+    return np.frombuffer(data[slice(*data_offsets)], _TYPES[dtype]).reshape(shape)
 
 
-def _split(content: bytes) -> tuple[dict[str, Any], memoryview]:
-    length = int.from_bytes(content[:8], "little")
-    if len(content) < 8 or length > len(content) - 8:
-        raise ValueError("it ends too early")
-    return json.loads(content[8 : 8 + length]), memoryview(content)[8 + length :]
-
-
-def _array(entry: Mapping[str, Any], data: memoryview) -> np.ndarray:
-    begin, end = entry["data_offsets"]
-    if not 0 <= begin <= end <= len(data):
-        raise ValueError("it ends too early")
-    return np.frombuffer(data[begin:end], np.dtype(_TYPES[entry["dtype"]])).reshape(entry["shape"])
-
-
-def _checksum(header: Mapping[str, Any], parts: list[memoryview]) -> str:
+def _checksum(header: Mapping[str, Any], parts: Iterable[memoryview]) -> str:
     metadata = {name: text for name, text in header["__metadata__"].items() if name != "sha256"}
     digest = hashlib.sha256(_json({**header, "__metadata__": metadata}))
     for part in parts:
@@ -205,11 +183,6 @@ def _checksum(header: Mapping[str, Any], parts: list[memoryview]) -> str:
 
 def _json(value: Any) -> bytes:
     return json.dumps(value, sort_keys=True, separators=(",", ":")).encode()
-
-
-def _plain(value: Any) -> Any:
-    """As JSON has it: no tuples."""
-    return json.loads(json.dumps(value))
 
 
 def _short(value: Any) -> str:

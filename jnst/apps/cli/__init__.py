@@ -1,4 +1,4 @@
-"""The command line: `jnst demo`, `stylize`, `grid`, `presets`, `backbones`, `weights`, `train` and others."""
+"""The command `jnst`: `jnst demo`, `stylize`, `grid`, `presets`, `weights`, `train` and others."""
 
 from jnst.apps.cli.main import main
 

@@ -1,15 +1,21 @@
-"""Argument types that tyro does not have: comma-separated lists, and values that are worked out if not given."""
+"""Argument types that tyro lacks: comma-separated lists, and values that are chosen automatically."""
 
 from collections.abc import Callable
 from typing import Annotated, Any
 
+import tyro
 from tyro.constructors import PrimitiveConstructorSpec
 
 AUTO = "auto"
-"""What None looks like on the command line."""
+"""None on the command line."""
 
 
-def _commas(convert: Callable[[str], Any], metavar: str) -> PrimitiveConstructorSpec:
+def optional(metavar: str) -> Any:
+    """Annotate a flag that has no value unless it is given."""
+    return tyro.conf.arg(metavar=metavar, help_behavior_hint="(default: none)")
+
+
+def _list_of(convert: Callable[[str], Any], metavar: str) -> PrimitiveConstructorSpec:
     def read(args: list[str]) -> tuple[Any, ...] | None:
         return None if args[0] == AUTO else tuple(convert(part.strip()) for part in args[0].split(","))
 
@@ -25,7 +31,7 @@ def _commas(convert: Callable[[str], Any], metavar: str) -> PrimitiveConstructor
     )
 
 
-def _auto(convert: Callable[[str], Any], metavar: str) -> PrimitiveConstructorSpec:
+def _value_of(convert: Callable[[str], Any], metavar: str) -> PrimitiveConstructorSpec:
     return PrimitiveConstructorSpec(
         nargs=1,
         metavar=metavar,
@@ -35,9 +41,9 @@ def _auto(convert: Callable[[str], Any], metavar: str) -> PrimitiveConstructorSp
     )
 
 
-Names = Annotated[tuple[str, ...] | None, _commas(str, "A,B,...")]
-Numbers = Annotated[tuple[float, ...] | None, _commas(float, "X,Y,...")]
-Counts = Annotated[tuple[int, ...], _commas(int, "N[,N...]")]
-Count = Annotated[int | None, _auto(int, "N")]
-Number = Annotated[float | None, _auto(float, "X")]
-Text = Annotated[str | None, _auto(str, "NAME")]
+Names = Annotated[tuple[str, ...] | None, _list_of(str, "A,B,...")]
+Numbers = Annotated[tuple[float, ...] | None, _list_of(float, "X,Y,...")]
+Counts = Annotated[tuple[int, ...], _list_of(int, "N[,N...]")]
+Count = Annotated[int | None, _value_of(int, "N")]
+Number = Annotated[float | None, _value_of(float, "X")]
+Text = Annotated[str | None, _value_of(str, "NAME")]

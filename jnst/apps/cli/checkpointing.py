@@ -1,125 +1,131 @@
-"""The flags with which a run is kept in a file on its way, and goes on from it; and who sees to that."""
+"""`--checkpoint` and `--resume`: a run keeps its state in a file, and continues from it."""
 
 import dataclasses
 import sys
 import threading
 import time
 import warnings
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NamedTuple, Self
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-import tyro
 
-from jnst.apps.animate import last_step, passes
-from jnst.apps.checkpoint import SavedState, differences, is_there, load_state, previous_of, save_state
-from jnst.apps.cli.outputs import check_outputs, stopped_line
-from jnst.apps.cli.records import Records
+from jnst.apps.animate import passes
+from jnst.apps.checkpoint import differences, is_there, load_state, previous_of, save_state
+from jnst.apps.cli.arguments import optional
+from jnst.apps.cli.outputs import OutputFlags, check_distinct, check_outputs, stopped_line
 from jnst.errors import ArgumentError, JnstError
-from jnst.solve.run import Report, RunState, image
-from jnst.transfer.coarse_to_fine import Solution
+from jnst.presets import Schedule
+from jnst.solve import Solution, State
+from jnst.solve.driver import copied
+from jnst.solve.saved import SavedState
+from jnst.transfer import Report
 from jnst.types import Image
 from jnst.weights.files import shown
 
-SECONDS, SHARE = 30.0, 0.05
-"""Between two checkpoints where no number of steps is given: so many seconds, and so many that writing them takes no
-more than this share of the time."""
-COPIED_PER_SECOND, MOST_COPIED, COPYING_SHARE = 1e9, 1 << 30, 0.1
-"""What a copy of the state in memory costs, how large one may be, in bytes, and which share of the time it may take."""
+SECONDS = 30.0
+"""Time between two checkpoints, unless a number of steps is given."""
+SHARE = 0.05
+"""The most of a run's time that checkpoints may take, and so may copies for the last resort."""
+MAX_COPY = 1 << 30
+"""The largest state, in bytes, that is copied for the last resort."""
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class CheckpointFlags:
-    """Flags of a command that makes one image."""
+class Records:
+    """The losses, their parts, the seconds and the sizes of all steps so far, in arrays that can be saved."""
 
-    checkpoint: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None
-    """Keep the state of the run in this file, and the one before in FILE.previous: at 512 pixels about 10 MB with Adam,
-    130 MB with L-BFGS that remembers 20 steps, 600 MB with 100."""
-    checkpoint_every: Annotated[int | None, tyro.conf.arg(metavar="N")] = None
-    """Keep it every N steps; if not given about every 30 seconds, more seldom where the file is large."""
-    resume: bool = False
-    """Go on from the checkpoint, to the same image as without a break; begin if there is none yet."""
+    def __init__(self) -> None:
+        self._columns: dict[str, list[np.ndarray]] = {}
 
-    def check_checkpoint(self, others: Collection[Path], force: bool) -> None:
-        """Fail before the run if its state could not, or must not, be written.
-
-        Args:
-            others: The files that are read, or written otherwise.
-            force: Whether an existing checkpoint may be replaced.
+    @classmethod
+    def load(cls, arrays: Mapping[str, np.ndarray]) -> Self:
+        """Restore what `arrays` returned.
 
         Raises:
-            ArgumentError: It cannot, or another flag is missing or wrong.
+            ArgumentError: The arrays are not those of a run.
         """
-        every, path = self.checkpoint_every, self.checkpoint
-        if path is None:
-            for flag, given in (("--resume", self.resume), ("--checkpoint-every", every is not None)):
-                if given:
-                    raise ArgumentError(f"{flag} without --checkpoint: expected the file to keep; add --checkpoint FILE")
-            return
-        if every is not None and every < 1:
-            raise ArgumentError(f"--checkpoint-every {every}: expected a number of steps, at least 1")
-        if {path.resolve(), previous_of(path)} & {other.resolve() for other in others}:
-            raise ArgumentError(f"--checkpoint {path} is also a file that is read or written otherwise: name another")
-        check_outputs({"--checkpoint": path}, resume=self.resume, force=force)
-        if is_there(path) and not (path.exists() or self.resume or force):
-            raise ArgumentError(f"--checkpoint {path}: there is {previous_of(path).name}: --resume from it, or --force")
+        shapes = {array.shape for array in arrays.values()}
+        if arrays and (not {"total", "seconds", "scale"} <= set(arrays) or len(shapes) > 1 or len(*shapes) != 1):
+            raise ArgumentError("the checkpoint contains no losses: expected one that the command jnst wrote")
+        records = cls()
+        records._columns = {name: [np.asarray(array)] for name, array in arrays.items()}
+        return records
 
-    def keeper(
-        self,
-        about: Callable[[], Mapping[str, Any]],
-        num_steps: Sequence[int],
-        save_image: Callable[[Image], None],
-    ) -> "Keeper":
-        """Who keeps what is known of the run.
+    def add(self, report: Report) -> None:
+        """Add the steps of a report."""
+        columns = {"total": report.losses} | {f"parts/{name}": values for name, values in report.parts.items()}
+        columns |= {
+            "seconds": np.full(len(report.losses), report.seconds),
+            "scale": np.full(len(report.losses), report.scale, np.int32),
+        }
+        for name, values in columns.items():
+            self._columns.setdefault(name, []).append(values)
 
-        Args:
-            about: Returns what must be the same in a run that goes on, JSON values by name.
-            num_steps: At each size of the pyramid; the last number holds for all further ones.
-            save_image: Writes an image as it is on its way, ``(h, w, 3)``.
+    def arrays(self) -> dict[str, np.ndarray]:
+        """All columns by name, each ``(n,)``."""
+        # What comes later is then appended to one array instead of thousands.
+        self._columns = {name: [np.concatenate(values)] for name, values in self._columns.items()}
+        return {name: values for name, (values,) in self._columns.items()}
 
-        Raises:
-            ArgumentError: The checkpoint is unreadable, or of another run: the message shows the difference.
-        """
-        path = self.checkpoint
-        if path is None:
-            return Keeper(None, None, {}, save_image)
-        known = dict(about())
-        found = None
-        if self.resume and not is_there(path):
-            print(f"jnst: no checkpoint {shown(path)} yet: beginning", file=sys.stderr)
-        elif self.resume:
-            found = _load(path)
-            _check_same(path, found, known, num_steps)
-        return Keeper(path, self.checkpoint_every, known, save_image, found)
+    @property
+    def losses(self) -> np.ndarray:
+        """The total at each step, ``(n,)``."""
+        return self.arrays().get("total", np.zeros(0, np.float32))
+
+    @property
+    def parts(self) -> dict[str, np.ndarray]:
+        """Its weighted parts by name, each ``(n,)``."""
+        return {
+            name.removeprefix("parts/"): array for name, array in self.arrays().items() if name.startswith("parts/")
+        }
+
+    @property
+    def seconds(self) -> np.ndarray:
+        """The time since the run began at each step, ``(n,)``."""
+        return self.arrays().get("seconds", np.zeros(0))
+
+    def differences(self, schedule: Schedule) -> list[str]:
+        """How the steps that were made differ from those of a schedule, in words. Steps may be missing at the end."""
+        scales = self.arrays().get("scale", np.zeros(0, np.int32))
+        last = int(scales[-1]) if len(scales) else 0
+        made = np.bincount(scales, minlength=last + 1)
+        return [
+            f"steps at size {index + 1} were {made[index]}, are now {wanted}"
+            for index, wanted in enumerate(schedule.steps(last + 1))
+            if made[index] > wanted or (made[index] < wanted and index < last)
+        ]
 
 
-@dataclasses.dataclass(frozen=True)
-class _Known:
-    """The last that was heard of a run.
+class _Snapshot(NamedTuple):
+    """A copy of what a run has reached.
 
     Attributes:
-        report: The report; the next step takes the buffers of its state.
-        copy: A copy of its state, or of what its image is made of alone.
-        whole: Whether it is all of the state.
+        step: The number of the last step.
+        image: The image, ``(h, w, 3)``.
+        state: The state, or None if it is too large or not needed.
     """
 
-    report: Report
-    copy: RunState
-    whole: bool
+    step: int
+    image: np.ndarray
+    state: State | None
 
 
 class Keeper:
-    """Keeps a run's losses, and its state in a file; other threads may call `last_resort`.
+    """Keeps the losses of a run, and its state in a file. Another thread may call `last_resort`.
 
     Args:
-        path: The file; None: none is kept.
-        every: So many steps lie between two checkpoints; None: see `SECONDS`.
-        about: What must be the same in a run that goes on.
-        save_image: Writes an image as it is on its way.
-        found: The checkpoint to go on from.
+        path: The file; None for no checkpoints.
+        every: The number of steps between two checkpoints; None: see `SECONDS`.
+        about: What must be the same when the run continues.
+        save_image: Writes an image that is not yet the result.
+        found: The checkpoint to continue from.
+
+    Attributes:
+        state: The checkpoint to continue from, or None.
+        records: The losses of all steps, those before that checkpoint included.
     """
 
     def __init__(
@@ -131,46 +137,47 @@ class Keeper:
         found: SavedState | None = None,
     ) -> None:
         self.state = found
-        self.records, self._before = (Records.loaded({} if found is None else found.records) for _ in range(2))
+        self.records, self._before = (Records.load({} if found is None else found.records) for _ in range(2))
         self._path, self._every, self._about, self._save_image = path, every, about, save_image
-        self._seconds = self.records.seconds
+        self._seconds = float(self._before.seconds[-1]) if len(self._before.seconds) else 0.0
         self._lock, self._ended = threading.RLock(), False
-        self._known: _Known | None = None
-        self._last_chunk, self._saved_at, self._pause = 0.0, time.monotonic(), SECONDS
+        self._report: Report | None = None
+        self._snapshot: _Snapshot | None = None
+        self._next_snapshot, self._next_save = 0.0, time.monotonic() + SECONDS
 
     def listen(self, report: Report) -> Report:
-        """Note what is reported, and save the state if it is time.
+        """Record the steps of a report, and save the state if it is time.
 
         Returns:
             The report, with the seconds of the whole run.
         """
         with self._lock:
-            before = self.records.seconds
-            report = report._replace(seconds=self._seconds + report.seconds)
+            report = dataclasses.replace(report, seconds=self._seconds + report.seconds)
             self.records.add(report)
-            self._known = self._copied(report, report.seconds - before)
-            if self._path is not None and last_step(report) < report.num_steps and self._due(report):
-                self._save_or_say(report)
+            self._report = report
+            self._take_snapshot(report)
+            if self._path is not None and report.last < report.num_steps and self._is_due(report):
+                self._try_to_save(report.state)
         return report
 
     def whole(self, solution: Solution) -> Solution:
-        """The solution with the losses of all steps, also of those before the checkpoint."""
-        before, parts = self._before, self._before.parts
+        """The solution with the losses of all steps, those before the checkpoint included."""
+        before = self._before.parts
         return dataclasses.replace(
             solution,
-            losses=np.concatenate([before.total, solution.losses]),
+            losses=np.concatenate([self._before.losses, solution.losses]),
             parts={
-                name: np.concatenate([side[name] for side in (parts, solution.parts) if name in side])
-                for name in {**parts, **solution.parts}
+                name: np.concatenate([side[name] for side in (before, solution.parts) if name in side])
+                for name in {**before, **solution.parts}
             },
         )
 
     def end(self, save_image: Callable[[], None], solution: Solution | None) -> None:
-        """Save the result, and the state that it has; from then on there is nothing left to save.
+        """Save the result and its state. Afterwards the last resort does nothing.
 
         Args:
             save_image: Writes the result.
-            solution: The run's end; None: the checkpoint stays as it is.
+            solution: The run; None to leave the checkpoint as it is.
 
         Raises:
             ArgumentError: A file cannot be written.
@@ -183,72 +190,137 @@ class Keeper:
                 self._save(solution.state)
 
     def last_resort(self) -> None:
-        """Save what is known of a run that does not come to an end by itself: its last image, and its state."""
+        """Save the last image and the last state of a run that does not respond."""
         with self._lock:
-            if self._ended or self._known is None:
+            if self._ended or self._report is None:
                 return
-            self._ended, known = True, self._known
-            self._save_image(image(known.copy.run, known.report.method))
+            self._ended = True
+            report, snapshot = self._report, self._snapshot
+            assert snapshot is not None
+            try:
+                image = np.asarray(report.image)
+            except RuntimeError:  # the step under way has taken its buffers
+                image = snapshot.image
+            self._save_image(jnp.asarray(image))
             if self._path is None:
                 return
-            try:
-                self._save(known.copy if known.whole else known.report)
-                print(stopped_line(self._path), file=sys.stderr)
-            except JnstError as error:
-                print(f"jnst: no checkpoint: {error}", file=sys.stderr)
-            except RuntimeError:  # the step that is under way has taken its buffers
-                print(
-                    f"jnst: {shown(self._path)} stays as it was: steps are long, and the state is large",
-                    file=sys.stderr,
-                )
+            for step, state in ((report.last, report.state), (snapshot.step, snapshot.state)):
+                try:
+                    if state is not None:
+                        self._save(state, step)
+                        print(stopped_line(self._path), file=sys.stderr)
+                        return
+                except JnstError as error:
+                    print(f"jnst: no checkpoint: {error}", file=sys.stderr)
+                    return
+                except RuntimeError:
+                    continue
+            reason = "a step takes long, and the state is large"
+            print(f"jnst: checkpoint {shown(self._path)} was not updated: {reason}", file=sys.stderr)
 
-    def _due(self, report: Report) -> bool:
-        if self._every is not None:
-            return passes(report, self._every)
-        return time.monotonic() - self._saved_at >= self._pause
+    def _is_due(self, report: Report) -> bool:
+        return time.monotonic() >= self._next_save if self._every is None else passes(report, self._every)
 
-    def _save_or_say(self, report: Report) -> None:
-        """A checkpoint that cannot be written is no reason to lose the run."""
+    def _try_to_save(self, state: State) -> None:
+        """Save the state. A checkpoint that cannot be written does not end the run."""
         begun = time.monotonic()
         try:
-            self._save(report)
+            self._save(state)
         except JnstError as error:
             print(f"jnst: no checkpoint: {error}", file=sys.stderr)
-        self._saved_at = time.monotonic()
-        self._pause = max(SECONDS, (self._saved_at - begun) / SHARE)
+        now = time.monotonic()
+        self._next_save = now + max(SECONDS, (now - begun) / SHARE)
 
-    def _save(self, state: Any) -> None:
+    def _save(self, state: Any, step: int | None = None) -> None:
         assert self._path is not None
-        save_state(self._path, state, about=self._about, records=self.records.arrays())
+        records = {name: array[:step] for name, array in self.records.arrays().items()}
+        save_state(self._path, state, about=self._about, records=records)
 
-    def _copied(self, report: Report, seconds: float) -> _Known:
-        """Copy the state if it is small beside the time that steps take; the end of short ones is waited for."""
+    def _take_snapshot(self, report: Report) -> None:
+        """Copy the image, and the state if it is not too large, as often as `SHARE` allows."""
+        begun = time.monotonic()
+        if begun < self._next_snapshot:
+            return
         size = sum(leaf.nbytes for leaf in jax.tree.leaves(report.state))
-        # The first chunk of a size takes long because it is compiled.
-        pays = size <= min(MOST_COPIED, COPYING_SHARE * COPIED_PER_SECOND * min(seconds, self._last_chunk))
-        whole, self._last_chunk = self._path is not None and pays, seconds
-        state = report.run_state
-        kept = state if whole else dataclasses.replace(state, run=dataclasses.replace(state.run, optimizer=None))
-        return _Known(report, jax.tree.map(jnp.copy, kept), whole)
+        state = copied(report.state) if self._path is not None and size <= MAX_COPY else None
+        self._snapshot = _Snapshot(report.last, np.asarray(report.image), jax.block_until_ready(state))
+        now = time.monotonic()
+        self._next_snapshot = now + (now - begun) / SHARE
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class CheckpointFlags(OutputFlags):
+    """Flags for keeping the state of a run."""
+
+    checkpoint: Annotated[Path | None, optional("FILE")] = None
+    """Keep the state of the run in this file, and the one before in FILE.previous: 10 to 600 MB each at 512 pixels."""
+    checkpoint_every: Annotated[int | None, optional("N")] = None
+    """Save the state every N steps. By default about every 30 seconds, less often if it is large."""
+    resume: bool = False
+    """Continue from the checkpoint, to the same image as without an interruption; start if there is none yet."""
+
+    def check_checkpoint(self, others: Sequence[Path]) -> None:
+        """Fail before the run if its state could not or must not be saved.
+
+        Args:
+            others: The files that are read or written otherwise.
+
+        Raises:
+            ArgumentError: It could not, or another flag is missing or wrong.
+        """
+        every, path = self.checkpoint_every, self.checkpoint
+        if path is None:
+            for flag, given in (("--resume", self.resume), ("--checkpoint-every", every is not None)):
+                if given:
+                    raise ArgumentError(f"{flag} without --checkpoint: expected a file; add --checkpoint FILE")
+            return
+        if every is not None and every < 1:
+            raise ArgumentError(f"--checkpoint-every {every}: expected a number of steps, at least 1")
+        check_distinct("--checkpoint", path, others)
+        check_distinct("--checkpoint", previous_of(path), others)
+        check_outputs({"--checkpoint": path}, resume=self.resume, force=self.force)
+        if is_there(path) and not (path.exists() or self.resume or self.force):
+            raise ArgumentError(
+                f"--checkpoint {path}: there is {previous_of(path).name}: --resume from it, or --force to overwrite it"
+            )
+
+    def keeper(self, about: Callable[[], Mapping[str, Any]], schedule: Schedule) -> Keeper:
+        """Load the checkpoint if the run is to continue.
+
+        Args:
+            about: Returns JSON values by name. Those of ``run`` must be the same when the run continues.
+            schedule: Of the run.
+
+        Raises:
+            ArgumentError: The checkpoint cannot be read, or belongs to another run: the message names the differences.
+        """
+        path = self.checkpoint
+        if path is None:
+            return Keeper(None, None, {}, self.save_image)
+        known, found = dict(about()), None
+        if self.resume and not is_there(path):
+            print(f"jnst: no checkpoint {shown(path)} yet: starting", file=sys.stderr)
+        elif self.resume:
+            found = _load(path)
+            _check_same(path, found, known, schedule)
+        return Keeper(path, self.checkpoint_every, known, self.save_image, found)
 
 
 def _load(path: Path) -> SavedState:
-    with warnings.catch_warnings(record=True) as said:
+    with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         found = load_state(path)
-    for warning in said:
+    for warning in caught:
         print(f"jnst: {warning.message}", file=sys.stderr)
     return found
 
 
-def _check_same(path: Path, found: SavedState, known: Mapping[str, Any], num_steps: Sequence[int]) -> None:
-    records = Records.loaded(found.records)
-    odd = differences(found.about.get("run", {}), known["run"]) + records.odd_steps(
-        int(found.leaves[".scale"]), num_steps
-    )
-    if odd:
+def _check_same(path: Path, found: SavedState, about: Mapping[str, Any], schedule: Schedule) -> None:
+    records = Records.load(found.records)
+    different = differences(found.about.get("run", {}), about["run"]) + records.differences(schedule)
+    if different:
         raise ArgumentError(
-            f"checkpoint {shown(path)} is of another run ({'; '.join(odd)}): give what it was made with, or begin anew "
-            "with --force or another file"
+            f"checkpoint {shown(path)} belongs to another run ({'; '.join(different)}): use the same images and flags, "
+            "or start again with --force or another file"
         )
-    print(f"jnst: going on from {shown(path)} after step {len(records.total)}", file=sys.stderr)
+    print(f"jnst: continuing from {shown(path)} after step {len(records.losses)}", file=sys.stderr)

@@ -6,27 +6,26 @@ from typing import Annotated
 
 import tyro
 
+from jnst.apps import demo
 from jnst.apps.cli.interruption import interruptible
 from jnst.apps.cli.progress import progress
 from jnst.apps.io import check_output, save_image
-from jnst.solve.run import Report
+from jnst.transfer import Report
 
 NEXT = """Now with your own images:
   jnst stylize CONTENT.jpg STYLE.jpg -o out.png
-and `jnst stylize --help` for what can be set, `jnst presets` for published systems' settings."""
+`jnst stylize --help` explains the settings, and `jnst presets` lists those of published systems."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Demo:
-    """Make an image from nothing but the package: no files, no network."""
+    """Make an image from what the package contains: no files and no network needed."""
 
     output: Annotated[Path, tyro.conf.arg(aliases=["-o"], metavar="FILE")] = Path("demo.png")
-    """The image to write: content, style and result side by side."""
+    """Image file to write: content, style and result side by side."""
 
     def run(self) -> int:
-        """Run the demo and say what to do next."""
-        from jnst.apps import demo
-
+        """Run the demo, and print what to do next."""
         check_output(self.output)
         with interruptible() as interruption, progress() as show:
 
@@ -37,7 +36,7 @@ class Demo:
             result = demo.run(listen)
             save_image(self.output, demo.sheet(result))
         if interruption.signal_number:
-            print(f"{self.output}: content, style and the image as far as it came")
+            print(f"{self.output}: content, style and the unfinished result side by side")
             return 128 + interruption.signal_number
         print(f"{self.output}: content, style and result side by side\n\n{NEXT}")
         return 0

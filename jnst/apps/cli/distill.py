@@ -1,4 +1,4 @@
-"""`jnst train distill`: the network that comes with the package, trained again."""
+"""`jnst train distill`: distil the embedded network again."""
 
 import dataclasses
 import json
@@ -12,108 +12,113 @@ import tyro
 
 from jnst.apps.cli.interruption import TRAINING_GRACE, interruptible
 from jnst.apps.cli.outputs import check_outputs, stopped_line
-from jnst.apps.training.crops import load_folder
-from jnst.apps.training.distill import Recipe
-from jnst.apps.training.held_out import hold_out, measure, split
-from jnst.apps.training.mini import Record, begin, load_teachers, train
+from jnst.apps.training.data import load_folder
+from jnst.apps.training.distill import (
+    Recipe,
+    Record,
+    held_out_losses,
+    init_mini,
+    load_mini_teachers,
+    make_held_out_pairs,
+    split_images,
+    train_student,
+)
 from jnst.errors import ArgumentError
 from jnst.weights import Weights, save_weights
 from jnst.weights.convert import flatten
 from jnst.weights.files import write_atomically
 
 LICENCE = "CC-BY-4.0"
-"""Of Oxford's VGG networks, from which the student descends."""
+"""Licence of Oxford's VGG networks, from which the student is derived."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Distill:
-    """Distil VGG19 into the small network that comes with the package.
+    """Distil VGG19 into the small network that the package includes.
 
-    DIR holds images: photographs and paintings. Every seventh is held out and only looked at.
+    DIR contains photographs and paintings. Every seventh image is held out for evaluation.
     """
 
     directory: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="DIR")]
-    """The folder of images, searched through."""
+    """Folder of images, searched recursively."""
     output: Annotated[Path, tyro.conf.arg(aliases=["-o"], metavar="FILE.safetensors")]
-    """The weights file to write (float16)."""
+    """Weights file to write, in float16."""
     vgg19: Annotated[Path, tyro.conf.arg(metavar="FILE")]
-    """Oxford's VGG19, up to conv3_4 at least."""
+    """Weights of Oxford's VGG19, at least up to conv3_4."""
     slim: Annotated[Path, tyro.conf.arg(metavar="FILE")]
-    """The slim VGG19 (Wang et al. 2020), which teaches what lies deeper."""
+    """Weights of the slim VGG19 (Wang et al. 2020), the teacher of the deepest layer."""
 
     steps: int = Recipe.steps
-    """Updates of the student."""
+    """Number of training steps."""
     crop: int = Recipe.crop
     """Side of the crops in pixels."""
     seed: int = Recipe.seed
-    """Of crops, changes and order."""
+    """Seed of the crops, their augmentation and their order."""
     checkpoint: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None
-    """Write the whole state here every 20 steps."""
+    """Save the complete training state to this file every 20 steps."""
     resume: bool = False
     """Continue from the checkpoint."""
     log: Annotated[Path | None, tyro.conf.arg(metavar="FILE.jsonl")] = None
     """Write one JSON line every 20 steps."""
     force: bool = False
-    """Write over existing files."""
+    """Overwrite existing files."""
 
     def run(self) -> int:
-        """Train and write the weights."""
+        """Train the network and write its weights."""
         if self.resume and self.checkpoint is None:
-            raise ArgumentError("--resume without --checkpoint: expected the file to continue from; add --checkpoint FILE")
+            raise ArgumentError("--resume needs the file to continue from: add --checkpoint FILE")
         files = {"--output": self.output, "--checkpoint": self.checkpoint, "--log": self.log}
         check_outputs(files, resume=self.resume, force=self.force)
         recipe = Recipe(steps=self.steps, crop=self.crop, seed=self.seed)
-        teachers, params = load_teachers(self.vgg19, self.slim)
-        images, unseen = split(load_folder(self.directory))
+        teachers, teacher_params = load_mini_teachers(self.vgg19, self.slim)
+        images, held_out = split_images(load_folder(self.directory))
         with interruptible(grace=TRAINING_GRACE) as interruption:
-            setup, training = begin(teachers, params, images, recipe)
-            held = hold_out(training.student, params, unseen, setup)
-            training = train(
+            setup, state = init_mini(teachers, teacher_params, images, recipe)
+            pairs = make_held_out_pairs(state.student, teacher_params, held_out, setup)
+            state = train_student(
                 setup,
-                training,
-                params,
+                state,
+                teacher_params,
                 images,
                 checkpoint=self.checkpoint,
                 resume=self.resume,
-                measure=lambda trained: measure(trained, held, params, setup),
-                on_record=self._noting(recipe.steps),
+                evaluate=lambda student: held_out_losses(student, pairs, teacher_params, setup),
+                on_record=self._logger(recipe.steps),
                 stop=lambda: bool(interruption.signal_number),
             )
-        if training.step < recipe.steps:
+        if state.step < recipe.steps:
             print(stopped_line(self.checkpoint), file=sys.stderr)
             return 128 + interruption.signal_number
-        source = f"jnst train distill: {len(images)} images, {recipe.steps} steps, seed {recipe.seed}"
-        student, flat = setup.backbone, flatten(training.student.params)
+        student, params = setup.backbone, flatten(state.student.params)
         weights = Weights(
             architecture=student.name,
-            params=flat,
+            params=params,
             preprocessing=student.preprocessing,
             training=student.training,
-            source=source,
+            source=f"jnst train distill: {len(images)} images, {recipe.steps} steps, seed {recipe.seed}",
             licence=LICENCE,
             options={"padding": "reflect"},
         )
         save_weights(self.output, weights, dtype="float16")
-        print(f"{self.output}: {student.name}, {sum(array.size for array in flat.values()):,} parameters")
+        print(f"{self.output}: {student.name}, {sum(array.size for array in params.values()):,} parameters")
         return 0
 
-    def _noting(self, steps: int) -> Callable[[Record], None]:
-        """Print each line of the log, and write it."""
-        begun = time.perf_counter()
-        old = self.log.read_bytes() if self.log and self.resume and self.log.exists() else b""
-        lines = [old] if old else []
+    def _logger(self, steps: int) -> Callable[[Record], None]:
+        """Return a function that prints each log record and writes it to the log file."""
+        start = time.perf_counter()
+        lines = [self.log.read_bytes()] if self.log is not None and self.resume and self.log.exists() else []
 
-        def note(record: Record) -> None:
-            seconds = time.perf_counter() - begun
-            print(_line(record, steps, seconds), file=sys.stderr, flush=True)
+        def log(record: Record) -> None:
+            seconds = time.perf_counter() - start
+            print(_record_line(record, steps, seconds), file=sys.stderr, flush=True)
             lines.append((json.dumps(record | {"seconds": round(seconds, 1)}) + "\n").encode())
             if self.log is not None:
                 write_atomically(self.log, b"".join(lines))
 
-        return note
+        return log
 
 
-def _line(record: Record, steps: int, seconds: float) -> str:
+def _record_line(record: Record, steps: int, seconds: float) -> str:
     names = ("total", "images", "styles", "pull", "held_out/total", "held_out/images", "held_out/pull")
     parts = "  ".join(f"{name} {record[name]:.4f}" for name in names if name in record)
     return f"step {record['step']:.0f}/{steps}  {parts}  {seconds:.0f} s"

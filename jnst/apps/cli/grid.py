@@ -1,8 +1,12 @@
-"""`jnst grid`: many images in one program."""
+"""`jnst grid`: catalogues, every content in every style."""
 
+import contextlib
 import dataclasses
+import functools
+import math
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple
 
@@ -10,193 +14,224 @@ import jax
 import tyro
 
 import jnst
-from jnst.apps.catalogue.blocks import Block, Sizes, first_size, make_blocks, make_task, share
-from jnst.apps.catalogue.changes import Settled, in_words, parse_sweeps
-from jnst.apps.catalogue.digest import network_digest, settings_json
-from jnst.apps.catalogue.entries import Entry, collect, product
-from jnst.apps.catalogue.folder import check_inputs, make_folder
-from jnst.apps.catalogue.index import NAME, make_index, same_jobs, save_index
-from jnst.apps.catalogue.journal import Journal, Record
-from jnst.apps.catalogue.manifest import read_manifest
-from jnst.apps.catalogue.part import Part, Setup, take_part
-from jnst.apps.catalogue.run import Watch, carry_out_blocks
+from jnst.apps.catalogue.digest import file_hash, network_digest, settings_json
+from jnst.apps.catalogue.entries import Entry, check_inputs, collect, make_folder, product, read_manifest
+from jnst.apps.catalogue.journal import INDEX, Journal, Record, is_done, make_index, read_journal, same_jobs, save_index
+from jnst.apps.catalogue.ray_workers import cluster, plan_resources, run_blocks_on_ray
 from jnst.apps.catalogue.sheets import save_sheets
-from jnst.apps.cli.arguments import Count, Text
-from jnst.apps.cli.inputs import remark
-from jnst.apps.cli.interruption import Interruption, interruptible
+from jnst.apps.catalogue.sweeps import Changes, apply_changes, parse_sweeps, value_text
+from jnst.apps.catalogue.work import (
+    Setup,
+    Sizes,
+    Task,
+    Watch,
+    digest_of,
+    first_size,
+    make_blocks,
+    make_task,
+    run_blocks,
+)
+from jnst.apps.cli.arguments import Count, Number, Text
+from jnst.apps.cli.flags import SettingsFlags, remark
+from jnst.apps.cli.interruption import interruptible
+from jnst.apps.cli.outputs import ReportFlag
 from jnst.apps.cli.progress import jobs_progress
-from jnst.apps.cli.reporting import ReportFlag
-from jnst.apps.cli.settings import SettingsFlags
-from jnst.backbones import Backbone
+from jnst.apps.cli.startup import choose_device
 from jnst.errors import ArgumentError, JnstError
-from jnst.images.keep_colour import KEEP_COLOUR
+from jnst.images import KEEP_COLOUR
 from jnst.presets import Preset, preset
-from jnst.solve.devices import local_mesh
-from jnst.types import Params
+from jnst.solve import keep_programs
+from jnst.weights.cache import root
 from jnst.weights.files import shown
 
 MANY = 200
-"""So many images make one wait for their contact sheets."""
+"""From this many images on, a message says that the contact sheets are being drawn."""
 
 Files = Annotated[tuple[Path, ...], tyro.conf.arg(metavar="DIR|FILE [FILE ...]")]
+Settings = Callable[[Changes], Preset]
+"""Returns the checked settings of a catalogue with an entry's changes."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class GridInputs:
-    """What stands first in the help."""
+    """Flags for the inputs and the output folder."""
 
     contents: Files = ()
-    """The images whose content is kept: files, or folders of them."""
+    """Content images: files, or folders of them."""
     styles: Files = ()
-    """The images whose style is taken: files, or folders of them."""
+    """Style images: files, or folders of them."""
     output: Annotated[Path, tyro.conf.arg(aliases=["-o"], metavar="DIR")]
-    """The folder to write to: an image for each job, index.json, and contact sheets."""
+    """Folder for the images, index.json, and contact sheets."""
     sweep: Annotated[tyro.conf.UseAppendAction[tuple[str, ...]], tyro.conf.arg(metavar="NAME=A,B,...")] = ()
-    """A setting to go through (size, seed, steps, style_weight, style_statistic ...); of several, all combinations."""
+    """Setting to vary, with its values (size, seed, steps, style_weight, style_statistic ...). If given several times,
+    all combinations are made."""
     manifest: Annotated[Path | None, tyro.conf.arg(metavar="FILE.jsonl")] = None
-    """A list of jobs in place of contents and styles, one JSON object a line: content, style, output, any setting."""
+    """List of images to make, instead of contents and styles: one JSON object per line with content, style, output and
+    any setting."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Grid(ReportFlag, SettingsFlags, GridInputs):
-    """Make every content in every style: a folder of images, an index and contact sheets.
+    """Make every content in every style: a folder of images with an index and contact sheets.
 
-    What is done already is not done again: an interrupted command goes on where it stopped. A preset sets all
-    defaults, as for `jnst stylize`.
+    Run the same command again to continue after an interruption, or to add images: only what is missing is made.
+    `jnst grid --preset NAME --help` shows a preset's values; flags override the preset.
     """
 
     init: Literal["content", "style", "noise"] = "content"
-    """Where to start."""
+    """Image to start from."""
     keep_color: Annotated[Text, tyro.conf.arg(metavar=f"{{auto,{','.join(KEEP_COLOUR)}}}")] = None
-    """Keep the contents' colours; auto: as the preset does (most do not)."""
+    """Keep the colours of the contents. auto: the preset's (most do not keep them)."""
     fit: Literal["keep", "crop", "resize"] = "keep"
-    """Contents keep their proportions (a program for every shape), or are cropped or stretched to the first one's."""
+    """Keep the proportions of the contents (one program for every shape), or crop or stretch all to those of the
+    first."""
     lanes: Count = None
-    """How many images each device makes at once; auto: as many as its memory allows, on CPUs one."""
+    """Images that each device makes at once. auto: as many as fit its memory; on CPUs one."""
     format: Literal["png", "jpg", "webp"] = "png"
-    """Of the images."""
+    """Format of the images."""
     quality: int = 95
-    """For JPEG and WebP, 1 to 100."""
+    """Quality of JPEG and WebP, from 1 to 100."""
     sheet: bool = True
     """Write contact sheets."""
     force: bool = False
-    """Do again what is done."""
+    """Make all images again."""
 
-    distributed: bool = False
-    """Share the work with other processes that run the same command (Slurm, Open MPI, TPU hosts, or as named below)."""
-    coordinator: Annotated[Text, tyro.conf.arg(metavar="HOST:PORT")] = None
-    """Where process 0 is to be found; auto: as the cluster says."""
-    num_processes: Count = None
-    """How many processes there are; auto: as the cluster says."""
-    process_id: Count = None
-    """The number of this one, from 0; auto: as the cluster says."""
-    heartbeat: Count = None
-    """Seconds of silence after which a process counts as lost, and all others end; auto: 100."""
+    ray: Annotated[tuple[str, ...] | None, tyro.conf.arg(metavar="[ADDRESS]")] = None
+    """Distribute the images over Ray workers: on this machine, or on the cluster at ADDRESS (HOST:PORT, or auto), whose
+    machines must find the inputs at the same paths. If a worker is lost, others do its work."""
+    gpus_per_task: Number = None
+    """GPUs that each Ray worker takes. auto: 1 if the cluster has any."""
+    cpus_per_task: Number = None
+    """CPUs that each Ray worker takes. auto: 1 beside a GPU, otherwise all of a machine."""
 
     @classmethod
     def own_defaults(cls, settings: Preset) -> dict[str, Any]:
         """See `SettingsFlags`."""
-        return {"init": settings.init, "keep_color": settings.keep_color}
+        return {"init": settings.schedule.init, "keep_color": settings.keep_color}
 
     def settings(self) -> Preset:
         """See `SettingsFlags`."""
         return preset(super().settings(), init=self.init, keep_color=self.keep_color)
 
+    def choose_device(self) -> None:
+        """See `SettingsFlags`. With Ray the workers compute, and this process must not take a GPU's memory."""
+        if self.ray is None:
+            super().choose_device()
+        else:
+            jax.config.update("jax_platforms", "cpu")
+
     def run(self) -> int:
-        """Do what is missing, and write index and sheets."""
+        """Make what is missing, and write the index and the contact sheets."""
         begun = time.perf_counter()
         self._check_flags()
-        rank, count = self._connect()
-        settings = self.settings()
-        backbone, params = self.network(settings)
-        settled = self._settled(settings, backbone)
-        entries = self._entries(settled, say=rank == 0)
+        base = self.settings()
+        backbone, params = self.network(base)
+        settings = functools.cache(functools.partial(self._changed, base, backbone))
+        entries = self._entries(settings)
         check_inputs(entries, self.output)
         self.check_report(path for entry in entries for path in (entry.content, *entry.styles))
         make_folder(self.output)
-        if rank == 0:
-            remark(settings, self.preset, backbone)
-        setup, blocks = self._plan(entries, settled, backbone, params)
-        part = take_part(share(blocks, rank, count), setup, self.force)
-        with interruptible() as interruption:
-            summary = _carry_out(part, setup, rank, interruption)
-        interrupted, written = bool(interruption.signal_number), list[str]()
-        if count > 1 and not interrupted:
-            from jnst.hosts import barrier
-
-            barrier("all images made")
-        if rank == 0 and not (count > 1 and interrupted):
-            about = self._about(setup, settings, summary.programs)
-            written = self._write(entries, part.records(self.output), about, sheet=self.sheet and not interrupted)
-            self.save_catalogue_report(self.output)
-        print(_last_line(self.output, summary, written, time.perf_counter() - begun, interrupted))
-        return 128 + interruption.signal_number if interrupted else summary.code
+        remark(base, self.preset, backbone)
+        sizes = Sizes()
+        frame = None if self.fit == "keep" else first_size([entry.content for entry in entries], sizes)
+        setup = Setup(backbone, params, network_digest(backbone, params), self.fit, frame, self.quality, self.lanes)
+        hashes = functools.cache(file_hash)
+        digests = {entry.file: digest_of(entry, settings(entry.changes), setup, hashes) for entry in entries}
+        records = read_journal(self.output)
+        missing = [
+            make_task(entry, digests[entry.file], settings(entry.changes), sizes, frame)
+            for entry in entries
+            if self.force or not is_done(records.get(entry.file), digests[entry.file], self.output)
+        ]
+        summary = self._make(missing, setup)
+        interrupted = bool(summary.signal_number)
+        about = self._about(setup, base, summary.programs)
+        records = {
+            file: record for file, record in read_journal(self.output).items() if digests.get(file) == record.digest
+        }
+        written = self._write(entries, records, about, sheet=self.sheet and not interrupted)
+        self.save_catalogue_report(self.output)
+        print(_last_line(self.output, summary, len(entries) - len(missing), written, time.perf_counter() - begun))
+        return 128 + summary.signal_number if interrupted else summary.code
 
     def _check_flags(self) -> None:
         if self.manifest is not None and (self.contents or self.styles or self.sweep):
-            raise ArgumentError("--manifest with --contents, --styles or --sweep: a manifest names these itself, give one")
+            raise ArgumentError("--manifest replaces --contents, --styles and --sweep: give one or the other")
         if self.manifest is None and not (self.contents and self.styles):
             raise ArgumentError("--contents and --styles name images or folders of them: give both, or --manifest FILE")
         if self.lanes is not None and self.lanes < 1:
             raise ArgumentError(f"--lanes {self.lanes}: expected at least 1")
         if not 1 <= self.quality <= 100:
             raise ArgumentError(f"--quality {self.quality}: expected a whole number from 1 to 100")
-        apart = (self.coordinator, self.num_processes, self.process_id, self.heartbeat)
-        if not self.distributed and any(value is not None for value in apart):
-            raise ArgumentError("--coordinator, --num-processes, --process-id, --heartbeat belong to --distributed: add it")
-        if self.heartbeat is not None and self.heartbeat < 1:
-            raise ArgumentError(f"--heartbeat {self.heartbeat}: expected at least 1 second")
+        if self.ray is not None and len(self.ray) > 1:
+            raise ArgumentError(f"--ray {' '.join(self.ray)}: expected one address, or none")
+        for flag, value in (("--gpus-per-task", self.gpus_per_task), ("--cpus-per-task", self.cpus_per_task)):
+            if value is not None and self.ray is None:
+                raise ArgumentError(f"{flag} is for workers of a Ray cluster: add --ray, or leave it out")
+        if self.gpus_per_task is not None and not 0 <= self.gpus_per_task < math.inf:
+            raise ArgumentError(f"--gpus-per-task {self.gpus_per_task:g}: expected at least 0")
+        if self.cpus_per_task is not None and not 0 < self.cpus_per_task < math.inf:
+            raise ArgumentError(f"--cpus-per-task {self.cpus_per_task:g}: expected more than 0")
         folder = self.output.resolve()
         for flag, paths in (("--contents", self.contents), ("--styles", self.styles)):
             if any(path.is_dir() and path.resolve() == folder for path in paths):
                 raise ArgumentError(f"the output folder {shown(self.output)} is also in {flag}: name another")
 
-    def _connect(self) -> tuple[int, int]:
-        if not self.distributed:
-            return 0, 1
-        from jnst.hosts import HEARTBEAT_SECONDS, connect
+    def _changed(self, base: Preset, backbone: jnst.Backbone, changes: Changes) -> Preset:
+        if self.style_statistic is not None and "style_statistic" in dict(changes):
+            raise ArgumentError("style_statistic varies, so leave --style-statistic out")
+        return apply_changes(base, changes, backbone)
 
-        heartbeat = HEARTBEAT_SECONDS if self.heartbeat is None else self.heartbeat
-        hosts = connect(self.coordinator, self.num_processes, self.process_id, heartbeat_seconds=heartbeat)
-        return hosts.rank, hosts.count
-
-    def _settled(self, settings: Preset, backbone: Backbone) -> Settled:
-        """The settings under changes, checked without any."""
-        fixed = {}
-        if self.style_statistic is not None:
-            fixed["style_statistic"] = "style_statistic varies, and --style-statistic gives one: leave that out"
-        settled = Settled(settings, backbone, fixed)
-        settled(())
-        return settled
-
-    def _entries(self, settled: Settled, say: bool) -> list[Entry]:
+    def _entries(self, settings: Settings) -> list[Entry]:
+        """The catalogue's entries; the settings of all are checked."""
+        settings(())
         if self.manifest is not None:
-            return read_manifest(self.manifest, self.seed, f".{self.format}", settled)
-        contents, left = collect(self.contents, "--contents")
-        styles, also_left = collect(self.styles, "--styles")
-        if say:
-            for path in (*left, *also_left):
-                print(f"jnst: left out: {shown(path)} does not have the name of an image", file=sys.stderr)
+            return read_manifest(self.manifest, self.seed, f".{self.format}", settings)
+        contents, others = collect(self.contents, "--contents")
+        styles, more = collect(self.styles, "--styles")
+        for path in (*others, *more):
+            print(f"jnst: skipped {shown(path)}: its name is not that of an image", file=sys.stderr)
         entries = product(contents, styles, parse_sweeps(self.sweep), self.seed, f".{self.format}")
         for changes in dict.fromkeys(entry.changes for entry in entries):
             try:
-                settled(changes)
+                settings(changes)
             except JnstError as error:
-                values = ", ".join(f"{name}={in_words(value)}" for name, value in changes)
+                values = ", ".join(f"{name}={value_text(value)}" for name, value in changes)
                 raise type(error)(f"--sweep {values}: {error}") from None
         return entries
 
-    def _plan(
-        self, entries: list[Entry], settled: Settled, backbone: Backbone, params: Params
-    ) -> tuple[Setup, list[Block]]:
-        sizes = Sizes()
-        frame = None if self.fit == "keep" else first_size([entry.content for entry in entries], sizes)
-        # On CPUs one image keeps all threads busy, and is the same whatever devices are pretended.
-        several = len(jax.local_devices()) > 1 and jax.default_backend() != "cpu"
-        mesh = local_mesh() if several else None
-        network = network_digest(backbone, params)
-        setup = Setup(self.output, backbone, params, network, self.fit, frame, self.quality, self.lanes, mesh)
-        return setup, make_blocks([make_task(entry, settled(entry.changes), sizes, frame) for entry in entries])
+    def _make(self, tasks: list[Task], setup: Setup) -> "Summary":
+        """Carry out what is missing, in this process or on a Ray cluster."""
+        ended: list[Record] = []
+        blocks = make_blocks(tasks)
+        with contextlib.ExitStack() as stack:
+            on_ray: Any = None
+            if self.ray is not None and blocks:
+                ray = stack.enter_context(cluster(*self.ray or (None,)))
+                no_gpus = 0.0 if self.device == "cpu" else None
+                gpus = no_gpus if self.gpus_per_task is None else self.gpus_per_task
+                resources = plan_resources(ray, gpus, self.cpus_per_task)
+                prepare = functools.partial(_prepare_worker, self.device, self.deterministic, self.keep_programs)
+                on_ray = functools.partial(run_blocks_on_ray, ray, resources=resources, prepare=prepare)
+            interruption = stack.enter_context(interruptible())
+            journal = stack.enter_context(Journal(self.output))
+            progress = stack.enter_context(jobs_progress(len(tasks)))
+
+            def note(record: Record) -> None:
+                journal.write(record)
+                ended.append(record)
+                progress.ended(_line(record))
+
+            def stop() -> bool:
+                return bool(interruption.signal_number)
+
+            if on_ray is not None:
+                programs = on_ray(blocks, setup, self.output, note=note, stop=stop)
+            else:
+                programs = run_blocks(blocks, setup, self.output, note, Watch(progress.under_way, stop))
+        failed = [record for record in ended if record.error is not None]
+        code = max((record.code for record in failed), default=0)
+        return Summary(len(ended) - len(failed), len(failed), code, programs, interruption.signal_number)
 
     def _about(self, setup: Setup, settings: Preset, programs: int) -> dict[str, Any]:
         backbone = setup.backbone
@@ -213,47 +248,38 @@ class Grid(ReportFlag, SettingsFlags, GridInputs):
     def _write(
         self, entries: list[Entry], records: dict[str, Record], about: dict[str, Any], *, sheet: bool
     ) -> list[str]:
-        """Write index and sheets, unless those that are there say the same; the names of what was written."""
+        """Write the index and the contact sheets, unless they are up to date; return the names of the files."""
         index = make_index(about, entries, records)
         if same_jobs(self.output, index) and (not sheet or any(self.output.glob("sheet*.jpg"))):
             return []
         save_index(self.output, index)
         if not sheet:
-            return [NAME]
+            return [INDEX]
         if len(entries) > MANY:
             print("jnst: drawing the contact sheets", file=sys.stderr)
         network = "{name} ({training})".format(**about["backbone"])
         note = f"preset {self.preset}, network {network}, {self.size} pixels"
-        sheets, left = save_sheets(self.output, entries, records, note)
-        if left:
-            print(f"jnst: {left} images are on no contact sheet: there would be too many of them", file=sys.stderr)
-        return [NAME, *sheets]
+        sheets, omitted = save_sheets(self.output, entries, records, note)
+        if omitted:
+            print(f"jnst: {omitted} images are on no contact sheet, because there would be too many", file=sys.stderr)
+        return [INDEX, *sheets]
+
+
+def _prepare_worker(device: str, deterministic: bool, keep: bool) -> None:
+    """Set up a worker's process as the command sets up its own."""
+    choose_device(device, deterministic)
+    if keep:
+        keep_programs(root() / "programs")
 
 
 class Summary(NamedTuple):
-    """What one process did: jobs done, skipped and failed, its exit status, and how many programs it compiled."""
+    """What a command did: jobs done and failed, the exit status of the failures, the programs compiled, the signal."""
 
     done: int
-    skipped: int
     failed: int
     code: int
     programs: int
-
-
-def _carry_out(part: Part, setup: Setup, rank: int, interruption: Interruption) -> Summary:
-    ended: list[Record] = []
-    total = sum(len(block) for block in part.missing)
-    with Journal(setup.folder, rank) as journal, jobs_progress(total) as progress:
-
-        def note(record: Record) -> None:
-            ended.append(record)
-            progress.ended(_line(record))
-
-        watch = Watch(note, progress.under_way, lambda: bool(interruption.signal_number))
-        programs = carry_out_blocks(part.missing, part.digests, setup, journal, watch)
-    failed = [record for record in ended if record.error is not None]
-    code = max((record.code for record in failed), default=0)
-    return Summary(len(ended) - len(failed), len(part.digests) - total, len(failed), code, programs)
+    signal_number: int
 
 
 def _line(record: Record) -> str:
@@ -265,11 +291,11 @@ def _line(record: Record) -> str:
     return f"{record.file}{losses}  {record.seconds:.1f} s"
 
 
-def _last_line(folder: Path, summary: Summary, written: list[str], seconds: float, interrupted: bool) -> str:
-    said = [f"{summary.done} done"]
-    said += [f"{summary.skipped} skipped (done before)"] if summary.skipped else []
-    said += [f"{summary.failed} failed"] if summary.failed else []
-    said += [f"{summary.programs} program{'' if summary.programs == 1 else 's'} compiled", f"{seconds:.1f} s"]
-    also = f"; {', '.join(written)} written" if written else ""
-    stopped = "; stopped before the end: the same command goes on from there" if interrupted else ""
-    return f"{folder}: {', '.join(said)}{also}{stopped}"
+def _last_line(folder: Path, summary: Summary, skipped: int, written: list[str], seconds: float) -> str:
+    parts = [f"{summary.done} done"]
+    parts += [f"{skipped} skipped (done before)"] if skipped else []
+    parts += [f"{summary.failed} failed"] if summary.failed else []
+    parts += [f"{summary.programs} program{'' if summary.programs == 1 else 's'} compiled", f"{seconds:.1f} s"]
+    files = f"; {', '.join(written)} written" if written else ""
+    stopped = "; stopped before the end: run the same command again to continue" if summary.signal_number else ""
+    return f"{folder}: {', '.join(parts)}{files}{stopped}"

@@ -1,44 +1,45 @@
-"""`jnst presets`, `jnst statistics` and `jnst backbones`: what there is."""
+"""`jnst presets`, `jnst statistics` and `jnst backbones`."""
 
 import dataclasses
 
 from jnst.backbones import BACKBONES, make_backbone
 from jnst.presets import MEASURES, PRESETS, STATISTICS, Preset
 
-USUAL = (384, 512)
-"""Height and width of the image for which costs are stated, before it is resized."""
+SHAPE = (384, 512)
+"""Height and width of the image whose cost is stated, before it is resized."""
 
 
 def work(settings: Preset) -> float:
-    """Steps times pixels of a whole run, in megapixels, for an image of `USUAL` proportions."""
-    side = settings.size * MEASURES[settings.measure](*USUAL)
-    shape = round(side * USUAL[0] / USUAL[1]), round(side)
-    shapes = settings.pyramid.shapes(shape) if settings.pyramid else (shape,)
-    last = len(settings.num_steps) - 1
-    return sum(settings.num_steps[min(i, last)] * h * w for i, (h, w) in enumerate(shapes)) / 1e6
+    """Steps times pixels of a whole run, in megapixels, for an image of the proportions of `SHAPE`."""
+    side = settings.loading.size * MEASURES[settings.loading.measure](*SHAPE)
+    shape = round(side * SHAPE[0] / SHAPE[1]), round(side)
+    pyramid = settings.schedule.pyramid
+    shapes = pyramid.shapes(shape) if pyramid else (shape,)
+    steps = settings.schedule.steps(len(shapes))
+    return sum(count * height * width for count, (height, width) in zip(steps, shapes, strict=True)) / 1e6
 
 
 def deepest(settings: Preset) -> str:
-    """The deepest layer that a preset needs, as VGG networks name them; nothing if it takes what there is."""
-    layers = [layer for layer in (*(settings.content_layers or ()), *(settings.style_layers or ())) if "_" in layer]
-    return max(layers, key=lambda layer: layer[4:], default="")
+    """The deepest VGG layer that a preset needs; empty if it uses whatever the network has."""
+    names = (*(settings.terms.content_layers or ()), *(settings.terms.style_layers or ()))
+    return max((layer for layer in names if "_" in layer), key=lambda layer: layer[4:], default="")
 
 
 @dataclasses.dataclass(frozen=True)
 class Presets:
-    """List the presets: their source, the layers that they need, and what they cost beside the preset jnst."""
+    """List the presets with their source, the layers that they need, and their cost relative to the preset jnst."""
 
     def run(self) -> int:
-        """Print two lines for each."""
+        """Print two lines for each preset."""
         width = max(map(len, PRESETS))
         for name, preset in PRESETS.items():
-            steps = "+".join(map(str, preset.num_steps))
+            steps = "+".join(map(str, preset.schedule.num_steps))
             facts = [
-                f"{steps} steps, {preset.size} pixels",
-                f"{work(preset) / work(PRESETS['jnst']):.1f} x jnst's work",
+                f"{steps} steps, {preset.loading.size} pixels",
+                f"{work(preset) / work(PRESETS['jnst']):.1f} x the work of jnst",
             ]
             if deepest(preset):
-                facts.append(f"weights down to {deepest(preset)}")
+                facts.append(f"weights up to {deepest(preset)}")
             print(f"{name:<{width}}  {preset.summary}")
             print(f"{'':<{width}}  {', '.join(facts)}; {preset.source}")
         return 0
@@ -46,10 +47,10 @@ class Presets:
 
 @dataclasses.dataclass(frozen=True)
 class Statistics:
-    """List the style statistics, and what each is good for."""
+    """List the style statistics and what each is good for."""
 
     def run(self) -> int:
-        """Print a line for each."""
+        """Print one line for each statistic."""
         width = max(map(len, STATISTICS))
         for name, statistic in STATISTICS.items():
             print(f"{name:<{width}}  {statistic.good_for}")
@@ -61,7 +62,7 @@ class Backbones:
     """List the networks and their layers."""
 
     def run(self) -> int:
-        """Print a line for each."""
+        """Print one line for each network."""
         width = max(map(len, BACKBONES))
         for name in BACKBONES:
             print(f"{name:<{width}}  {' '.join(make_backbone(name).layers)}")

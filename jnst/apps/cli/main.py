@@ -1,4 +1,4 @@
-"""Reading the command line, and turning what goes wrong into one line and an exit status."""
+"""Parse the command line, run a command, and turn errors into one line and an exit status."""
 
 import argparse
 import contextlib
@@ -7,10 +7,9 @@ import itertools
 import os
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
-import jax
 import tyro
 
 import jnst
@@ -19,35 +18,38 @@ from jnst.apps.cli.demo import Demo
 from jnst.apps.cli.grid import Grid
 from jnst.apps.cli.interruption import NUMBERS, Terminated, leave, promptly
 from jnst.apps.cli.listing import Backbones, Presets, Statistics
-from jnst.apps.cli.reporting import command_line
+from jnst.apps.cli.outputs import command_line, with_port
+from jnst.apps.cli.startup import prepare_streams
 from jnst.apps.cli.stylize import Reconstruct, Stylize, Synthesize
 from jnst.apps.cli.train import Train
-from jnst.apps.cli.watching import with_port
 from jnst.apps.cli.weights import Weights
 from jnst.errors import ArgumentError, JnstError, ResourceError, hint
 from jnst.transfer.memory import exhausted, ran_out
 
 FRAME, RULE = "\u2502\u256d\u256e\u2570\u256f", "\u2500-"
-"""What tyro draws with; where standard output is not UTF-8, spaces and hyphens."""
+"""Characters that tyro draws with. Hyphens take the place of lines if standard output is not UTF-8."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command.
+    """Run a command.
+
+    Args:
+        argv: The arguments; None for those of this process, which then ends quickly if it was interrupted.
 
     Returns:
-        0 if all went well; 2 for wrong usage, 3 for an input image, 4 for weights, 5 for a loss that stopped being
-        finite, 6 for memory or disk space, 130 when interrupted, 143 when terminated.
+        0 if all went well, 2 for wrong arguments, 3 for an image, 4 for weights, 5 for a loss that is not finite, 6 for
+        memory or disk space, 1 for any other error of jnst, 130 if interrupted, 143 if terminated.
     """
+    prepare_streams()
     status = _main(list(sys.argv[1:] if argv is None else argv))
-    if argv is None and status - 128 in NUMBERS and not jax.distributed.is_initialized():
-        # The interpreter's own end takes a while, on a busy machine seconds.
+    if argv is None and status - 128 in NUMBERS:
+        # On a busy machine the interpreter takes seconds to end by itself.
         leave(status - 128)
     return status
 
 
 def _main(args: list[str]) -> int:
     debug = "--debug" in args
-    _bear_any_character()
     args = with_port([arg for arg in args if arg != "--debug"])
     try:
         with promptly():
@@ -55,22 +57,15 @@ def _main(args: list[str]) -> int:
     except KeyboardInterrupt as interrupt:
         return 128 + (signal.SIGTERM if isinstance(interrupt, Terminated) else signal.SIGINT)
     except BrokenPipeError:
-        # The reader of standard output has gone; nothing is wrong with us.
+        # Whoever read standard output has gone, which is no error.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except Exception as error:
-        known = _known(error)
+        known = _as_known(error)
         if debug or known is None:
             raise
         print(f"jnst: error: {known}", file=sys.stderr)
         return known.exit_code
-
-
-def _bear_any_character() -> None:
-    """Names that a terminal cannot show are shown with question marks, instead of ending the command."""
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="replace")
 
 
 def _run(args: list[str]) -> int:
@@ -82,14 +77,27 @@ def _run(args: list[str]) -> int:
         command: Any = _parse(args)
         if hasattr(command, "choose_device"):
             command.choose_device()
-        return command.run()
+        with _memory_advice(getattr(command, "memory_advice", "")):
+            return command.run()
     finally:
-        # A reader that has gone shows here, not when the interpreter ends. Not sys.stdout.flush(): it may be None.
+        # If the reader has gone, this fails now instead of at the end of the interpreter. (sys.stdout may be None.)
         print(end="", flush=True)
 
 
-def _known(error: Exception) -> JnstError | None:
-    """The error as one of ours; None if it is a fault of the program."""
+@contextlib.contextmanager
+def _memory_advice(flags: str) -> Iterator[None]:
+    """Add the flags that help to errors about memory."""
+    try:
+        yield
+    except Exception as error:
+        known = _as_known(error)
+        if not flags or not isinstance(known, ResourceError) or "memory" not in str(known):
+            raise
+        raise ResourceError(f"{known} ({flags})") from error
+
+
+def _as_known(error: Exception) -> JnstError | None:
+    """The error as one of jnst's; None if it is a bug."""
     if isinstance(error, JnstError):
         return error
     if ran_out(error):
@@ -123,8 +131,8 @@ def _parse(args: list[str]) -> Any:
                 tyro.extras.subcommand_type_from_defaults(defaults, descriptions),
                 prog="jnst",
                 description=(
-                    "Neural style transfer. `jnst COMMAND --help` explains a command; `jnst --version` says which "
-                    "version this is; --debug shows tracebacks."
+                    "Neural style transfer. `jnst COMMAND --help` explains a command, `jnst --version` prints the "
+                    "version, and --debug shows the tracebacks of errors."
                 ),
                 args=args,
                 config=(tyro.conf.OmitSubcommandPrefixes,),
@@ -136,18 +144,18 @@ def _parse(args: list[str]) -> Any:
 
 
 def _one_line(box: str) -> str:
-    """What tyro says in a frame, as one line: the complaint, and the commands or flags that may have been meant."""
+    """Turn tyro's framed error into one line: the error, and the commands or flags that may have been meant."""
     _, *inside = (row.strip(f"{FRAME} ") for row in box.splitlines())
     sections = [list(filter(None, rows)) for is_rule, rows in itertools.groupby(inside, _is_rule) if not is_rule]
     first, *others = filter(None, sections)
-    said = [" ".join(first).rstrip(".")]
+    parts = [" ".join(first).rstrip(".")]
     for title, *rows in others:
         if title.startswith("Available"):
-            said.append(" ".join([title, *rows]))
+            parts.append(" ".join([title, *rows]))
         elif title.startswith("Perhaps"):
             flags = (row.partition(" {")[0] for row in rows if row.startswith("-"))
-            said.append(" ".join([title, *flags]))
-    return f"{'; '.join(said)}: see jnst --help or jnst COMMAND --help"
+            parts.append(" ".join([title, *flags]))
+    return f"{'; '.join(parts)}: see jnst --help or jnst COMMAND --help"
 
 
 def _is_rule(row: str) -> bool:
@@ -155,7 +163,7 @@ def _is_rule(row: str) -> bool:
 
 
 def _preset_and_statistic(args: list[str]) -> tuple[str, str | None]:
-    """What is asked for, read ahead: its values are the defaults that are parsed and shown in the help."""
+    """Read these two flags in advance, since they determine the defaults of others, which the help shows."""
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
     parser.add_argument("--preset", default="jnst")
     parser.add_argument("--style-statistic", default=AUTO)

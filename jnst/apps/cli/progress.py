@@ -1,30 +1,33 @@
-"""What a run shows and writes while it is under way."""
+"""What a run shows and logs while it goes on."""
 
 import contextlib
 import json
 import os
 import sys
 import time
-from collections.abc import Callable, Iterator
-from typing import IO, NamedTuple
+from collections.abc import Callable, Iterator, Mapping
+from typing import NamedTuple
 
+import numpy as np
 import rich.console
 import rich.progress
 
 from jnst.errors import ArgumentError
-from jnst.solve.run import Report
+from jnst.transfer import Report
 
-Listener = Callable[[Report], None]
 LINES = 20
-"""About how many lines a whole run prints where there is no terminal."""
+"""About how many lines a whole run prints if standard error is no terminal."""
+
+Log = Callable[[int, np.ndarray, Mapping[str, np.ndarray], np.ndarray | float], None]
+"""``log(first, losses, parts, seconds)``: write the steps from number ``first`` on."""
 
 
 @contextlib.contextmanager
-def progress() -> Iterator[Listener]:
-    """Show a bar on a terminal, plain lines elsewhere; on standard error, so that output can be piped."""
+def progress() -> Iterator[Callable[[Report], None]]:
+    """Show a progress bar on a terminal, or print lines, on standard error."""
     console = rich.console.Console(stderr=True)
     if not console.is_terminal:
-        yield _print_lines(time.perf_counter())
+        yield _line_printer()
         return
     columns = (
         rich.progress.TextColumn("{task.completed:>5.0f}/{task.total:.0f}"),
@@ -38,29 +41,32 @@ def progress() -> Iterator[Listener]:
         task = bar.add_task("", total=None, loss="…")
 
         def show(report: Report) -> None:
-            done = report.first + len(report.total) - 1
-            bar.update(task, total=report.num_steps, completed=done, loss=f"{report.total[-1]:.5g}")
+            bar.update(task, total=report.num_steps, completed=report.last, loss=f"{report.losses[-1]:.5g}")
 
         yield show
 
 
-def _print_lines(begun: float) -> Listener:
+def _line_printer() -> Callable[[Report], None]:
+    begun = time.perf_counter()
+
     def show(report: Report) -> None:
-        done = report.first + len(report.total) - 1
         every = max(1, report.num_steps // LINES)
-        if report.first == 1 or done == report.num_steps or done // every > (report.first - 1) // every:
+        is_due = report.last // every > (report.first - 1) // every
+        if is_due or report.first == 1 or report.last == report.num_steps:
             seconds = time.perf_counter() - begun
-            print(f"step {done}/{report.num_steps}  loss {report.total[-1]:.5g}  {seconds:.1f} s", file=sys.stderr)
+            print(
+                f"step {report.last}/{report.num_steps}  loss {report.losses[-1]:.5g}  {seconds:.1f} s", file=sys.stderr
+            )
 
     return show
 
 
 class Jobs(NamedTuple):
-    """Who is told of many jobs' progress.
+    """How to report the progress of many jobs.
 
     Attributes:
-        ended: Called when a job ended, with a line about it.
-        under_way: Called with how many of the jobs under way are done: a fraction of their number.
+        ended: Call it when a job has ended, with a line about it.
+        under_way: Call it with how many of the current jobs are done, as a fraction of their number.
     """
 
     ended: Callable[[str], None]
@@ -69,10 +75,10 @@ class Jobs(NamedTuple):
 
 @contextlib.contextmanager
 def jobs_progress(total: int) -> Iterator[Jobs]:
-    """Show one bar over all jobs on a terminal, a plain line for each elsewhere; on standard error.
+    """Show a progress bar over all jobs on a terminal, or print a line for each, on standard error.
 
     Args:
-        total: How many jobs there are.
+        total: The number of jobs.
     """
     console, begun, done = rich.console.Console(stderr=True), time.perf_counter(), 0
     columns = (
@@ -103,29 +109,31 @@ def jobs_progress(total: int) -> Iterator[Jobs]:
 
 
 @contextlib.contextmanager
-def log(path: str | os.PathLike[str] | None) -> Iterator[Listener]:
-    """Write one JSON line a step: step, total, each weighted part, seconds since the run began.
+def open_log(path: str | os.PathLike[str] | None) -> Iterator[Log]:
+    """Open a log with one JSON line per step: its number, the total, each weighted term, and the seconds so far.
+
+    Args:
+        path: The file; None for no log.
 
     Raises:
         ArgumentError: The file cannot be opened.
     """
     if path is None:
-        yield lambda report: None
+        yield lambda first, losses, parts, seconds: None
         return
     try:
         file = open(path, "w", encoding="utf-8")  # noqa: SIM115 - closed below
     except OSError as error:
         raise ArgumentError(
-            f"--log {os.fspath(path)}: {error.strerror}: choose a file in a folder that can be written"
+            f"--log {os.fspath(path)} cannot be written ({error.strerror}): choose a file in a writable folder"
         ) from None
+
+    def write(first: int, losses: np.ndarray, parts: Mapping[str, np.ndarray], seconds: np.ndarray | float) -> None:
+        for index, time_so_far in enumerate(np.broadcast_to(seconds, losses.shape)):
+            line = {"step": first + index, "total": float(losses[index]), "tv": 0.0}
+            line |= {name: float(values[index]) for name, values in parts.items()}
+            file.write(json.dumps(line | {"seconds": round(float(time_so_far), 4)}) + "\n")
+        file.flush()
+
     with file:
-        yield lambda report: _write(file, report)
-
-
-def _write(file: IO[str], report: Report) -> None:
-    for i, total in enumerate(report.total):
-        line = {"step": report.first + i, "total": float(total), "tv": 0.0}
-        line |= {name: float(values[i]) for name, values in report.parts.items()}
-        line |= {"seconds": round(report.seconds, 4)}
-        file.write(json.dumps(line) + "\n")
-    file.flush()
+        yield write

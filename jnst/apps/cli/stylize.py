@@ -1,50 +1,192 @@
-"""`jnst stylize`, `jnst synthesize`, `jnst reconstruct`."""
+"""`jnst stylize`, `jnst synthesize`, `jnst reconstruct`: make one image by optimisation."""
 
+import abc
+import contextlib
 import dataclasses
 import re
+import sys
 from pathlib import Path
 from typing import Annotated, Any, ClassVar
 
+import jax
 import tyro
 
-from jnst.apps.cli.arguments import Numbers, Text
-from jnst.apps.cli.inputs import load_images, load_mask
-from jnst.apps.cli.run import Run
+import jnst
+from jnst.apps.catalogue.digest import NUMERICS, file_hash, network_digest, settings_json
+from jnst.apps.cli.arguments import Numbers, Text, optional
+from jnst.apps.cli.checkpointing import CheckpointFlags, Keeper
+from jnst.apps.cli.flags import SettingsFlags, remark
+from jnst.apps.cli.interruption import Interruption, interruptible
+from jnst.apps.cli.outputs import OutputFlags, ReportFlag, WatchingFlags, check_distinct, preview_facts, stopped_line
+from jnst.apps.cli.progress import open_log, progress
 from jnst.apps.io import load_image
-from jnst.errors import ArgumentError
-from jnst.images import fit_shape, size_of
+from jnst.apps.io.sizes import load_options, load_with, result_size
+from jnst.backbones import Backbone
+from jnst.errors import ArgumentError, JnstError, NumericsError
+from jnst.images import fit_shape, resize_mask, size_of
 from jnst.images.keep_colour import KEEP_COLOUR
 from jnst.presets import Preset, preset
+from jnst.solve import Solution
+from jnst.transfer import Report
 from jnst.transfer.inputs import INITS
-from jnst.transfer.stylize import Solution, reconstruct, stylize, synthesize
+from jnst.types import Guide, Image, Params
 
-Styles = Annotated[tyro.conf.Positional[tuple[Path, ...]], tyro.conf.arg(metavar="STYLE [STYLE ...]")]
+Styles = Annotated[
+    tyro.conf.Positional[tuple[Path, ...]],
+    tyro.conf.arg(metavar="STYLE [STYLE ...]", help_behavior_hint="(required)"),
+]
+Masks = Annotated[tuple[Path, ...], optional("FILE [FILE ...]")]
+
+IMAGE_FLAGS = ("content", "style", "mask", "style_mask")
+OTHER_FLAGS = ("seed", "style_weights", "shape")
+"""Flags that determine the result besides the settings, the network and the images."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Run(ReportFlag, CheckpointFlags, WatchingFlags, SettingsFlags, OutputFlags, abc.ABC):
+    """What the commands that make one image by optimisation have in common."""
+
+    init: Annotated[str, tyro.conf.arg(metavar="NAME|FILE")] = "content"
+    """Initial image: content, style, noise, or an image file."""
+
+    def settings(self) -> Preset:
+        """The preset, overridden by the flags."""
+        settings = super().settings()
+        return preset(settings, init=self.init) if self.init in INITS else settings
+
+    def inputs(self) -> tuple[Path, ...]:
+        """The image files that are read."""
+        return () if self.init in INITS else (Path(self.init),)
+
+    @abc.abstractmethod
+    def load(self, settings: Preset) -> dict[str, Any]:
+        """Load the images: arguments of `solve`."""
+
+    @abc.abstractmethod
+    def solve(self, **arguments: Any) -> Solution:
+        """Make the image."""
+
+    def run(self) -> int:
+        """Read the images, make the result, and write it."""
+        settings = self.settings()
+        self._check_files()
+        images = self.load(settings)
+        backbone, params = self.network(settings)
+        remark(settings, self.preset, backbone)
+        keeper = self.keeper(lambda: self._about(settings, backbone, params), settings.schedule)
+        with interruptible(keeper.last_resort) as interruption:
+            solution = self._solve(images, settings, backbone, params, keeper, interruption)
+        if interruption.signal_number and self.checkpoint is not None:
+            print(stopped_line(self.checkpoint), file=sys.stderr)
+        seconds = keeper.records.seconds
+        about = {"seed": self.seed, "seconds": float(seconds[-1]) if len(seconds) else 0.0}
+        self.save_run_report(self.output, solution, images, settings, backbone, about)
+        return 128 + interruption.signal_number if interruption.signal_number else 0
+
+    def _solve(
+        self,
+        images: dict[str, Any],
+        settings: Preset,
+        backbone: Backbone,
+        params: Params,
+        keeper: Keeper,
+        interruption: Interruption,
+    ) -> Solution:
+        """Make the image and write it, with its film, checkpoint and log."""
+        facts = preview_facts(settings, self.preset, backbone, self.inputs())
+        with self.watching(facts) as watchers, progress() as show, open_log(self.log) as log:
+            records = keeper.records
+            log(1, records.losses, records.parts, records.seconds)
+
+            def listen(report: Report) -> bool:
+                report = keeper.listen(report)
+                show(report)
+                log(report.first, report.losses, report.parts, report.seconds)
+                for watch in watchers.steps:
+                    watch(report)
+                return bool(interruption.signal_number)
+
+            # If there is no size to reduce them to, styles have been loaded at their final size.
+            scale = settings.schedule.style_scale if images.get("size") is not None else 1.0
+            try:
+                solution = self.solve(
+                    **images,
+                    params=params,
+                    backbone=backbone,
+                    preset=preset(settings, style_scale=scale),
+                    key=jax.random.key(self.seed),
+                    chunk=self.chunk(settings),
+                    state=keeper.state,
+                    callback=listen,
+                )
+            except NumericsError as error:
+                whole = keeper.whole(error.result)
+                with contextlib.suppress(JnstError):
+                    keeper.end(lambda: self._save(whole) if len(whole.losses) > 1 else None, None)
+                raise
+            whole = keeper.whole(solution)
+            keeper.end(lambda: self._save(whole), solution)
+            for show_result in watchers.results:
+                show_result(solution.image)
+        return whole
+
+    def _check_files(self) -> None:
+        inputs = [Path(path) for path in self.inputs()]
+        weights = [Path(self.weights)] if self.weights else []
+        log, film = ([path] if path else [] for path in (self.log, self.animate))
+        self.check_output(inputs)
+        used = [*inputs, *weights, self.output]
+        if self.log:
+            check_distinct("--log", self.log, used)
+        self.check_watching([*inputs, *weights, *log])
+        self.check_report([*used, *log])
+        self.check_checkpoint([*used, *log, *film, *(self.report or ())])
+
+    def _about(self, settings: Preset, backbone: Backbone, params: Params) -> dict[str, Any]:
+        """What identifies the run, and the versions. Steps are not included, since more can be asked for later."""
+        run = {"command": type(self).__name__.lower(), "numerics": NUMERICS}
+        run |= settings_json(preset(settings, num_steps=0))
+        run |= {name: getattr(self, name) for name in OTHER_FLAGS if hasattr(self, name)}
+        run |= {"network": f"{backbone.name}, {backbone.training} weights", "params": network_digest(backbone, params)}
+        for name in IMAGE_FLAGS:
+            files = getattr(self, name, ())
+            run[name] = file_hash(files) if isinstance(files, Path) else [file_hash(path) for path in files]
+        if self.init not in INITS:
+            run["init"] = file_hash(Path(self.init))
+        return {"run": run, "jnst": jnst.__version__, "jax": jax.__version__}
+
+    def _save(self, solution: Solution) -> None:
+        self.save_image(solution.image)
+        height, width = solution.image.shape[:2]
+        losses = solution.losses
+        loss = f", loss {losses[0]:.5g} to {losses[-1]:.5g}" if len(losses) else ""
+        print(f"{self.output}: {width}x{height}, {len(losses)} steps{loss}")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Stylize(Run):
-    """Make an image with the content of one image in the style of another.
+    """Transfer the style of one image to the content of another.
 
-    A preset sets all defaults; `jnst stylize --preset NAME --help` shows its values, any flag goes before them.
+    Flags override the preset. `jnst stylize --preset NAME --help` shows its values as defaults.
     """
 
     content: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="CONTENT")]
-    """The image whose content is kept."""
+    """Content image."""
     style: Styles
-    """The image whose style is taken; of several, a mixture, or with --mask each in its region."""
+    """Style image. Several are mixed, or with --mask each has its region."""
     style_weights: Numbers = None
-    """How much each style counts, in proportion."""
-    mask: Annotated[tuple[Path, ...], tyro.conf.arg(metavar="FILE [FILE ...]")] = ()
-    """For each style a grey image of the content's proportions: white where the style belongs."""
-    style_mask: Annotated[tuple[Path, ...], tyro.conf.arg(metavar="FILE [FILE ...]")] = ()
-    """For each style a grey image of its proportions: white where it counts."""
+    """How much each style counts, in proportion. auto: all the same."""
+    mask: Masks = ()
+    """Grey images in the proportions of the content, one for each style: white where the style is applied."""
+    style_mask: Masks = ()
+    """Grey images in the proportions of the styles, one for each: white where the style is taken from."""
     keep_color: Annotated[Text, tyro.conf.arg(metavar=f"{{auto,{','.join(KEEP_COLOUR)}}}")] = None
-    """Keep the content's colours; auto: as the preset does (most do not)."""
+    """Keep the colours of the content in this way. auto: do not keep them."""
 
     @classmethod
     def own_defaults(cls, settings: Preset) -> dict[str, Any]:
-        """See `Run`."""
-        return {"init": settings.init, "keep_color": settings.keep_color}
+        """See `SettingsFlags`."""
+        return {"init": settings.schedule.init, "keep_color": settings.keep_color}
 
     def settings(self) -> Preset:
         """See `Run`."""
@@ -55,87 +197,95 @@ class Stylize(Run):
         return (self.content, *self.style, *self.mask, *self.style_mask, *super().inputs())
 
     def load(self, settings: Preset) -> dict[str, Any]:
-        """The images and masks, by the names of `jnst.transfer.stylize`'s arguments."""
+        """Load the images and masks: arguments of `jnst.stylize`."""
         for flag, masks in (("--mask", self.mask), ("--style-mask", self.style_mask)):
             if masks and len(masks) != len(self.style):
-                raise ArgumentError(f"{flag}: {len(masks)} files for {len(self.style)} styles, give one for each")
-        content, styles, size = load_images(self.content, self.style, settings)
-        style_masks = [load_mask(path, style) for path, style in zip(self.style_mask, styles, strict=False)]
+                raise ArgumentError(f"{flag}: {len(masks)} files for {len(self.style)} styles, expected one for each")
+        content = load_with(self.content, load_options(self.content, settings))
+        scale = settings.schedule.style_scale
+        styles = [load_with(path, load_options(path, settings, scale)) for path in self.style]
+        style_masks = [_load_mask(path, style) for path, style in zip(self.style_mask, styles, strict=False)]
         return {
             "content": content,
             "style": styles,
-            "size": size,
+            "size": result_size(settings),
             "style_weights": self.style_weights,
-            "masks": [load_mask(path, content) for path in self.mask] or None,
+            "masks": [_load_mask(path, content) for path in self.mask] or None,
             "style_masks": style_masks or None,
             "init": None if self.init in INITS else load_image(Path(self.init)),
         }
 
     def solve(self, **arguments: Any) -> Solution:
         """See `Run`."""
-        return stylize(**arguments)
+        return jnst.stylize(**arguments)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Synthesize(Run):
-    """Make a texture: an image with a style and no content."""
+    """Synthesise a texture: an image with a style and no content."""
 
     compared: ClassVar[tuple[str, ...]] = ("style",)
 
     style: Styles
-    """The image whose style is taken; of several, a mixture."""
-    shape: Text = None
-    """WIDTHxHEIGHT in pixels; auto: --size, in the style's proportions."""
+    """Style image. Several are mixed."""
+    shape: Annotated[Text, tyro.conf.arg(metavar="WIDTHxHEIGHT")] = None
+    """Size of the texture in pixels. auto: --size, in the proportions of the style."""
     style_weights: Numbers = None
-    """How much each style counts, in proportion."""
-    init: str = "noise"
-    """Where to start: noise, style, or an image file."""
+    """How much each style counts, in proportion. auto: all the same."""
+    init: Annotated[str, tyro.conf.arg(metavar="NAME|FILE")] = "noise"
+    """Initial image: noise, style, or an image file."""
 
     def inputs(self) -> tuple[Path, ...]:
         """See `Run`."""
         return (*self.style, *super().inputs())
 
     def load(self, settings: Preset) -> dict[str, Any]:
-        """The images, by the names of `jnst.synthesize`'s arguments."""
-        side = round(settings.size * settings.style_scale)
-        styles = [load_image(path, size=side, resample=settings.resample) for path in self.style]
-        shape = _shape(self.shape) if self.shape else fit_shape(size_of(styles[0]), settings.size)
+        """Load the images: arguments of `jnst.synthesize`."""
+        size, schedule = settings.loading.size, settings.schedule
+        side = round(size * schedule.style_scale)
+        styles = [load_image(path, size=side, resample=schedule.resample) for path in self.style]
+        shape = _parse_shape(self.shape) if self.shape else fit_shape(size_of(styles[0]), size)
         init = self.init if self.init in INITS else load_image(Path(self.init))
         return {"style": styles, "shape": shape, "style_weights": self.style_weights, "init": init}
 
     def solve(self, **arguments: Any) -> Solution:
         """See `Run`."""
-        return synthesize(**arguments)
-
-
-def _shape(text: str) -> tuple[int, int]:
-    match = re.fullmatch(r"(\d{1,6})x(\d{1,6})", text)
-    if not match or not (int(match[1]) and int(match[2])):
-        raise ArgumentError(f"--shape {text}: expected WIDTHxHEIGHT in pixels, each at least 1, for example 640x480")
-    return int(match[2]), int(match[1])
+        return jnst.synthesize(**arguments)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Reconstruct(Run):
-    """Show what layers keep of an image: another one with the same features, from noise."""
+    """Show what layers keep of an image: find another image with the same features."""
 
     compared: ClassVar[tuple[str, ...]] = ("content",)
 
     content: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="CONTENT")]
-    """The image whose features are kept."""
-    init: str = "noise"
-    """Where to start: noise, or an image file."""
+    """Image whose features are matched."""
+    init: Annotated[str, tyro.conf.arg(metavar="NAME|FILE")] = "noise"
+    """Initial image: noise, or an image file."""
 
     def inputs(self) -> tuple[Path, ...]:
         """See `Run`."""
         return (self.content, *super().inputs())
 
     def load(self, settings: Preset) -> dict[str, Any]:
-        """The images, by the names of `jnst.reconstruct`'s arguments."""
-        content, _, size = load_images(self.content, (), settings)
+        """Load the images: arguments of `jnst.reconstruct`."""
+        content = load_with(self.content, load_options(self.content, settings))
         init = self.init if self.init in INITS else load_image(Path(self.init))
-        return {"content": content, "size": size, "init": init}
+        return {"content": content, "size": result_size(settings), "init": init}
 
     def solve(self, **arguments: Any) -> Solution:
         """See `Run`."""
-        return reconstruct(**arguments)
+        return jnst.reconstruct(**arguments)
+
+
+def _load_mask(path: Path, image: Image) -> Guide:
+    """Load a mask: the brightness of an image file, at the size of the image that it belongs to."""
+    return resize_mask(load_image(path).mean(-1), size_of(image))
+
+
+def _parse_shape(text: str) -> tuple[int, int]:
+    match = re.fullmatch(r"(\d{1,6})x(\d{1,6})", text)
+    if not match or not (int(match[1]) and int(match[2])):
+        raise ArgumentError(f"--shape {text}: expected WIDTHxHEIGHT in pixels, each at least 1, for example 640x480")
+    return int(match[2]), int(match[1])

@@ -1,4 +1,4 @@
-"""`jnst train`: networks of one's own."""
+"""`jnst train`: train a classifier, or distil the embedded network."""
 
 import contextlib
 import dataclasses
@@ -17,9 +17,8 @@ import tyro
 from jnst.apps.cli.distill import Distill
 from jnst.apps.cli.interruption import TRAINING_GRACE, Interruption, interruptible
 from jnst.apps.cli.outputs import check_outputs, stopped_line
-from jnst.apps.training.classifier import Settings
+from jnst.apps.training.classifier import Epoch, OnEpoch, OnStep, Settings, Trained, train_classifier
 from jnst.apps.training.data import Dataset, load_dataset
-from jnst.apps.training.fit import Epoch, OnEpoch, OnStep, Trained, train_classifier
 from jnst.apps.training.plot import check_plot, save_plot
 from jnst.backbones import Backbone, Widths, format_widths, make_backbone, parse_widths
 from jnst.errors import ArgumentError
@@ -27,68 +26,71 @@ from jnst.weights import Weights, save_weights
 from jnst.weights.convert import flatten
 from jnst.weights.files import write_atomically
 
-SIDES = 2
-"""Images are kept at this many times the side of a crop, so that crops of a quarter of the area lose nothing."""
+OVERSAMPLING = 2
+"""Images are kept at this many times the side of a crop: a crop of a quarter of the area is not enlarged."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Classifier:
-    """Train a small network from scratch to tell classes of images apart, for `jnst stylize --weights FILE`.
+    """Train a small image classifier from scratch, for use with `jnst stylize --weights FILE`.
 
-    DIR holds one folder for each class, and in it the images.
+    DIR contains one folder of images per class.
     """
 
     directory: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="DIR")]
-    """The folder of class folders."""
+    """Folder that contains the class folders."""
     output: Annotated[Path, tyro.conf.arg(aliases=["-o"], metavar="FILE.safetensors")]
-    """The weights file to write: the network without its classifying head."""
+    """Weights file to write: the network without its classification head."""
 
     epochs: int = 10
-    """How often every image is seen."""
+    """Passes over the training images."""
     batch_size: int = 32
-    """Images in a step."""
+    """Images per training step."""
     size: int = 224
-    """The side of the crops in pixels."""
+    """Side of the crops in pixels."""
     learning_rate: float = 1e-3
-    """Of Adam."""
+    """Learning rate of Adam."""
     weight_decay: float = 0.0
-    """Decoupled (AdamW), of kernels only."""
+    """Decoupled weight decay (AdamW) of the kernels."""
     schedule: Literal["constant", "cosine"] = "constant"
-    """The learning rate over time."""
+    """Learning rate schedule."""
     widths: str = "16/32/64"
-    """Filters of each convolution; slashes are poolings, as in 32,32/64,64."""
+    """Filters of each convolution. A slash stands for pooling, as in 32,32/64,64."""
     seed: int = 0
-    """Of the split, the first parameters, the order and the crops."""
+    """Seed of the split, the initial parameters, the order and the crops."""
     bfloat16: bool = False
-    """Compute convolutions in bfloat16; parameters stay float32."""
+    """Compute convolutions in bfloat16. Parameters stay float32."""
     held_out: float = 0.2
-    """The fraction of each class that is tested on and not trained on."""
+    """Fraction of each class to hold out for testing."""
 
     checkpoint: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None
-    """Write the whole state here after each epoch."""
+    """Save the complete training state to this file after each epoch."""
     resume: bool = False
     """Continue from the checkpoint."""
     log: Annotated[Path | None, tyro.conf.arg(metavar="FILE.jsonl")] = None
-    """Write one JSON line an epoch."""
+    """Write one JSON line per epoch."""
     plot: Annotated[Path | None, tyro.conf.arg(metavar="FILE.png")] = None
-    """Draw loss and accuracy over the epochs (needs matplotlib: pip install jnst[plots])."""
+    """Plot loss and accuracy over the epochs (needs matplotlib: pip install jnst[plots])."""
     licence: str = "unspecified"
-    """Noted in the weights file."""
+    """Licence to record in the weights file."""
     force: bool = False
-    """Write over existing files."""
+    """Overwrite existing files."""
 
     def run(self) -> int:
-        """Read the images, train, write the weights."""
+        """Read the images, train, and write the weights."""
         self._check_files()
         widths = parse_widths(self.widths)
         backbone, settings = make_backbone("convnet", widths=widths, training="classifier"), self._settings()
-        dataset = load_dataset(self.directory, held_out=self.held_out, seed=self.seed, side=SIDES * self.size)
-        _remark(dataset)
-        with interruptible(grace=TRAINING_GRACE) as interruption, _progress(settings, interruption) as (on_step, show):
+        dataset = load_dataset(self.directory, held_out=self.held_out, seed=self.seed, side=OVERSAMPLING * self.size)
+        _print_dataset(dataset)
+        with (
+            interruptible(grace=TRAINING_GRACE) as interruption,
+            _progress(self.epochs, interruption) as (on_step, print_epoch),
+        ):
 
             def on_epoch(history: Sequence[Epoch]) -> None:
-                show(history)
-                self._report(history)
+                print_epoch(history)
+                self._save_history(history)
 
             try:
                 trained = train_classifier(
@@ -103,20 +105,20 @@ class Classifier:
             except KeyboardInterrupt:
                 print(stopped_line(self.checkpoint), file=sys.stderr)
                 return 128 + interruption.signal_number
-        self._report(trained.history)
-        self._save(trained, dataset, backbone, widths)
+        self._save_history(trained.history)
+        self._save_weights(trained, dataset, backbone, widths)
         return 0
 
     def _settings(self) -> Settings:
-        same = {field.name for field in dataclasses.fields(Settings)} & {
-            field.name for field in dataclasses.fields(self)
+        flags = {field.name for field in dataclasses.fields(self)}
+        values: dict[str, Any] = {
+            field.name: getattr(self, field.name) for field in dataclasses.fields(Settings) if field.name in flags
         }
-        values: dict[str, Any] = {name: getattr(self, name) for name in same}
         return Settings(**values, dtype="bfloat16" if self.bfloat16 else "float32")
 
     def _check_files(self) -> None:
         if self.resume and self.checkpoint is None:
-            raise ArgumentError("--resume without --checkpoint: expected the file to continue from; add --checkpoint FILE")
+            raise ArgumentError("--resume needs the file to continue from: add --checkpoint FILE")
         if self.plot is not None:
             check_plot(self.plot)
         check_outputs(
@@ -125,14 +127,14 @@ class Classifier:
             force=self.force,
         )
 
-    def _report(self, history: Sequence[Epoch]) -> None:
+    def _save_history(self, history: Sequence[Epoch]) -> None:
         if self.log is not None:
             lines = "".join(json.dumps(dataclasses.asdict(epoch)) + "\n" for epoch in history)
             write_atomically(self.log, lines.encode())
         if self.plot is not None:
             save_plot(self.plot, history)
 
-    def _save(self, trained: Trained, dataset: Dataset, backbone: Backbone, widths: Widths) -> None:
+    def _save_weights(self, trained: Trained, dataset: Dataset, backbone: Backbone, widths: Widths) -> None:
         last = trained.history[-1]
         results = (
             f"train loss {last.train_loss:.4f}, test loss {last.test_loss:.4f}, test accuracy {last.test_accuracy:.1%}"
@@ -153,28 +155,28 @@ class Classifier:
 
 @dataclasses.dataclass(frozen=True)
 class Train:
-    """Train networks of one's own."""
+    """Train a classifier, or distil the embedded network."""
 
     command: (
         Annotated[Classifier, tyro.conf.subcommand("classifier")] | Annotated[Distill, tyro.conf.subcommand("distill")]
     )
 
     def run(self) -> int:
-        """Run the command."""
+        """Run the chosen command."""
         return self.command.run()
 
 
-def _remark(dataset: Dataset) -> None:
-    """Say what is trained on, and what is not."""
+def _print_dataset(dataset: Dataset) -> None:
+    """Print the device, the skipped files, and the numbers of classes and images."""
     if jax.default_backend() == "cpu":
         print("jnst: no GPU or TPU found, running on the CPU", file=sys.stderr)
-    for fault in dataset.damaged:
-        print(f"jnst: left out: {fault}", file=sys.stderr)
-    counts = f"{len(dataset.train)} images to train on, {len(dataset.test)} held out"
+    for error in dataset.damaged:
+        print(f"jnst: skipped: {error}", file=sys.stderr)
+    counts = f"{len(dataset.train)} training images, {len(dataset.test)} held out"
     print(f"jnst: {len(dataset.classes)} classes ({', '.join(dataset.classes)}), {counts}", file=sys.stderr)
 
 
-def _line(history: Sequence[Epoch], epochs: int) -> str:
+def _epoch_line(history: Sequence[Epoch], epochs: int) -> str:
     last = history[-1]
     train = f"train loss {last.train_loss:.4f} accuracy {last.train_accuracy:.3f}"
     test = f"test loss {last.test_loss:.4f} accuracy {last.test_accuracy:.3f}"
@@ -182,8 +184,11 @@ def _line(history: Sequence[Epoch], epochs: int) -> str:
 
 
 @contextlib.contextmanager
-def _progress(settings: Settings, interruption: Interruption) -> Iterator[tuple[OnStep, OnEpoch]]:
-    """One line an epoch, and on a terminal a bar; on standard error. A signal ends the run between two steps."""
+def _progress(epochs: int, interruption: Interruption) -> Iterator[tuple[OnStep, OnEpoch]]:
+    """Print one line per epoch, and a progress bar on a terminal, to standard error.
+
+    After a signal, the yielded step callback raises `KeyboardInterrupt`.
+    """
     console = rich.console.Console(stderr=True)
     columns = (
         rich.progress.TextColumn("epoch {task.fields[epoch]}"),
@@ -199,10 +204,10 @@ def _progress(settings: Settings, interruption: Interruption) -> Iterator[tuple[
         def on_step(epoch: int, step: int, steps: int) -> None:
             if interruption.signal_number:
                 raise KeyboardInterrupt
-            bar.update(task, total=steps * settings.epochs, completed=steps * (epoch - 1) + step, epoch=epoch)
+            bar.update(task, total=steps * epochs, completed=steps * (epoch - 1) + step, epoch=epoch)
 
         def on_epoch(history: Sequence[Epoch]) -> None:
-            line = _line(history, settings.epochs)
+            line = _epoch_line(history, epochs)
             if console.is_terminal:
                 bar.console.print(line, highlight=False)
             else:

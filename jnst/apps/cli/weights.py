@@ -1,4 +1,4 @@
-"""`jnst weights`: fetching published weights, looking into weights files, and converting them to our own format."""
+"""`jnst weights`: download published weights, and inspect and convert weights files."""
 
 import dataclasses
 from pathlib import Path
@@ -12,31 +12,30 @@ from jnst.backbones import Preprocessing
 from jnst.errors import ArgumentError, WeightsError
 from jnst.weights import read_weights, save_weights
 from jnst.weights.registry import HEADS, SOURCES, find_source
-from jnst.weights.store import cached, fetch, hash_of, size_of, verify
+from jnst.weights.store import cached, fetch, verify
 
 Name = Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="NAME")]
 
 
 @dataclasses.dataclass(frozen=True)
 class List:
-    """List published weights: size, licence, preprocessing, address and hash, and which are in the cache."""
+    """List published weights with size, licence, preprocessing, address and hash, and show which are in the cache."""
 
     def run(self) -> int:
-        """Print two lines for each."""
+        """Print two lines for each source."""
         rows = {**SOURCES, **HEADS}
         width = max(map(len, rows))
         for row, source in rows.items():
-            place = cached(row) or "not in the cache"
-            facts = f"{size_of(source)}, {source.licence}, fed {_in_words(source.preprocessing)}"
-            print(f"{row:<{width}}  {facts}; {place}")
-            print(f"{'':<{width}}  {source.address}, {hash_of(source)}")
+            facts = f"{source.size}, {source.licence}, input {_describe(source.preprocessing)}"
+            print(f"{row:<{width}}  {facts}; {cached(row) or 'not in the cache'}")
+            print(f"{'':<{width}}  {source.address}, {source.documented_hash}")
         return 0
 
 
-def _in_words(preprocessing: Preprocessing) -> str:
-    """As "BGR 0-255 minus 104 117 124"."""
+def _describe(preprocessing: Preprocessing) -> str:
+    """Return a short description such as "BGR 0-255 minus 104 117 124"."""
     words = [f"{preprocessing.channel_order.upper()} 0-{preprocessing.scale:g}"]
-    for word, values, neutral in (("minus", preprocessing.mean, 0.0), ("over", preprocessing.std, 1.0)):
+    for word, values, neutral in (("minus", preprocessing.mean, 0.0), ("divided by", preprocessing.std, 1.0)):
         if set(values) != {neutral}:
             words += [word, *(f"{value:g}" for value in values)]
     return " ".join(words)
@@ -44,78 +43,76 @@ def _in_words(preprocessing: Preprocessing) -> str:
 
 @dataclasses.dataclass(frozen=True)
 class Fetch:
-    """Download published weights into the cache (JNST_CACHE, or ~/.cache/jnst), and print the path."""
+    """Download published weights into the cache (JNST_CACHE, or ~/.cache/jnst) and print their path."""
 
     name: Name
-    """A name that `jnst weights list` shows, or a network's, for the first of its."""
+    """A name from `jnst weights list`, or an architecture for its recommended weights."""
     offline: bool = False
-    """Do not touch the network (also: JNST_OFFLINE=1)."""
+    """Do not use the network (also: JNST_OFFLINE=1)."""
     force: bool = False
-    """Download again."""
-    whole: bool = False
-    """Download the whole file and check its documented hash, where the tensors in use would do."""
+    """Download the weights even if they are in the cache."""
 
     def run(self) -> int:
-        """Download what is not there yet."""
-        print(fetch(self.name, offline=self.offline or None, force=self.force, whole=self.whole))
+        """Download the weights if necessary, and print their path."""
+        print(fetch(self.name, offline=self.offline or None, force=self.force))
         return 0
 
 
 @dataclasses.dataclass(frozen=True)
 class Where:
-    """Print the path of published weights that are in the cache; touch no network."""
+    """Print the path of published weights in the cache, without using the network."""
 
     name: Name
-    """A name that `jnst weights list` shows, or a network's, for the first of its."""
+    """A name from `jnst weights list`, or an architecture for its recommended weights."""
 
     def run(self) -> int:
-        """Print the path, or fail."""
+        """Print the path, or fail if the weights are not in the cache."""
         path = cached(self.name)
         if path is None:
             row = find_source(self.name)
-            raise WeightsError(f"{row} is not in the cache: jnst weights fetch {row} downloads it")
+            raise WeightsError(f"{row} is not in the cache: download it with jnst weights fetch {row}")
         print(path)
         return 0
 
 
 @dataclasses.dataclass(frozen=True)
 class Verify:
-    """Read every cached file, and compare it with the hash recorded when it was made."""
+    """Compare every file in the cache with the hash recorded when it was written."""
 
     def run(self) -> int:
-        """Print a line for each; fail if one is damaged."""
+        """Print a line for each file, and fail if one is damaged."""
         verdicts = verify()
         for verdict in verdicts:
             print(f"{verdict.name}  {verdict.fault or 'sound'}  {verdict.path}")
         if not verdicts:
-            print("nothing is in the cache")
+            print("the cache is empty")
         damaged = [verdict.name for verdict in verdicts if verdict.fault]
         if damaged:
             raise WeightsError(
-                f"{', '.join(damaged)} in the cache not as recorded: jnst weights fetch NAME --force gets each again"
+                f"damaged in the cache: {', '.join(damaged)}: download each again with jnst weights fetch NAME --force"
             )
         return 0
 
 
 @dataclasses.dataclass(frozen=True)
 class Convert:
-    """Convert a weights file of any known format to a safetensors file that says what it holds."""
+    """Convert a weights file of any known format to a safetensors file in jnst's own format."""
 
     source: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="SRC")]
     """A TensorFlow.js model.json, Keras or flaxmodels .h5, torch .pth, .safetensors or .npz."""
     destination: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="DST")]
     """The .safetensors file to write."""
     backbone: Text = None
-    """The architecture, where the file fits several."""
+    """The architecture, if the file fits several."""
     half: bool = False
     """Store float16: half the size, three significant digits."""
     force: bool = False
-    """Write over an existing file."""
+    """Overwrite an existing file."""
 
     def run(self) -> int:
-        """Convert, and say what was written."""
+        """Convert the file, and print what was written."""
         if self.destination.exists() and not self.force:
-            raise ArgumentError(f"{self.destination} exists: choose another name, or --force to write over it")
+            raise ArgumentError(f"{self.destination} exists: choose another name, or overwrite it with --force")
         weights = read_weights(self.source, self.backbone)
         save_weights(self.destination, weights, dtype="float16" if self.half else "float32")
         print(f"{self.destination}: {weights.architecture}, {weights.training}, {len(weights.params)} tensors")
@@ -124,15 +121,15 @@ class Convert:
 
 @dataclasses.dataclass(frozen=True)
 class Show:
-    """Say what a weights file holds."""
+    """Show the content of a weights file."""
 
     file: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="FILE")]
     """A weights file of any known format."""
     backbone: Text = None
-    """The architecture, where the file fits several."""
+    """The architecture, if the file fits several."""
 
     def run(self) -> int:
-        """Print what is known of the file, then each tensor."""
+        """Print what is known about the weights, then each tensor."""
         weights = read_weights(self.file, self.backbone)
         about = {
             "architecture": weights.architecture,
@@ -154,7 +151,7 @@ class Show:
 
 @dataclasses.dataclass(frozen=True)
 class Weights:
-    """Fetch published weights. Look into weights files, or convert them."""
+    """Download published weights, and inspect or convert weights files."""
 
     command: (
         Annotated[List, tyro.conf.subcommand("list")]

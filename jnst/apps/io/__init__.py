@@ -1,9 +1,9 @@
-"""Images in and out of files.
+"""Read and write image files.
 
-Inside jnst an image is float32 sRGB in [0, 1], `(h, w, 3)`; what a file holds becomes that, or an `ImageError`.
+`load_image` returns float32 sRGB in [0, 1], `(h, w, 3)`, whatever the file contains, or raises an `ImageError`.
 """
 
-from jnst.apps.io.load import load_image
+from jnst.apps.io.load import find_images, image_size, load_image
 from jnst.apps.io.save import check_output, save_image
 
-__all__ = ["check_output", "load_image", "save_image"]
+__all__ = ["check_output", "find_images", "image_size", "load_image", "save_image"]

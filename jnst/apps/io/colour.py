@@ -1,4 +1,4 @@
-"""Colour of 8-bit Pillow images: embedded profiles to sRGB, transparency onto a background."""
+"""Convert decoded pixels to opaque sRGB: apply colour profiles, composite over a background."""
 
 import io
 from typing import TypeAlias
@@ -6,40 +6,69 @@ from typing import TypeAlias
 import numpy as np
 from PIL import Image, ImageCms
 
-from jnst.apps.io.files import one_line
+from jnst.apps.io.decode import Pixels, Samples, one_line
 
 Background: TypeAlias = tuple[float, float, float]
 
-_MODES = {"RGB": "RGB", "GRAY": "L", "CMYK": "CMYK"}  # ICC data colour space -> Pillow mode
-_SRGB_TOLERANCE = 2  # of 255: the tables of the many sRGB profiles in use differ by so much
+_MODES = {"RGB": "RGB", "GRAY": "L", "CMYK": "CMYK"}  # data colour space of an ICC profile -> Pillow mode
+_SRGB_TOLERANCE = 2  # of 255: the curves of the many sRGB profiles in use differ by this much
 
 
-def flatten(image: Image.Image, profile: bytes | None, background: Background) -> tuple[Image.Image, list[str]]:
-    """An 8-bit image of any mode as opaque sRGB, and what there is to warn about.
+def to_srgb(pixels: Pixels, profile: bytes | None, background: Background) -> tuple[list[Image.Image], list[str]]:
+    """Convert an image to sRGB and composite it over a background.
 
-    Transparent pixels are composited over `background` with the sRGB values themselves, not with linear light.
+    Compositing uses the sRGB values themselves, not linear light. LittleCMS in Pillow works with 8 bits, so deeper
+    images with a profile other than sRGB are reduced to 8 bits.
 
     Args:
-        image: any 8-bit Pillow mode.
-        profile: the embedded ICC profile, if there is one.
+        pixels: The decoded image.
+        profile: The embedded ICC profile, or None.
         background: sRGB in [0, 1].
 
     Returns:
-        The image in mode RGB, and the warnings.
+        One image of mode RGB, or three of mode F (red, green and blue in [0, 1]); and warnings for the user.
     """
-    colour, alpha = _split_alpha(image)
-    transform, notes = srgb_transform(profile, colour.mode)
+    if isinstance(pixels, Samples):
+        transform, notes = _srgb_transform(profile, "L" if pixels.values.shape[-1] <= 2 else "RGB")
+        if transform is None:
+            return [Image.fromarray(plane) for plane in _composite(pixels, background)], notes
+        pixels = _to_8_bits(pixels)
+    colour, alpha = _split_alpha(pixels)
+    transform, notes = _srgb_transform(profile, colour.mode)
     if transform is not None:
         colour = ImageCms.applyTransform(colour.convert(transform.input_mode), transform) or colour
     colour = colour if colour.mode == "RGB" else colour.convert("RGB")
     if alpha is None:
-        return colour, notes
+        return [colour], notes
     canvas = Image.new("RGB", colour.size, tuple(int(255 * value + 0.5) for value in background))
     canvas.paste(colour, mask=alpha)
-    return canvas, notes
+    return [canvas], notes
+
+
+def _composite(samples: Samples, background: Background) -> list[np.ndarray]:
+    """Red, green and blue planes `(h, w)` of an image over a background."""
+    values = samples.values
+    channels = values.shape[-1]
+    planes = [values[..., index if channels >= 3 else 0] for index in range(3)]
+    if channels in (2, 4):
+        alpha = values[..., -1]
+        factor = np.float32(1) if samples.premultiplied else alpha
+        planes = [plane * factor + (1 - alpha) * np.float32(b) for plane, b in zip(planes, background, strict=True)]
+    return [np.ascontiguousarray(plane, np.float32) for plane in planes]
+
+
+def _to_8_bits(samples: Samples) -> Image.Image:
+    values = samples.values
+    if samples.premultiplied:
+        colour, alpha = values[..., :-1], values[..., -1:]
+        colour = np.divide(colour, alpha, out=np.zeros_like(colour), where=alpha > 0)
+        values = np.concatenate([colour, alpha], axis=-1)
+    levels = (np.clip(values, 0, 1) * 255 + 0.5).astype(np.uint8)
+    return Image.fromarray(levels[..., 0] if levels.shape[-1] == 1 else levels)
 
 
 def _split_alpha(image: Image.Image) -> tuple[Image.Image, Image.Image | None]:
+    """The colours of an image, in one of the modes of `_MODES`, and its transparency if there is any."""
     if image.mode == "LA":
         colour, alpha = image.split()
         return colour, alpha
@@ -51,16 +80,16 @@ def _split_alpha(image: Image.Image) -> tuple[Image.Image, Image.Image | None]:
     return image.convert("L" if image.mode == "1" else "RGB"), None
 
 
-def srgb_transform(profile: bytes | None, mode: str) -> tuple[ImageCms.ImageCmsTransform | None, list[str]]:
-    """The conversion from an ICC profile to sRGB, with the perceptual intent.
+def _srgb_transform(profile: bytes | None, mode: str) -> tuple[ImageCms.ImageCmsTransform | None, list[str]]:
+    """Find the conversion from an ICC profile to sRGB, with the perceptual intent.
 
     Args:
-        profile: the bytes of an ICC profile, or None.
-        mode: the image's: L, RGB or CMYK.
+        profile: The ICC profile, or None.
+        mode: The image's mode: L, RGB or CMYK.
 
     Returns:
-        The transform, which takes its own `input_mode`, or None where the pixels are or must be taken as sRGB; and a
-        warning where the profile is broken or for other data. A profile for RGB also serves a grey image.
+        The transform, which expects images of its `input_mode`, or None where the pixels are taken to be sRGB; and a
+        warning if the profile is damaged or does not fit the image. An RGB profile also fits a grey image.
     """
     if not profile:
         return None, []
@@ -70,24 +99,24 @@ def srgb_transform(profile: bytes | None, mode: str) -> tuple[ImageCms.ImageCmsT
         accepted = _MODES.get(space)
         if accepted is None or (accepted != mode and (accepted, mode) != ("RGB", "L")):
             return None, [
-                f"its colour profile is for {one_line(space)} data, the pixels are {mode}: they are taken as sRGB"
+                f"its colour profile is for {one_line(space)} data, but the pixels are {mode}: they are taken as sRGB"
             ]
         target = ImageCms.createProfile("sRGB")
         transform = ImageCms.buildTransform(source, target, accepted, "RGB", ImageCms.Intent.PERCEPTUAL)
-        return (None if _keeps_values(transform, accepted) else transform), []
+        return (None if _is_identity(transform, accepted) else transform), []
     except (ImageCms.PyCMSError, OSError, ValueError, TypeError) as error:
-        return None, [f"its colour profile is broken ({one_line(str(error))}): the pixels are taken as sRGB"]
+        return None, [f"its colour profile is damaged ({one_line(str(error))}): the pixels are taken as sRGB"]
 
 
-def _keeps_values(transform: ImageCms.ImageCmsTransform, mode: str) -> bool:
-    """Whether a transform is the identity up to rounding, tried on a lattice of colours: then the profile is sRGB."""
+def _is_identity(transform: ImageCms.ImageCmsTransform, mode: str) -> bool:
+    """Whether a transform to sRGB changes a lattice of colours by no more than rounding: its source is sRGB, too."""
     if mode == "CMYK":
         return False
     ramp = np.linspace(0, 255, 18).astype(np.uint8)
     lattice = np.stack(np.meshgrid(ramp, ramp, ramp), axis=-1).reshape(-1, 18, 3)
     probe = Image.fromarray(lattice if mode == "RGB" else lattice[..., 0])
-    moved = ImageCms.applyTransform(probe, transform)
-    if moved is None:
+    converted = ImageCms.applyTransform(probe, transform)
+    if converted is None:
         return False
-    difference = np.asarray(moved, np.int16) - np.asarray(probe.convert("RGB"), np.int16)
+    difference = np.asarray(converted, np.int16) - np.asarray(probe.convert("RGB"), np.int16)
     return int(abs(difference).max()) <= _SRGB_TOLERANCE

@@ -1,20 +1,21 @@
-"""Read an image as jnst wants it: float32 sRGB in [0, 1], upright, opaque, of the size asked for."""
+"""Read image files as float32 sRGB in [0, 1]: upright, opaque, at the requested size."""
 
+import os
+import stat
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from PIL import Image
 
-from jnst.apps.io.colour import Background, flatten, srgb_transform
-from jnst.apps.io.decode import MAX_PIXELS, Decoded, decode
-from jnst.apps.io.deep import ROWS, Samples
-from jnst.apps.io.exif import ON_ITS_SIDE
-from jnst.apps.io.files import choose, one_line, open_regular
-from jnst.errors import ArgumentError, ImageError, JnstError
+from jnst.apps.io.colour import Background, to_srgb
+from jnst.apps.io.decode import MAX_PIXELS, one_line, read_header
+from jnst.errors import ArgumentError, ImageError, JnstError, did_you_mean
 from jnst.weights.files import PathLike, shown
 
 RESAMPLING = {
@@ -23,8 +24,10 @@ RESAMPLING = {
     "lanczos": Image.Resampling.LANCZOS,
 }
 ROUNDINGS = ("round", "floor")
-_DRAFT_FACTOR = 2  # a JPEG is decoded at no less than this times the wanted size
+SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".gif", ".bmp", ".ppm")
+"""The suffixes by which `find_images` recognises images."""
 
+# Not `ImageOps.exif_transpose`: it also rewrites the EXIF data, which fails where these are damaged.
 _UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -45,57 +48,156 @@ def load_image(
     enlarge: bool = True,
     background: Background = (1.0, 1.0, 1.0),
 ) -> jax.Array:
-    """Read an image file as float32 sRGB in [0, 1], `(h, w, 3)`.
+    """Read an image file as float32 sRGB in [0, 1].
 
-    PNG, JPEG, WebP, TIFF, GIF, BMP and PPM are told apart by content, not by name. EXIF orientation is applied, ICC
-    profiles other than sRGB are converted to it (perceptual intent, through 8 bits), transparency is composited over
-    `background` in sRGB values, and of several frames or pages the first is taken. 16-bit samples are scaled by their
-    range; float samples are taken as they are if they lie in [0, 1], and scaled so that their own range becomes [0, 1]
-    if not.
+    Supports PNG, JPEG, WebP, TIFF, GIF, BMP and PPM. The format is recognised by the content, not by the file's name.
 
-    Images of 8 bits are resized by Pillow in 8 bits, as published programs do; deeper ones in float. A JPEG of more
-    than 50 megapixels is first decoded at a half, a quarter or an eighth, at least twice the wanted size, which is
-    cheaper and differs slightly from resizing all of it.
+    - EXIF orientation is applied.
+    - Colours with an ICC profile other than sRGB are converted to sRGB (perceptual intent, 8 bits).
+    - Transparent pixels are composited over `background`, in sRGB values.
+    - Of several frames or pages, the first is read.
+    - 16-bit samples are divided by 65535. Float samples in [0, 1] are unchanged; other float samples are scaled so that
+      their own range becomes [0, 1].
+
+    Images of 8 bits are resized in 8 bits by Pillow, as most published programs do; deeper images are resized in float.
+    A JPEG of more than 50 megapixels is first decoded at a half, a quarter or an eighth of its size, though at no less
+    than twice the requested size. This is cheaper and differs slightly from resizing the whole image.
 
     Args:
-        path: the file; any name the system allows.
-        size: the longer side in pixels, larger or smaller than the image's own; None keeps the image's size.
-        resample: "bilinear", "bicubic" or "lanczos": Pillow's filters, which widen when they reduce.
-        rounding: of the shorter side: "round" to the nearest, or "floor": both sides `int(size / longer * side)`, as
-            neural-style-pt does. Never below 1.
-        enlarge: whether an image smaller than `size` is enlarged to it; if not, it keeps its size.
-        background: sRGB in [0, 1] behind transparent pixels.
+        path: The file.
+        size: The longer side of the result in pixels; None keeps the image's own size.
+        resample: The filter: "bilinear", "bicubic" or "lanczos". Antialiased when the image is reduced.
+        rounding: How the shorter side is rounded, to at least 1: "round" to the nearest integer, or "floor" for
+            `int(size / longer * side)` on both sides, as in neural-style-pt.
+        enlarge: Whether to enlarge an image that is smaller than `size`; if not, it keeps its size.
+        background: The sRGB colour behind transparent pixels, in [0, 1].
+
+    Returns:
+        The image, `(h, w, 3)`.
 
     Raises:
-        ImageError: the file is missing, unreadable, not an image, damaged, or above 175 megapixels (40 for GIF and
-            what is animated).
-        ArgumentError: another argument is wrong.
+        ImageError: The file does not exist, cannot be read, is not an image in a supported format, is damaged, or has
+            more than 175 megapixels (40 for GIF and animated WebP).
+        ArgumentError: Another argument is wrong.
 
     Warns:
-        UserWarning: several frames, an unusable colour profile, or broken EXIF data.
+        UserWarning: The file has several frames, a colour profile that cannot be used, or damaged EXIF data.
     """
     _check_arguments(size, background)
     choose("resample", resample, RESAMPLING)
     choose("rounding", rounding, ROUNDINGS)
-
-    def least(width: int, height: int) -> tuple[int, int]:
-        wanted = resized(width, height, size, rounding)
-        return _DRAFT_FACTOR * wanted[0], _DRAFT_FACTOR * wanted[1]
-
-    with open_regular(path) as file, translating(path):
-        decoded = decode(file, path, None if size is None else least)
-        planes, notes = _to_planes(decoded, background)
-        own = _upright_size(decoded)
+    with open_regular(path) as file, _decoding(path):
+        header = read_header(file, path)
+        own = header.upright_size
         if size is not None and not enlarge and max(own) <= size:
             size = None
         target = resized(*own, size, rounding)
-        planes = [_upright(plane, decoded.orientation) for plane in planes]
+        width, height = resized(*header.size, size, rounding)
+        pixels = header.decode(None if size is None else (2 * width, 2 * height))
+        planes, notes = to_srgb(pixels, header.profile, background)
+        del pixels
+        if header.orientation in _UPRIGHT:
+            planes = [plane.transpose(_UPRIGHT[header.orientation]) for plane in planes]
         if size is not None:
             planes = [plane.resize(target, RESAMPLING[resample]) for plane in planes]
-        pixels = _to_unit(planes)
-    for note in [*decoded.notes, *notes]:
+        image = _to_unit(planes)
+    for note in (*header.notes, *notes):
         warnings.warn(f"{shown(path)}: {note}", UserWarning, stacklevel=2)
-    return jnp.asarray(pixels)
+    return jnp.asarray(image)
+
+
+def image_size(path: PathLike) -> tuple[int, int]:
+    """Read the size of an image file from its header, without decoding the pixels.
+
+    Returns:
+        Height and width in pixels of the image that `load_image` returns: of the first frame, upright.
+
+    Raises:
+        ImageError: The file does not exist, cannot be read, is not an image in a supported format, or its header is
+            damaged or claims too many pixels.
+    """
+    with open_regular(path) as file, _decoding(path):
+        width, height = read_header(file, path).upright_size
+    return height, width
+
+
+def find_images(folder: PathLike) -> tuple[list[Path], list[Path]]:
+    """List the image files in a folder, recognised by their suffixes, and its other files.
+
+    Both lists are sorted by name. Subfolders and files whose names begin with a dot are left out.
+
+    Raises:
+        ImageError: The folder cannot be read.
+    """
+    try:
+        files = [Path(entry.path) for entry in os.scandir(os.fsdecode(folder)) if entry.is_file()]
+    except OSError as error:
+        raise ImageError(f"{shown(folder)} cannot be read ({error.strerror}): check its permissions") from error
+    files = sorted(file for file in files if not file.name.startswith("."))
+    images = [file for file in files if file.suffix.lower() in SUFFIXES]
+    return images, [file for file in files if file.suffix.lower() not in SUFFIXES]
+
+
+def resized(width: int, height: int, size: int | None, rounding: str) -> tuple[int, int]:
+    """The width and height of an image loaded with a longer side of `size`. See `load_image`.
+
+    Raises:
+        ArgumentError: The result would have more pixels than are allowed.
+    """
+    if size is None:
+        return width, height
+    longer = max(width, height)
+    if rounding == "floor":
+        sides = int(size / longer * width), int(size / longer * height)
+    else:
+        sides = round(size * width / longer), round(size * height / longer)
+    result = max(sides[0], 1), max(sides[1], 1)
+    if result[0] * result[1] > MAX_PIXELS:
+        raise ArgumentError(
+            f"`size` is {size}, which makes {result[0]}x{result[1]} pixels: expected at most "
+            f"{MAX_PIXELS // 1_000_000} megapixels; use a smaller size"
+        )
+    return result
+
+
+def open_regular(path: PathLike) -> BinaryIO:
+    """Open a regular file for reading, without ever waiting for a pipe or device.
+
+    Raises:
+        ImageError: The file does not exist, is not a regular file, or cannot be read.
+    """
+    try:
+        # Before opening: opening a FIFO waits for a writer, and opening a device may act on it.
+        mode = os.stat(path).st_mode
+        if stat.S_ISDIR(mode):
+            raise ImageError(f"{shown(path)} is a directory: name an image file in it")
+        if not stat.S_ISREG(mode):
+            raise ImageError(f"{shown(path)} is a pipe, socket or device: name a regular image file")
+        # O_NONBLOCK in case the file has been replaced by a FIFO since.
+        return open(path, "rb", opener=lambda name, flags: os.open(name, flags | getattr(os, "O_NONBLOCK", 0)))
+    except FileNotFoundError as error:
+        raise ImageError(f"{shown(path)} does not exist: check the name and the folder") from error
+    except OSError as error:
+        raise ImageError(f"{shown(path)} cannot be read ({error.strerror}): check its permissions") from error
+    except ImageError:
+        raise
+    except ValueError as error:  # a NUL character in the name
+        raise ImageError(f"{shown(path)} is not a file name ({error}): check the name") from error
+
+
+def choose(name: str, value: object, choices: Iterable[str]) -> str:
+    """Return `value` if it is one of `choices`.
+
+    Raises:
+        ArgumentError: It is not. The message lists the choices and suggests similar ones.
+    """
+    known = list(choices)
+    if isinstance(value, str) and value in known:
+        return value
+    near = did_you_mean(str(value), known, most=2, quote=repr)
+    raise ArgumentError(
+        f"`{name}` is {value!r}{f' ({near})' if near else ''}: expected one of {', '.join(map(repr, known))}"
+    )
 
 
 def _check_arguments(size: int | None, background: Background) -> None:
@@ -109,92 +211,25 @@ def _check_arguments(size: int | None, background: Background) -> None:
 
 
 @contextmanager
-def translating(path: PathLike) -> Iterator[None]:
-    """Turn whatever a decoder raises on damaged bytes into an `ImageError` that names the file."""
+def _decoding(path: PathLike) -> Iterator[None]:
+    """Turn any exception that a decoder raises for damaged data into an `ImageError` that names the file."""
     try:
         yield
     except JnstError:
         raise
     except MemoryError as error:
-        raise ImageError(f"{shown(path)} needs more memory than there is: make the image smaller") from error
-    except Exception as error:  # on damaged bytes decoders raise struct.error, KeyError, SyntaxError and what not
+        raise ImageError(f"{shown(path)} needs more memory than is available: make the image smaller") from error
+    except Image.DecompressionBombError as error:
+        raise ImageError(f"{shown(path)} claims too many pixels ({one_line(str(error))}): make it smaller") from error
+    except Exception as error:  # decoders raise struct.error, KeyError, SyntaxError and many others
         reason = one_line(f"{type(error).__name__}: {error}")
         raise ImageError(
-            f"{shown(path)} cannot be decoded ({reason}): expected a whole image file; save or download it again"
+            f"{shown(path)} cannot be decoded ({reason}): expected an intact image file; save or download it again"
         ) from error
 
 
-def resized(width: int, height: int, size: int | None, rounding: str) -> tuple[int, int]:
-    """(width, height) of an image that is read with a longer side of `size`, which `load_image` explains.
-
-    Raises:
-        ArgumentError: more pixels than any image may have.
-    """
-    if size is None:
-        return width, height
-    longer = max(width, height)
-    if rounding == "floor":
-        sides = int(size / longer * width), int(size / longer * height)
-    else:
-        sides = round(size * width / longer), round(size * height / longer)
-    wanted = max(sides[0], 1), max(sides[1], 1)
-    if wanted[0] * wanted[1] > MAX_PIXELS:
-        raise ArgumentError(
-            f"`size` is {size}, which makes {wanted[0]}x{wanted[1]} pixels: expected at most "
-            f"{MAX_PIXELS // 1_000_000} megapixels; use a smaller size"
-        )
-    return wanted
-
-
-def _upright_size(decoded: Decoded) -> tuple[int, int]:
-    width, height = decoded.full_size
-    return (height, width) if decoded.orientation in ON_ITS_SIDE else (width, height)
-
-
-def _upright(plane: Image.Image, orientation: int) -> Image.Image:
-    method = _UPRIGHT.get(orientation)
-    return plane if method is None else plane.transpose(method)
-
-
-def _to_planes(decoded: Decoded, background: Background) -> tuple[list[Image.Image], list[str]]:
-    """One RGB image of 8 bits, or three float ones (mode F); and warnings."""
-    pixels = decoded.pixels
-    if isinstance(pixels, Image.Image):
-        image, notes = flatten(pixels, decoded.profile, background)
-        return [image], notes
-    transform, notes = srgb_transform(decoded.profile, "L" if pixels.values.shape[-1] <= 2 else "RGB")
-    if transform is None:
-        return [Image.fromarray(plane) for plane in _composite(pixels, background)], notes
-    image, notes = flatten(_to_8_bits(pixels), decoded.profile, background)  # Pillow's LittleCMS has 8 bits only
-    return [image], notes
-
-
-def _to_8_bits(samples: Samples) -> Image.Image:
-    levels = np.empty_like(samples.values, np.uint8)
-    for row in range(0, len(levels), ROWS):
-        values = samples.values[row : row + ROWS]
-        if samples.premultiplied:
-            channels = values.shape[-1] - 1
-            colour, alpha = values[..., :channels], values[..., channels:]
-            colour = np.divide(colour, alpha, out=np.zeros_like(colour), where=alpha > 0)
-            values = np.concatenate([colour, alpha], axis=-1)
-        levels[row : row + ROWS] = np.floor(np.clip(values, 0, 1) * 255 + 0.5)
-    return Image.fromarray(levels[..., 0] if levels.shape[-1] == 1 else levels)
-
-
-def _composite(samples: Samples, background: Background) -> list[np.ndarray]:
-    """Float RGB planes `(h, w)` of samples over a background."""
-    values = samples.values
-    channels = values.shape[-1]
-    planes = [values[..., index if channels >= 3 else 0] for index in range(3)]
-    if channels in (2, 4):
-        alpha = values[..., -1]
-        cover = np.float32(1) if samples.premultiplied else alpha
-        planes = [plane * cover + (1 - alpha) * np.float32(b) for plane, b in zip(planes, background, strict=True)]
-    return [np.ascontiguousarray(plane, np.float32) for plane in planes]
-
-
 def _to_unit(planes: list[Image.Image]) -> np.ndarray:
+    """Float32 `(h, w, 3)` in [0, 1] from the planes of `to_srgb`."""
     if len(planes) == 1:
         pixels = np.array(planes[0], np.float32)
         return np.divide(pixels, np.float32(255), out=pixels)

@@ -1,89 +1,93 @@
-"""Write an image, and check beforehand that it can be written."""
+"""Write images, and check in advance that they can be written."""
 
 import io
 import os
 import tempfile
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 
+import imagecodecs
 import jax
 import jax.numpy as jnp
 import numpy as np
+import tifffile
 from PIL import Image
 
-from jnst.apps.io.files import choose
+from jnst.apps.io.load import choose
 from jnst.errors import ArgumentError, ImageError
 from jnst.weights.files import PathLike, shown, write_atomically
 
 FORMATS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP", ".tif": "TIFF", ".tiff": "TIFF"}
+"""Formats by the suffix of the file's name."""
+
+_DEEP_FORMATS = ("PNG", "TIFF")  # which support 16 bits
 
 
 def save_image(path: PathLike, image: jax.Array | np.ndarray, *, bit_depth: int = 8, quality: int = 95) -> None:
-    """Write an sRGB image; the format follows the name's suffix.
+    """Write an sRGB image to a file, in the format that the suffix of its name selects.
 
-    Values are clipped to [0, 1] and rounded to the nearest step, halves up. No metadata is written. The file is
-    replaced in one step (see `write_atomically`).
+    Values are clipped to [0, 1] and rounded to the nearest of the `2**bit_depth` levels, halves up. No metadata is
+    written. An existing file is replaced atomically: it stays intact until the new one is complete. A symbolic link is
+    kept, and its target is replaced.
 
     Args:
-        path: ends in .png, .jpg, .jpeg, .webp, .tif or .tiff.
-        image: `(h, w, 3)` floats, sRGB in [0, 1].
-        bit_depth: 8, or for PNG and TIFF 16.
-        quality: of JPEG and WebP, 1 to 100; the others are lossless and ignore it.
+        path: The file. Ends in .png, .jpg, .jpeg, .webp, .tif or .tiff; upper case is accepted.
+        image: `(h, w, 3)`, floats, sRGB in [0, 1].
+        bit_depth: Bits per sample: 8, or 16 for PNG and TIFF.
+        quality: Of JPEG and WebP, 1 to 100. Ignored for PNG and TIFF, which are lossless.
 
     Raises:
-        ImageError: `image` is not of that shape, not of floats, not finite, or too large for the format.
-        ArgumentError: another argument is wrong, or the file cannot be written; an old file stays intact.
-        ResourceError: the disk is full; an old file stays intact.
+        ImageError: `image` has another shape, is not floating-point, contains NaN or infinite values, or is too large
+            for the format.
+        ArgumentError: Another argument is wrong, or the file cannot be written.
+        ResourceError: The disk is full.
     """
     check_output(path, force=True, bit_depth=bit_depth, quality=quality)
     kind = _format_of(path)
     values = _checked_values(path, image)
     levels = np.floor(np.clip(values, 0, 1) * np.float32(2**bit_depth - 1) + np.float32(0.5))
-    if bit_depth == 16:
-        data = _DEEP_ENCODERS[kind](levels.astype(np.uint16))
-    else:
-        data = _encode(path, kind, levels.astype(np.uint8), quality)
-    write_atomically(path, data)
+    write_atomically(path, _encode(path, kind, levels.astype(f"uint{bit_depth}"), quality))
 
 
 def check_output(
     path: PathLike, *, inputs: Iterable[PathLike] = (), force: bool = False, bit_depth: int = 8, quality: int = 95
 ) -> None:
-    """Fail before computing if an image could not be saved under this name.
-
-    Of a symbolic link the target is written and replaced, and the link stays.
+    """Raise an error now if `save_image` would not be able to write a file later.
 
     Args:
-        path: where `save_image` is to write.
-        inputs: files that are read; the output may be one of them only with `force`.
-        force: allow the output to replace an input.
-        bit_depth: as in `save_image`.
-        quality: as in `save_image`.
+        path: The file to be written.
+        inputs: Files that are read. The output may not be one of them, links followed, unless `force` is true.
+        force: Allow the output to replace an input.
+        bit_depth: As in `save_image`.
+        quality: As in `save_image`.
 
     Raises:
-        ArgumentError: unknown suffix, a depth or quality that it does not have, folder missing or not writable, `path` not
-            a regular file, write-protected, or one of the inputs.
+        ArgumentError: The suffix is unknown, `bit_depth` or `quality` is wrong for the format, the folder does not
+            exist or is not writable, or `path` is not a regular file, write-protected, or one of the inputs.
     """
     _check_encoding(path, bit_depth, quality)
     try:
         target = os.path.realpath(os.fsdecode(path))
         fault = _fault_of(target)
-        with tempfile.TemporaryFile(dir=os.path.dirname(target)):  # surer than permissions: disks may be read-only
+        # More reliable than looking at permissions, as the file system may be read-only.
+        with tempfile.TemporaryFile(dir=os.path.dirname(target)):
             pass
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
         raise ArgumentError(
-            f"the folder of the output {shown(path)} cannot be written to ({reason}): make it or name another"
+            f"the folder of the output {shown(path)} cannot be written to ({reason}): create it, or choose another"
         ) from error
     if fault:
-        raise ArgumentError(f"the output {shown(path)} is {fault}: expected a file that may be written; name another")
+        raise ArgumentError(f"the output {shown(path)} is {fault}: expected a writable file; choose another name")
     same = [other for other in inputs if not force and _is_same(path, other)]
     if same:
-        raise ArgumentError(f"the output {shown(path)} is also the input {shown(same[0])}: name another file, or force it")
+        raise ArgumentError(
+            f"the output {shown(path)} is also the input {shown(same[0])}: choose another name, or set `force`"
+        )
 
 
 def _check_encoding(path: PathLike, bit_depth: int, quality: int) -> None:
-    if bit_depth not in (8, 16) or (bit_depth == 16 and _format_of(path) not in _DEEP_ENCODERS):
-        deep = ", ".join(suffix for suffix, name in FORMATS.items() if name in _DEEP_ENCODERS)
+    if bit_depth not in (8, 16) or (bit_depth == 16 and _format_of(path) not in _DEEP_FORMATS):
+        deep = ", ".join(suffix for suffix, name in FORMATS.items() if name in _DEEP_FORMATS)
         raise ArgumentError(f"`bit_depth` is {bit_depth!r} for {shown(path)}: expected 8, or 16 for {deep}")
     if isinstance(quality, bool) or not isinstance(quality, int) or not 1 <= quality <= 100:
         raise ArgumentError(f"`quality` is {quality!r}: expected a whole number from 1 to 100")
@@ -91,7 +95,7 @@ def _check_encoding(path: PathLike, bit_depth: int, quality: int) -> None:
 
 
 def _fault_of(target: str) -> str:
-    """Why nothing can take the place of what is there, links followed; nothing if something can."""
+    """Say why a file cannot be replaced; empty if it can be, or does not exist."""
     if os.path.islink(target):
         return "a link that leads back to itself"
     if not os.path.exists(target):
@@ -125,36 +129,22 @@ def _checked_values(path: PathLike, image: jax.Array | np.ndarray) -> np.ndarray
     if len(bad):
         first = tuple(int(index) for index in bad[0])
         raise ImageError(
-            f"`image` for {shown(path)} has {len(bad)} values that are NaN or infinite, the first at {first}: "
-            "expected finite floats in [0, 1]; look for the step that made them"
+            f"`image` for {shown(path)} has {len(bad)} values that are NaN or infinite, the first at {first}: expected "
+            "finite floats in [0, 1]; find the computation that produced them"
         )
     return values
 
 
 def _encode(path: PathLike, kind: str, levels: np.ndarray, quality: int) -> bytes:
     buffer = io.BytesIO()
+    if levels.dtype == np.uint16 and kind == "PNG":
+        return bytes(imagecodecs.png_encode(levels))
+    if levels.dtype == np.uint16:
+        tifffile.imwrite(buffer, levels, photometric="rgb", metadata=None, software=False)
+        return buffer.getvalue()
     try:
         Image.fromarray(levels).save(buffer, kind, quality=quality)
     except (OSError, ValueError) as error:
         size = f"{levels.shape[1]}x{levels.shape[0]}"
         raise ImageError(f"{shown(path)}: {size} pixels do not fit {kind} ({error}): use PNG or TIFF") from error
     return buffer.getvalue()
-
-
-def _encode_png16(levels: np.ndarray) -> bytes:
-    import png
-
-    buffer = io.BytesIO()
-    png.from_array(levels.reshape(len(levels), -1), "RGB;16").write(buffer)
-    return buffer.getvalue()
-
-
-def _encode_tiff16(levels: np.ndarray) -> bytes:
-    import tifffile
-
-    buffer = io.BytesIO()
-    tifffile.imwrite(buffer, levels, photometric="rgb", metadata=None, software=False)
-    return buffer.getvalue()
-
-
-_DEEP_ENCODERS: dict[str, Callable[[np.ndarray], bytes]] = {"PNG": _encode_png16, "TIFF": _encode_tiff16}

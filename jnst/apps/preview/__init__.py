@@ -1,4 +1,4 @@
-"""A page on this machine that shows a run while it goes on.
+"""A web page, served on this machine, that shows a run while it goes on.
 
 Example::
 
@@ -6,10 +6,10 @@ Example::
 
     with serve() as preview:
         print(preview.address)
-        result = jnst.transfer.stylize(content, style, callback=preview)
+        result = jnst.stylize(content, style, callback=preview)
         preview.show(result.image)
 """
 
-from jnst.apps.preview.serving import Preview, serve
+from jnst.apps.preview.server import Preview, serve
 
 __all__ = ["Preview", "serve"]

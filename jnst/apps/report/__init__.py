@@ -1,13 +1,12 @@
-"""What is made for looking at: contact sheets, curves, montages of features, and pages with all of it."""
+"""Contact sheets, montages of features, and HTML reports with images, loss curves, tables and settings."""
 
-from jnst.apps.report.curves import check_curves, curves_svg, save_curves
-from jnst.apps.report.geometry import Heading
 from jnst.apps.report.montage import feature_montage, gram_image
-from jnst.apps.report.page import Code, Facts, Figure, Figures, Page, Plot, Table, render, save_page, versions
-from jnst.apps.report.run import catalogue_page, loss_table, run_page, settings_facts
-from jnst.apps.report.sheet import Tile, contact_sheet
+from jnst.apps.report.page import Block, Code, Facts, Figure, Figures, Page, Plot, Table, cell_text, save_page, versions
+from jnst.apps.report.sheet import Heading, Tile, contact_sheet
+from jnst.apps.report.summaries import catalogue_page, run_page
 
 __all__ = [
+    "Block",
     "Code",
     "Facts",
     "Figure",
@@ -18,16 +17,11 @@ __all__ = [
     "Table",
     "Tile",
     "catalogue_page",
-    "check_curves",
+    "cell_text",
     "contact_sheet",
-    "curves_svg",
     "feature_montage",
     "gram_image",
-    "loss_table",
-    "render",
     "run_page",
-    "save_curves",
     "save_page",
-    "settings_facts",
     "versions",
 ]

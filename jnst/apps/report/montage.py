@@ -1,4 +1,4 @@
-"""What a network sees, as images: feature maps side by side, and Gram matrices."""
+"""Feature maps and Gram matrices as images."""
 
 import math
 
@@ -8,33 +8,32 @@ from PIL import Image as Pillow
 from jnst.errors import ArgumentError
 from jnst.types import Features, Matrix
 
-GAP = 2
-GROUND = 255
+GAP, BACKGROUND = 2, 255
 LOW, MIDDLE, HIGH = (33, 102, 172), (247, 247, 247), (178, 24, 43)
-"""Colours of the most negative, of zero, of the most positive value."""
+"""The colours of the most negative value, of zero, and of the most positive value."""
 
 
-def feature_montage(features: Features | np.ndarray, *, most: int = 16, tile: int = 96) -> Pillow.Image:
+def feature_montage(features: Features | np.ndarray, *, max_maps: int = 16, tile: int = 96) -> Pillow.Image:
     """Show feature maps as grey images in a square table, row by row in the order of the channels.
 
-    Each map is normalised by itself: its smallest value is black, its largest white; a constant one is black.
+    Each map is normalised on its own: its smallest value is black, its largest is white. Constant maps are black.
 
     Args:
-        features: ``(h, w, c)``; of more than ``most`` channels those with the largest standard deviation are shown.
-        most: How many maps.
-        tile: The longer side of each in pixels.
+        features: ``(h, w, c)``.
+        max_maps: How many maps to show, of the channels with the largest standard deviations.
+        tile: The longer side of a map in pixels.
 
     Raises:
         ArgumentError: Another shape, or values that are not finite.
     """
     maps = np.moveaxis(_finite("features", features, 3), -1, 0)
-    strongest = np.sort(np.argsort(-maps.std((1, 2)), kind="stable")[:most])
+    strongest = np.sort(np.argsort(-maps.std((1, 2)), kind="stable")[:max_maps])
     height, width = maps.shape[1:]
     scale = tile / max(height, width)
     size = max(1, round(width * scale)), max(1, round(height * scale))
     columns = math.ceil(math.sqrt(len(strongest)))
     rows = math.ceil(len(strongest) / columns)
-    montage = Pillow.new("L", (columns * (size[0] + GAP) - GAP, rows * (size[1] + GAP) - GAP), GROUND)
+    montage = Pillow.new("L", (columns * (size[0] + GAP) - GAP, rows * (size[1] + GAP) - GAP), BACKGROUND)
     for place, channel in enumerate(strongest):
         at = place % columns * (size[0] + GAP), place // columns * (size[1] + GAP)
         montage.paste(_resized(Pillow.fromarray(_grey(maps[channel])), size), at)
@@ -42,21 +41,21 @@ def feature_montage(features: Features | np.ndarray, *, most: int = 16, tile: in
 
 
 def gram_image(gram: Matrix | np.ndarray, *, side: int = 256) -> Pillow.Image:
-    """Show a Gram matrix: white where it is zero, red where it is positive, blue where it is negative.
+    """Show a Gram matrix: zeros are white, positive entries red, negative ones blue.
 
-    It is normalised by its largest absolute value, and a root is taken of what is between, which makes small entries
+    The intensity is the square root of the entry's magnitude relative to the largest one, so that small entries are
     visible beside the diagonal.
 
     Args:
         gram: ``(c, c)``.
-        side: Of the image in pixels.
+        side: The side of the image in pixels.
 
     Raises:
         ArgumentError: Another shape, or values that are not finite.
     """
     values = _finite("gram", gram, 2)
     if values.shape[0] != values.shape[1]:
-        raise ArgumentError(f"`gram` has shape {values.shape}: expected (c, c), as jnst.gram_matrix makes it")
+        raise ArgumentError(f"`gram` has shape {values.shape}: expected (c, c), as jnst.gram_matrix returns it")
     strength = np.sqrt(np.abs(values) / (np.abs(values).max() or 1.0))[..., None]
     ends = np.where((values < 0)[..., None], LOW, HIGH)
     colours = np.asarray(MIDDLE) * (1 - strength) + ends * strength
@@ -67,9 +66,9 @@ def _finite(name: str, values: Features | Matrix | np.ndarray, axes: int) -> np.
     array = np.asarray(values, np.float64)
     if array.ndim != axes or 0 in array.shape:
         expected = "(h, w, c)" if axes == 3 else "(c, c)"
-        raise ArgumentError(f"`{name}` has shape {array.shape}: expected {expected}; show one image's at a time")
+        raise ArgumentError(f"`{name}` has shape {array.shape}: expected {expected}; show one image at a time")
     if not np.isfinite(array).all():
-        raise ArgumentError(f"`{name}` has values that are NaN or infinite: expected finite numbers; look for their cause")
+        raise ArgumentError(f"`{name}` has values that are NaN or infinite: expected finite numbers; find their cause")
     return array
 
 
@@ -79,6 +78,5 @@ def _grey(plane: np.ndarray) -> np.ndarray:
 
 
 def _resized(image: Pillow.Image, size: tuple[int, int]) -> Pillow.Image:
-    """Enlarged without smoothing, so that every value stays what it is; reduced with."""
-    smaller = size[0] < image.width
-    return image.resize(size, Pillow.Resampling.BOX if smaller else Pillow.Resampling.NEAREST)
+    """Resize, without smoothing when it is enlarged, so that every value stays visible as it is."""
+    return image.resize(size, Pillow.Resampling.BOX if size[0] < image.width else Pillow.Resampling.NEAREST)

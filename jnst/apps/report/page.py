@@ -1,32 +1,32 @@
-"""A report: one HTML page without scripts that asks no other place for anything."""
+"""A report: one HTML file without scripts that loads nothing from other hosts."""
 
 import base64
 import dataclasses
 import os
 import platform
-from collections.abc import Callable, Mapping, Sequence
-from html import escape
+from collections.abc import Mapping, Sequence
 from importlib import metadata
-from io import BytesIO
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
 import jax
 import numpy as np
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from PIL import Image as Pillow
 
-from jnst.apps.report.curves import Curves, Style, curves_svg, styles
-from jnst.apps.report.look import CSS
+from jnst.apps.pixels import to_jpeg, to_levels
+from jnst.apps.report.curves import Curves, curves_svg
 from jnst.types import Image
-from jnst.weights.files import write_atomically
+from jnst.weights.files import PathLike, write_atomically
 
-MOST_SIDE = 1600
-"""Pixels of an embedded image's longer side; larger ones are reduced."""
-QUALITY = 90
-"""Of embedded images, as JPEG."""
+MAX_SIDE = 1600
+"""The longer side of embedded images in pixels; larger ones are reduced."""
 PACKAGES = ("jnst", "jax", "jaxlib", "flax", "optax", "numpy", "pillow")
 POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src 'self' data: file:"
+
+ImageSource = Path | Image | np.ndarray | Pillow.Image
+"""A file, to which the page links, or an image to embed: ``(h, w, 3)`` in [0, 1], or Pillow's."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -34,23 +34,23 @@ class Figure:
     """An image with a caption.
 
     Attributes:
-        image: A file, which stays beside the page; or what is embedded: floats ``(h, w, 3)`` in [0, 1], or Pillow's.
-        caption: The line below.
-        name: What it is, for those who do not see it; empty: the caption says so.
+        image: See `ImageSource`.
+        caption: The text below the image.
+        name: The text for readers who do not see the image; the caption if empty.
     """
 
-    image: Path | Image | np.ndarray | Pillow.Image
+    image: ImageSource
     caption: str = ""
     name: str = ""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Figures:
-    """Images side by side, as many as there is room for.
+    """Images side by side, as many as fit.
 
     Attributes:
         figures: The images.
-        wide: One below the other, as large as they are.
+        wide: Whether to put them below each other instead, at their full size.
     """
 
     figures: Sequence[Figure]
@@ -59,7 +59,7 @@ class Figures:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Table:
-    """Rows of texts and numbers; numbers are shown with five digits, None as a dash."""
+    """Rows of texts and numbers, formatted by `cell_text`."""
 
     header: Sequence[str]
     rows: Sequence[Sequence[Any]]
@@ -68,7 +68,7 @@ class Table:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Plot:
-    """Curves on a logarithmic axis, see `jnst.apps.report.curves.curves_svg`."""
+    """Curves on a logarithmic axis."""
 
     curves: Curves
     axis: str = "step"
@@ -76,20 +76,20 @@ class Plot:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Facts:
-    """Names and what they are."""
+    """Names and their values."""
 
     facts: Mapping[str, Any]
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Code:
-    """A command, as it is typed."""
+    """A command to type."""
 
     text: str
 
 
 Block = str | Figures | Table | Plot | Facts | Code
-"""A part of a section; a text is a paragraph."""
+"""A part of a section; a string is a paragraph."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -97,9 +97,9 @@ class Page:
     """A report.
 
     Attributes:
-        title: What it is about.
+        title: Its heading.
         summary: A sentence or two below the title.
-        sections: Headings and what stands below each.
+        sections: A heading and the blocks below it, for each section.
     """
 
     title: str
@@ -108,7 +108,7 @@ class Page:
 
 
 def versions() -> dict[str, str]:
-    """What a result was made with: packages, Python, and the device."""
+    """The versions of Python and of the packages that affect results, and the devices."""
     found = {"python": platform.python_version()}
     for package in PACKAGES:
         try:
@@ -119,7 +119,11 @@ def versions() -> dict[str, str]:
 
 
 def cell_text(value: Any) -> str:
-    """A value as a table shows it."""
+    """A value as tables show it: floats with five digits, None as a dash.
+
+    >>> cell_text(1.23456789), cell_text(7), cell_text(None)
+    ('1.2346', '7', '–')
+    """
     if value is None:
         return "–"
     if isinstance(value, float | np.floating | jax.Array):
@@ -128,113 +132,54 @@ def cell_text(value: Any) -> str:
 
 
 def render(page: Page, folder: Path) -> str:
-    """The page as HTML; whatever its texts hold is shown, not obeyed.
+    """Render a page as HTML. Everything in its texts is escaped.
 
     Args:
         page: The report.
-        folder: Where it will lie: files beside it are named as seen from there.
+        folder: The folder of the page, relative to which it links to image files.
     """
-    parts = [
-        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">',
-        f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">',
-        '<meta name="viewport" content="width=device-width, initial-scale=1">',
-        '<meta name="referrer" content="no-referrer">',
-        f"<title>{escape(page.title)}</title><style>{CSS}</style></head>\n<body>",
-        f"<h1>{escape(page.title)}</h1>\n<p>{escape(page.summary)}</p>",
-    ]
-    for heading, blocks in page.sections:
-        parts.append(f"<h2>{escape(heading)}</h2>")
-        parts += [_block(block, folder) for block in blocks]
-    return "\n".join([*parts, "</body></html>\n"])
+    return _TEMPLATES.get_template("report.html").render(page=page, folder=folder, policy=POLICY)
 
 
-def save_page(path: str | os.PathLike[str], page: Page) -> None:
-    """Write a report in one step.
+def save_page(path: PathLike, page: Page) -> None:
+    """Write a report atomically.
 
     Raises:
-        ArgumentError: The file cannot be written; an old one stays intact.
-        ResourceError: The disk is full; an old file stays intact.
+        ArgumentError: The file cannot be written. The old file is intact.
+        ResourceError: The disk is full. The old file is intact.
     """
-    # What is no Unicode in a file's name becomes a question mark.
-    write_atomically(path, render(page, Path(path).parent).encode("utf-8", "replace"))
+    # Bytes of file names that are not valid Unicode become question marks.
+    write_atomically(path, render(page, Path(os.fsdecode(path)).parent).encode("utf-8", "replace"))
 
 
-def _block(block: Block, folder: Path) -> str:
-    if isinstance(block, str):
-        return f"<p>{escape(block)}</p>"
-    write: Callable[[Any, Path], str] = WRITERS[type(block)]
-    return write(block, folder)
-
-
-def _figures(block: Figures, folder: Path) -> str:
-    inside = "\n".join(_figure(figure, folder) for figure in block.figures)
-    least = "100%" if block.wide else "15rem" if len(block.figures) <= 12 else "10rem"
-    return f'<div class="figures{" wide" if block.wide else ""}" style="--least: {least}">\n{inside}\n</div>'
-
-
-def _figure(figure: Figure, folder: Path) -> str:
-    caption = f"<figcaption>{escape(figure.caption)}</figcaption>" if figure.caption else ""
-    name = escape(figure.name or figure.caption)
-    return f'<figure><img {_source(figure.image, folder)} alt="{name}">{caption}</figure>'
-
-
-def _source(image: Path | Image | np.ndarray | Pillow.Image, folder: Path) -> str:
+def _image_attributes(image: ImageSource, folder: Path) -> dict[str, Any]:
+    """The attributes of an image's tag."""
     if isinstance(image, Path):
-        beside = Path(os.path.relpath(image, folder)).as_posix()
-        return f'src="{escape(quote(os.fsencode(beside)))}" loading="lazy"'
-    shown = image if isinstance(image, Pillow.Image) else _pillow(image)
-    if max(shown.size) > MOST_SIDE:
-        shown = shown.copy()
-        shown.thumbnail((MOST_SIDE, MOST_SIDE), Pillow.Resampling.LANCZOS)
-    buffer = BytesIO()
-    shown.save(buffer, "JPEG", quality=QUALITY, subsampling=0)
-    data = base64.b64encode(buffer.getvalue()).decode()
-    return f'src="data:image/jpeg;base64,{data}" width="{shown.width}" height="{shown.height}"'
+        relative = Path(os.path.relpath(image, folder)).as_posix()
+        return {"src": quote(os.fsencode(relative)), "loading": "lazy"}
+    shown = image if isinstance(image, Pillow.Image) else Pillow.fromarray(to_levels(image))
+    data, (width, height) = to_jpeg(shown, max_side=MAX_SIDE)
+    return {"src": _data_address("image/jpeg", data), "width": width, "height": height}
 
 
-def _pillow(image: Image | np.ndarray) -> Pillow.Image:
-    values = np.asarray(image)
-    return Pillow.fromarray(np.asarray(np.clip(np.nan_to_num(values), 0, 1) * 255 + 0.5, np.uint8))
+def _plot_address(plot: Plot) -> str:
+    return _data_address("image/svg+xml", curves_svg(plot.curves, axis=plot.axis).encode())
 
 
-def _table(block: Table, folder: Path) -> str:
-    caption = f"<caption>{escape(block.caption)}</caption>" if block.caption else ""
-    header = "".join(f'<th scope="col">{escape(name)}</th>' for name in block.header)
-    rows = "\n".join(
-        f"<tr>{''.join(f'<td>{escape(cell_text(value))}</td>' for value in row)}</tr>" for row in block.rows
-    )
-    table = f"<table>{caption}<thead><tr>{header}</tr></thead>\n<tbody>\n{rows}\n</tbody></table>"
-    return f'<div class="scroll" tabindex="0">{table}</div>'
+def _data_address(media_type: str, data: bytes) -> str:
+    return f"data:{media_type};base64,{base64.b64encode(data).decode()}"
 
 
-def _plot(block: Plot, folder: Path) -> str:
-    """The legend stands apart from the drawing: its type keeps its size on a phone."""
-    names = "\n".join(_name(name, style) for name, style in styles(list(block.curves)).items())
-    return f'{curves_svg(block.curves, axis=block.axis, legend=False)}\n<ul class="legend">\n{names}\n</ul>'
-
-
-def _name(name: str, style: Style) -> str:
-    dashes = f' stroke-dasharray="{style.dashes}"' if style.dashes else ""
-    line = f'<path stroke="{style.colour}" stroke-width="3"{dashes} d="M0 5h24"/>'
-    return f'<li><svg viewBox="0 0 24 10" aria-hidden="true">{line}</svg>{escape(name)}</li>'
-
-
-def _facts(block: Facts, folder: Path) -> str:
-    rows = "\n".join(
-        f"<dt>{escape(name)}</dt><dd>{escape(cell_text(value))}</dd>" for name, value in block.facts.items()
-    )
-    return f"<dl>\n{rows}\n</dl>"
-
-
-def _code(block: Code, folder: Path) -> str:
-    return f"<pre><code>{escape(block.text)}</code></pre>"
-
-
-WRITERS: dict[type, Callable[[Any, Path], str]] = {
-    Figures: _figures,
-    Table: _table,
-    Plot: _plot,
-    Facts: _facts,
-    Code: _code,
+_TEMPLATES = Environment(
+    loader=FileSystemLoader(Path(__file__).parent),
+    autoescape=True,
+    undefined=StrictUndefined,
+    trim_blocks=True,
+    lstrip_blocks=True,
+)
+_TEMPLATES.filters |= {
+    "cell_text": cell_text,
+    "image_attributes": _image_attributes,
+    "kind": lambda block: type(block).__name__,
+    "plot_address": _plot_address,
 }
-"""How each block is written: the block, and the page's folder."""

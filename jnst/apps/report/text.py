@@ -1,4 +1,4 @@
-"""Labels: wrapped, shortened, and of characters that the font has."""
+"""Labels on contact sheets: wrapped, shortened, and reduced to characters that the font has."""
 
 import re
 import unicodedata
@@ -10,7 +10,7 @@ from PIL import ImageFont
 ELLIPSIS = "…"
 
 Measure = Callable[[str], float]
-"""The width of a text in pixels."""
+"""Returns the width of a text in pixels."""
 
 
 @cache
@@ -20,44 +20,53 @@ def font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
 
 
 def printable(text: str) -> str:
-    """The text in ASCII, which is what the font has: accents are left out, other scripts become question marks."""
+    """Reduce a text to ASCII, which is what the font has: without accents, other letters as question marks.
+
+    >>> printable("Café Straße")
+    'Cafe Stra?e'
+    """
     plain = (character for character in unicodedata.normalize("NFKD", text) if not unicodedata.combining(character))
     return "".join(character if " " <= character <= "~" or character == "\n" else "?" for character in plain)
 
 
-def wrap(text: str, width: float, most: int, measure: Measure) -> list[str]:
-    """Break a text into lines of at most ``width``, behind ``_-+=,./`` and blanks where that is possible.
+def wrap(text: str, width: float, count: int, measure: Measure) -> list[str]:
+    """Wrap a text, after spaces and any of ``_-+=,./`` where possible, into lines of about the same width.
+
+    Unlike `textwrap`, this measures pixels and breaks file names.
 
     Args:
-        text: Line breaks in it are kept.
-        width: In pixels.
-        most: How many lines there may be; the last one ends with an ellipsis if that is not enough.
-        measure: The width of a text.
+        text: Its line breaks are kept.
+        width: The most that a line may measure.
+        count: The most lines. If there are more, the last one ends with an ellipsis.
+        measure: Returns the width of a text.
+
+    >>> wrap("style_weight=100", 13, 3, len)
+    ['style_', 'weight=100']
     """
-    lines = [line for paragraph in text.split("\n") for line in _even(_pieces(paragraph), width, measure)]
-    if len(lines) > most:
-        lines = [*lines[: most - 1], lines[most - 1] + ELLIPSIS]
-    return [shorten(line, width, measure) for line in lines]
+    lines = [line for paragraph in text.split("\n") for line in _balance(_pieces(paragraph), width, measure)]
+    if len(lines) > count:
+        lines = [*lines[: count - 1], lines[count - 1] + ELLIPSIS]
+    return [_shorten(line, width, measure) for line in lines]
 
 
 def _pieces(paragraph: str) -> list[str]:
-    # A number stays whole: behind its point a line does not end.
+    # A decimal point does not end a piece, so that numbers stay whole.
     return [piece for piece in re.findall(r"(?:[^_\-+=,./ ]|\.(?=\d))*[_\-+=,./ ]?", paragraph) if piece]
 
 
-def _even(pieces: list[str], width: float, measure: Measure) -> list[str]:
-    """As few lines as the width allows, and these as even as can be."""
-    lines = _filled(pieces, width, measure)
+def _balance(pieces: list[str], width: float, measure: Measure) -> list[str]:
+    """Fill as few lines as possible, then narrow them as long as their number does not grow."""
+    lines = _fill(pieces, width, measure)
     while len(lines) > 1:
         narrower = max(map(measure, lines)) - 1
-        again = _filled(pieces, narrower, measure)
+        again = _fill(pieces, narrower, measure)
         if len(again) > len(lines) or max(map(measure, again)) > narrower:
             break
         lines = again
     return lines
 
 
-def _filled(pieces: list[str], width: float, measure: Measure) -> list[str]:
+def _fill(pieces: list[str], width: float, measure: Measure) -> list[str]:
     lines, line = [], ""
     for piece in pieces:
         if line and measure((line + piece).rstrip()) > width:
@@ -67,8 +76,8 @@ def _filled(pieces: list[str], width: float, measure: Measure) -> list[str]:
     return [*lines, line.rstrip()]
 
 
-def shorten(line: str, width: float, measure: Measure) -> str:
-    """The line, or as much of its beginning as fits with an ellipsis behind."""
+def _shorten(line: str, width: float, measure: Measure) -> str:
+    """Cut a line that is too wide, and mark that with an ellipsis."""
     if measure(line) <= width:
         return line
     kept = line.rstrip(ELLIPSIS)

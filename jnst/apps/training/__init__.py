@@ -1,1 +1,1 @@
-"""Networks trained here: a classifier of our own, and small copies of large networks."""
+"""Train a small classifier, or distil large networks into a small one."""

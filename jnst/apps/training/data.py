@@ -1,32 +1,38 @@
-"""A folder of folders of images: found, decoded once, and split into a part to train on and a part held out."""
+"""Image folders for training: decoded once, split into training and held-out images, and served in batches.
+
+The content of a batch depends only on the seed, the epoch and the batch's position, never on the number of threads.
+"""
 
 import dataclasses
 import hashlib
 import os
-from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import islice
 from pathlib import Path
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 from PIL import Image
 
 from jnst.apps.io import load_image
 from jnst.apps.io.peek import SUFFIXES
+from jnst.apps.training.augmentation import Augmentation, augment, centre_crop
 from jnst.errors import ArgumentError, ImageError
+from jnst.types import Array
 
-MOST_BYTES = 4 * 2**30
-"""How many decoded pixels are kept in memory; images beyond are decoded again whenever they are needed."""
+MAX_CACHED_BYTES = 4 * 2**30
+"""Decoded pixels kept in memory. Further images are decoded again each time they are needed."""
 
 WORKERS = min(8, os.cpu_count() or 1)
-"""Threads that decode; results never depend on their number."""
+"""Decoding threads."""
 
 SPLIT, ORDER, VIEW = 1, 2, 3
-"""What random numbers are for; each purpose has a stream of its own."""
+"""Purposes of random numbers. Each has its own stream."""
 
-
-def stream(purpose: int, seed: int, *numbers: int) -> np.random.Generator:
-    """The random generator for one purpose (`SPLIT`, `ORDER`, `VIEW`), a seed, and numbers that say for what."""
-    return np.random.default_rng((purpose, seed, *numbers))
+Item = TypeVar("Item")
+Result = TypeVar("Result")
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -35,8 +41,8 @@ class Example:
 
     Attributes:
         path: The file.
-        label: An index into `Dataset.classes`.
-        pixels: uint8 ``(h, w, 3)``; None where memory did not suffice.
+        label: Index into `Dataset.classes`.
+        pixels: uint8 ``(h, w, 3)``, or None if it did not fit into memory.
     """
 
     path: Path
@@ -46,15 +52,15 @@ class Example:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Dataset:
-    """Images in classes.
+    """Labelled images.
 
     Attributes:
-        classes: The names of the class folders, sorted.
-        train: What is trained on, class by class, by name.
-        test: What is held out, likewise.
-        damaged: For each file that could not be read a line that names it and says why.
-        side: No image's shorter side is longer than this; larger ones were reduced.
-        fingerprint: Hexadecimal digits of a hash of every name, label and pixel, and of the split.
+        classes: Names of the class folders, sorted.
+        train: Training images, sorted by class, then by name.
+        test: Held-out images in the same order.
+        damaged: One line for each unreadable file: its name and what is wrong with it.
+        side: Upper limit of every image's shorter side in pixels. Larger images were reduced.
+        fingerprint: Hexadecimal hash of all names, labels and pixels, and of the split.
     """
 
     classes: tuple[str, ...]
@@ -65,13 +71,30 @@ class Dataset:
     fingerprint: str
 
 
-@dataclasses.dataclass(frozen=True, eq=False)
-class _Read:
-    """A decoded file, or the reason why it could not be."""
+class Batch(NamedTuple):
+    """Images and their classes.
 
-    pixels: np.ndarray | None
-    digest: str = ""
-    fault: str = ""
+    Attributes:
+        images: uint8 ``(n, size, size, 3)``, sRGB.
+        labels: int32 ``(n,)``.
+        weights: float32 ``(n,)``: 1 for an image, 0 for the black padding at the end of a batch.
+    """
+
+    images: np.ndarray | Array
+    labels: np.ndarray | Array
+    weights: np.ndarray | Array
+
+
+def load_folder(folder: Path) -> list[np.ndarray]:
+    """Read all images below a folder, sorted by path, as uint8 ``(h, w, 3)``.
+
+    Raises:
+        ImageError: The folder does not exist or holds no images, or an image cannot be read.
+    """
+    paths = _find_images(folder)
+    if not paths:
+        raise ImageError(f"'{folder}' contains no images ({', '.join(SUFFIXES)}): choose a folder that contains some")
+    return [_load_pixels(path) for path in paths]
 
 
 def load_dataset(
@@ -80,49 +103,50 @@ def load_dataset(
     held_out: float = 0.2,
     seed: int = 0,
     side: int = 448,
-    most_bytes: int = MOST_BYTES,
+    max_cached_bytes: int = MAX_CACHED_BYTES,
 ) -> Dataset:
-    """Read a folder that holds one folder of images for each class.
+    """Read a folder that holds one folder of images per class.
 
-    Files are found by their suffix at any depth below the class folder; names that begin with a dot are passed over.
-    Files that cannot be decoded are left out and named in the result.
+    Images are found by their suffix at any depth below their class folder. Names that begin with a dot are ignored.
+    Unreadable files are skipped and listed in the result.
 
     Args:
         folder: The folder of class folders.
-        held_out: The fraction of each class that is not trained on, above 0 and below 1; at least one image of each
-            class is held out and at least one is not.
-        seed: Of the split.
-        side: Larger images are reduced until their shorter side is this many pixels.
-        most_bytes: How many bytes of decoded pixels may be kept.
+        held_out: Fraction of each class to hold out, above 0 and below 1. Each class keeps at least one training
+            image and at least one held-out image.
+        seed: Seed of the split.
+        side: Larger images are reduced until their shorter side has this many pixels.
+        max_cached_bytes: Limit of the decoded pixels kept in memory.
 
     Raises:
-        ImageError: No such folder; fewer than two class folders; no image that can be read, or a class with fewer
-            than two.
+        ImageError: The folder does not exist or has fewer than two class folders; no image is readable; or a class has
+            fewer than two readable images.
         ArgumentError: ``held_out`` is not between 0 and 1.
     """
     if not 0 < held_out < 1:
         raise ArgumentError(f"held-out fraction {held_out}: expected a number above 0 and below 1, for example 0.2")
     folder = Path(folder)
-    found = _find(folder)
-    paths = [path for files in found.values() for path in files]
+    paths_by_class = _find_classes(folder)
+    paths = [path for files in paths_by_class.values() for path in files]
+    decoded: dict[Path, _Decoded] = {}
+    cached_bytes = 0
     with ThreadPoolExecutor(WORKERS) as pool:
-        reads: dict[Path, _Read] = {}
-        for path, read in zip(paths, pool.map(lambda path: _read(path, side), paths), strict=True):
-            most_bytes -= 0 if read.pixels is None else read.pixels.nbytes
-            reads[path] = read if most_bytes >= 0 else dataclasses.replace(read, pixels=None)
-    damaged = tuple(read.fault for read in reads.values() if read.fault)
-    good = {name: [path for path in files if not reads[path].fault] for name, files in found.items()}
-    _check_counts(folder, good, damaged)
-    train, test = _split(good, reads, held_out, seed)
-    return Dataset(tuple(good), train, test, damaged, side, _fingerprint(folder, (train, test), reads))
+        for path, result in zip(paths, pool.map(lambda path: _try_decode(path, side), paths), strict=True):
+            cached_bytes += 0 if result.pixels is None else result.pixels.nbytes
+            decoded[path] = result if cached_bytes <= max_cached_bytes else dataclasses.replace(result, pixels=None)
+    damaged = tuple(result.error for result in decoded.values() if result.error)
+    readable = {name: [path for path in files if not decoded[path].error] for name, files in paths_by_class.items()}
+    _check_counts(folder, readable, damaged)
+    train, test = _split(readable, decoded, held_out, seed)
+    return Dataset(tuple(readable), train, test, damaged, side, _fingerprint(folder, (train, test), decoded))
 
 
 def read_pixels(example: Example, side: int) -> np.ndarray:
-    """The pixels of an example, from memory or from its file.
+    """Return the pixels of an example, from memory or from its file.
 
     Args:
-        example: Of a `Dataset`.
-        side: The dataset's.
+        example: An example of a `Dataset`.
+        side: `Dataset.side`.
 
     Returns:
         uint8 ``(h, w, 3)``.
@@ -133,8 +157,29 @@ def read_pixels(example: Example, side: int) -> np.ndarray:
     return _decode(example.path, side) if example.pixels is None else example.pixels
 
 
+def hash_images(images: Iterable[np.ndarray]) -> str:
+    """Return the SHA-256 of the shapes and pixels of images, in hexadecimal digits."""
+    digest = hashlib.sha256()
+    for image in images:
+        digest.update(repr(image.shape).encode() + image.tobytes())
+    return digest.hexdigest()
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class _Decoded:
+    """A decoded file, or the reason why it could not be decoded."""
+
+    pixels: np.ndarray | None
+    digest: str = ""
+    error: str = ""
+
+
+def _load_pixels(path: Path) -> np.ndarray:
+    return np.asarray(np.asarray(load_image(path)) * 255 + 0.5, np.uint8)
+
+
 def _decode(path: Path, side: int) -> np.ndarray:
-    pixels = np.asarray(np.asarray(load_image(path)) * 255 + 0.5, np.uint8)
+    pixels = _load_pixels(path)
     height, width = pixels.shape[:2]
     shorter = min(height, width)
     if shorter <= side:
@@ -143,63 +188,159 @@ def _decode(path: Path, side: int) -> np.ndarray:
     return np.asarray(Image.fromarray(pixels).resize(size, Image.Resampling.BICUBIC))
 
 
-def _read(path: Path, side: int) -> _Read:
+def _try_decode(path: Path, side: int) -> _Decoded:
     try:
         pixels = _decode(path, side)
     except ImageError as error:
-        return _Read(None, fault=str(error))
-    return _Read(pixels, hashlib.sha256(repr(pixels.shape).encode() + pixels.tobytes()).hexdigest())
+        return _Decoded(None, error=str(error))
+    return _Decoded(pixels, hash_images([pixels]))
 
 
-def _find(folder: Path) -> dict[str, list[Path]]:
-    """The image files of every class folder, sorted."""
+def _find_images(folder: Path) -> list[Path]:
+    return sorted(
+        path
+        for path in folder.rglob("*")
+        if path.suffix.lower() in SUFFIXES and not path.name.startswith(".") and not path.is_dir()
+    )
+
+
+def _find_classes(folder: Path) -> dict[str, list[Path]]:
+    """Return the image files of every class folder, sorted."""
     try:
         children = sorted(child for child in folder.iterdir() if not child.name.startswith("."))
     except OSError as error:
         raise ImageError(
-            f"'{folder}' cannot be read ({error.strerror}): name a folder with one folder of images for each class"
+            f"'{folder}' cannot be read ({error.strerror}): choose a folder with one folder of images per class"
         ) from error
     classes = [child for child in children if child.is_dir()]
     if len(classes) < 2:
-        held = f"one class folder, {classes[0].name!r}" if classes else f"no folders, {len(children)} files"
+        found = f"one class folder, {classes[0].name!r}" if classes else f"{len(children)} files and no folders"
         raise ImageError(
-            f"'{folder}' holds {held}: expected two or more folders, one for each class with its images; sort them so"
+            f"'{folder}' contains {found}: expected two or more folders, one per class; sort the images into folders"
         )
-    return {child.name: sorted(path for path in child.rglob("*") if _is_image(path)) for child in classes}
+    return {child.name: _find_images(child) for child in classes}
 
 
-def _is_image(path: Path) -> bool:
-    return path.suffix.lower() in SUFFIXES and not path.name.startswith(".") and not path.is_dir()
-
-
-def _check_counts(folder: Path, good: dict[str, list[Path]], damaged: Sequence[str]) -> None:
-    if damaged and not any(good.values()):
-        raise ImageError(f"'{folder}': none of its {len(damaged)} images can be read, the first: {damaged[0]}")
-    for name, files in good.items():
+def _check_counts(folder: Path, readable: Mapping[str, Sequence[Path]], damaged: Sequence[str]) -> None:
+    if damaged and not any(readable.values()):
+        raise ImageError(f"'{folder}': none of its {len(damaged)} images can be read; the first error: {damaged[0]}")
+    for name, files in readable.items():
         if len(files) < 2:
             raise ImageError(
-                f"'{folder / name}' holds {len(files)} readable images ({', '.join(SUFFIXES)}): expected at least 2, "
-                "one to train on and one held out; add some, or take the folder away"
+                f"'{folder / name}' contains {len(files)} readable images ({', '.join(SUFFIXES)}): expected at least "
+                "2, one for training and one to hold out; add images or remove the folder"
             )
 
 
 def _split(
-    good: dict[str, list[Path]], reads: dict[Path, _Read], held_out: float, seed: int
+    readable: Mapping[str, Sequence[Path]], decoded: Mapping[Path, _Decoded], held_out: float, seed: int
 ) -> tuple[tuple[Example, ...], tuple[Example, ...]]:
     train: list[Example] = []
     test: list[Example] = []
-    for label, files in enumerate(good.values()):
+    for label, files in enumerate(readable.values()):
         count = min(max(round(held_out * len(files)), 1), len(files) - 1)
-        chosen = set(stream(SPLIT, seed, label).permutation(len(files))[:count].tolist())
+        chosen = set(_generator(SPLIT, seed, label).permutation(len(files))[:count].tolist())
         for index, path in enumerate(files):
-            (test if index in chosen else train).append(Example(path, label, reads[path].pixels))
+            (test if index in chosen else train).append(Example(path, label, decoded[path].pixels))
     return tuple(train), tuple(test)
 
 
-def _fingerprint(folder: Path, parts: Sequence[Sequence[Example]], reads: dict[Path, _Read]) -> str:
+def _fingerprint(folder: Path, parts: Sequence[Sequence[Example]], decoded: Mapping[Path, _Decoded]) -> str:
     lines = [
-        f"{part} {example.label} {reads[example.path].digest} {example.path.relative_to(folder).as_posix()!r}"
+        f"{part} {example.label} {decoded[example.path].digest} {example.path.relative_to(folder).as_posix()!r}"
         for part, examples in enumerate(parts)
         for example in examples
     ]
     return hashlib.sha256("\n".join(lines).encode("utf-8", "surrogateescape")).hexdigest()[:16]
+
+
+def _generator(purpose: int, seed: int, *numbers: int) -> np.random.Generator:
+    """Return the random generator of one purpose (`SPLIT`, `ORDER`, `VIEW`), seed and, for example, epoch and image."""
+    return np.random.default_rng((purpose, seed, *numbers))
+
+
+def training_batches(
+    dataset: Dataset,
+    *,
+    batch_size: int,
+    size: int,
+    seed: int,
+    epoch: int,
+    augmentation: Augmentation,
+    multiple: int = 1,
+) -> Generator[Batch, None, None]:
+    """Yield one epoch: every training image once, in random order and augmented.
+
+    Args:
+        dataset: The images.
+        batch_size: Images per batch. The last batch may have fewer.
+        size: Side of the crops in pixels.
+        seed: Seed of the order and the crops.
+        epoch: Number of the epoch from 1, which also seeds the order and the crops.
+        augmentation: How the images vary.
+        multiple: Batches are padded to a multiple of this number, the number of devices.
+    """
+    order = _generator(ORDER, seed, epoch).permutation(len(dataset.train))
+
+    def make(indices: Sequence[int]) -> Batch:
+        examples = [dataset.train[index] for index in indices]
+        views = [
+            augment(_generator(VIEW, seed, epoch, index), read_pixels(example, dataset.side), size, augmentation)
+            for index, example in zip(indices, examples, strict=True)
+        ]
+        return _batch(views, examples, _round_up(batch_size, multiple))
+
+    return prefetch(make, [order[first : first + batch_size].tolist() for first in range(0, len(order), batch_size)])
+
+
+def held_out_batches(
+    dataset: Dataset, *, batch_size: int, size: int, multiple: int = 1
+) -> Generator[Batch, None, None]:
+    """Yield the centre crop of every held-out image once, in order. The arguments are those of `training_batches`."""
+
+    def make(first: int) -> Batch:
+        examples = dataset.test[first : first + batch_size]
+        views = [centre_crop(read_pixels(example, dataset.side), size) for example in examples]
+        return _batch(views, examples, _round_up(batch_size, multiple))
+
+    return prefetch(make, range(0, len(dataset.test), batch_size))
+
+
+def prefetch(
+    make: Callable[[Item], Result], items: Iterable[Item], *, workers: int = WORKERS, ahead: int = 2 * WORKERS
+) -> Generator[Result, None, None]:
+    """Yield ``make(item)`` for each item in order, computed in threads.
+
+    An exception in ``make`` is raised where its result would have been yielded. The threads have ended when the
+    generator is closed or an exception leaves it.
+
+    Args:
+        make: The function to compute.
+        items: Its arguments.
+        workers: Number of threads.
+        ahead: At most this many results are computed before they are needed.
+    """
+    pool = ThreadPoolExecutor(workers)
+    pending: deque[Future[Result]] = deque()
+    items = iter(items)
+    try:
+        pending.extend(pool.submit(make, item) for item in islice(items, ahead))
+        while pending:
+            result = pending.popleft().result()
+            pending.extend(pool.submit(make, item) for item in islice(items, 1))
+            yield result
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _round_up(count: int, multiple: int) -> int:
+    return -(-count // multiple) * multiple
+
+
+def _batch(views: Sequence[np.ndarray], examples: Sequence[Example], rows: int) -> Batch:
+    """Stack images and labels, padded to a number of rows."""
+    images = np.zeros((rows, *views[0].shape), np.uint8)
+    labels, weights = np.zeros(rows, np.int32), np.zeros(rows, np.float32)
+    count = len(views)
+    images[:count], labels[:count], weights[:count] = views, [example.label for example in examples], 1
+    return Batch(images, labels, weights)

@@ -1,4 +1,4 @@
-"""Training as an image: loss and accuracy over the epochs."""
+"""Plot loss and accuracy over the epochs."""
 
 import importlib.util
 import io
@@ -6,7 +6,7 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from jnst.apps.training.fit import Epoch
+from jnst.apps.training.classifier import Epoch
 from jnst.errors import ArgumentError
 from jnst.weights.files import write_atomically
 
@@ -15,26 +15,26 @@ DOTS_PER_INCH = 120
 
 
 def check_plot(path: str | os.PathLike[str]) -> None:
-    """Fail before training if a plot could not be drawn under this name.
+    """Check before training that `save_plot` can draw to this path.
 
     Raises:
-        ArgumentError: matplotlib is not installed, or the suffix is none of `SUFFIXES`.
+        ArgumentError: matplotlib is not installed, or the suffix is not one of `SUFFIXES`.
     """
     if Path(path).suffix.lower() not in SUFFIXES:
-        raise ArgumentError(f"plot '{os.fspath(path)}': expected a name that ends in {', '.join(SUFFIXES)}; rename it")
+        raise ArgumentError(f"plot {str(path)!r}: expected a file name that ends in {', '.join(SUFFIXES)}")
     if importlib.util.find_spec("matplotlib") is None:
-        raise ArgumentError("plots need matplotlib, which is not installed: pip install jnst[plots], or leave --plot out")
+        raise ArgumentError("plots need matplotlib, which is not installed: install it with pip install jnst[plots]")
 
 
 def save_plot(path: str | os.PathLike[str], history: Sequence[Epoch]) -> None:
-    """Draw the losses and accuracies of training and held-out images, side by side.
+    """Draw loss and accuracy of the training and the held-out images side by side.
 
     Args:
-        path: The file, which is replaced as a whole; its suffix, one of `SUFFIXES`, says the format.
+        path: The file, replaced in one step. Its suffix, one of `SUFFIXES`, selects the format.
         history: At least one epoch.
 
     Raises:
-        ArgumentError: As `check_plot`, or the file cannot be written.
+        ArgumentError: As in `check_plot`, or the file cannot be written.
     """
     check_plot(path)
     from matplotlib.figure import Figure  # pyright: ignore[reportMissingImports]
@@ -42,9 +42,9 @@ def save_plot(path: str | os.PathLike[str], history: Sequence[Epoch]) -> None:
     figure = Figure(figsize=(9, 3.5), dpi=DOTS_PER_INCH, layout="constrained")
     axes = figure.subplots(1, 2)
     epochs = [epoch.epoch for epoch in history]
-    for axis, what, label in zip(axes, ("loss", "accuracy"), ("cross-entropy (nats)", "accuracy"), strict=True):
+    for axis, quantity, label in zip(axes, ("loss", "accuracy"), ("cross-entropy (nats)", "accuracy"), strict=True):
         for part in ("train", "test"):
-            axis.plot(epochs, [getattr(epoch, f"{part}_{what}") for epoch in history], marker="o", label=part)
+            axis.plot(epochs, [getattr(epoch, f"{part}_{quantity}") for epoch in history], marker="o", label=part)
         axis.set_xlabel("epoch")
         axis.set_ylabel(label)
         axis.xaxis.get_major_locator().set_params(integer=True)

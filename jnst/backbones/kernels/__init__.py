@@ -1,1 +1,1 @@
-"""Fast forms of a 3x3 convolution, and which of them a device uses."""
+"""Algorithms for 3x3 convolutions besides XLA's own, and the choice among them for a device."""

@@ -1,9 +1,9 @@
 """3x3 correlations of a zero-padded map by Winograd's minimal filtering, F(4x4, 3x3).
 
-y = Aᵀ [ Σ_c (G k Gᵀ) ⊙ (Bᵀ d B) ] A        for every tile d of 6 x 6 pixels and its 4 x 4 results y
+    y = Aᵀ [ Σ_c (G k Gᵀ) ⊙ (Bᵀ d B) ] A        for each 6 x 6 window d of the input and its 4 x 4 outputs y
 
-Four times fewer multiplications than the definition, all of them in 36 matrix products. Everything is float32; the
-matrices' entries are what costs accuracy: errors are about 1e-5 of the largest value.
+This takes a quarter of the multiplications of the definition, all of them in 36 matrix products. Everything is float32.
+The entries of the matrices differ in magnitude, which limits the accuracy: errors are about 1e-5 of the largest value.
 
 References:
     Winograd, Arithmetic Complexity of Computations, SIAM 1980.
@@ -22,14 +22,14 @@ from jax import lax
 from jnst.types import Array
 
 TILE, WINDOW = 4, 6
-"""Side of a tile's results, and of the pixels that they are computed from."""
+"""The side of a tile of outputs, and of the window of inputs it is computed from."""
 
 POINTS = (0.0, 1.0, -1.0, 2.0, -0.5)
-"""Where the polynomials are evaluated, besides infinity."""
+"""Interpolation points of the polynomials, besides infinity."""
 
 
 def _matrices() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """``A`` (6, 4), ``B`` (6, 6), ``G`` (6, 3), by Cook and Toom's construction from `POINTS`, in float64."""
+    """``A`` (6, 4), ``B`` (6, 6) and ``G`` (6, 3) by the Toom-Cook construction from `POINTS`, in float64."""
     others = [[other for other in POINTS if other != point] for point in POINTS]
     a, g, b = np.zeros((WINDOW, TILE)), np.zeros((WINDOW, 3)), np.zeros((WINDOW, WINDOW))
     a[:-1], a[-1, -1] = np.vander(POINTS, TILE, increasing=True), 1
@@ -44,25 +44,28 @@ def _matrices() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 A, B, G = _matrices()
 
 
-def transform_kernel(kernel: Array) -> Array:
-    """``G k Gᵀ`` for every pair of channels: ``(3, 3, c_in, c_out)`` to ``(36, c_out, c_in)``."""
-    matrix, by_window = jnp.asarray(np.kron(G, G), kernel.dtype), kernel.swapaxes(2, 3)
-    transformed = jnp.matmul(matrix, by_window.reshape(9, -1), precision=lax.Precision.HIGHEST)
-    return transformed.reshape(WINDOW**2, *by_window.shape[2:])
+@jax.jit
+def prepare_kernel(kernel: Array) -> Array:
+    """Compute ``G k Gᵀ`` for each pair of channels: ``(3, 3, c_in, c_out)`` to ``(36, c_out, c_in)``."""
+    matrix, kernel = jnp.asarray(np.kron(G, G), kernel.dtype), kernel.swapaxes(2, 3)
+    transformed = jnp.matmul(matrix, kernel.reshape(9, -1), precision=lax.Precision.HIGHEST)
+    return transformed.reshape(WINDOW**2, *kernel.shape[2:])
 
 
 @jax.custom_vjp
 def correlate(x: Array, transformed: Array) -> Array:
-    """Cross-correlate over zeros; the gradient is a linear transposition of the same steps (reverse mode only).
+    """Cross-correlate a zero-padded map. Differentiable in reverse mode, to any order.
+
+    The gradient transposes the steps of the forward pass one by one.
 
     Args:
         x: ``(n, h, w, c_in)``.
-        transformed: ``(36, c_out, c_in)``, of `transform_kernel`.
+        transformed: ``(36, c_out, c_in)``, from `prepare_kernel`.
 
     Returns:
         ``(n, h, w, c_out)``.
     """
-    return _from_tiles(_products(_windows(x), transformed, 2), x.shape)
+    return _tile_outputs(_products(_transform_windows(x), transformed, 2), x.shape)
 
 
 def _forward(x: Array, transformed: Array) -> tuple[Array, tuple[Array, Array]]:
@@ -71,9 +74,9 @@ def _forward(x: Array, transformed: Array) -> tuple[Array, tuple[Array, Array]]:
 
 def _backward(saved: tuple[Array, Array], gradient: Array) -> tuple[Array, Array]:
     x, transformed = saved
-    tiles = _tiles(gradient)
-    by_kernel = lax.dot_general(_flat(tiles), _flat(_windows(x)), (((1,), (1,)), ((0,), (0,))))
-    return _overlap_add(_products(tiles, transformed, 1), x.shape), by_kernel
+    tiles = _transform_tiles(gradient)
+    kernel_gradient = lax.dot_general(_flat(tiles), _flat(_transform_windows(x)), (((1,), (1,)), ((0,), (0,))))
+    return _overlap_add(_products(tiles, transformed, 1), x.shape), kernel_gradient
 
 
 correlate.defvjp(_forward, _backward)
@@ -85,49 +88,49 @@ def _flat(tiles: Array) -> Array:
 
 
 def _products(tiles: Array, transformed: Array, axis: int) -> Array:
-    """The 36 matrix products, contracting ``transformed``'s ``axis``: ``(6, 6, n, H, W, c')``."""
+    """The 36 matrix products, contracting ``axis`` of ``transformed``: ``(6, 6, n, H, W, c')``."""
     y = lax.dot_general(_flat(tiles), transformed, (((2,), (axis,)), ((0,), (0,))))
     return lax.optimization_barrier(y).reshape(*tiles.shape[:-1], -1)
 
 
 def _combine(matrix: np.ndarray, parts: Sequence[Array]) -> list[Array]:
-    """``matrix @ parts``, written out: the entries that are zero cost nothing."""
+    """``matrix @ parts``, unrolled so that zero entries cost nothing."""
     return [
         reduce(jnp.add, [float(factor) * part for factor, part in zip(row, parts, strict=True) if factor])
         for row in matrix
     ]
 
 
-def _count(size: int) -> int:
+def _tile_count(size: int) -> int:
     return -(-size // TILE)
 
 
-def _windows(x: Array) -> Array:
-    """``Bᵀ d B`` of every 6 x 6 window: ``(6, 6, n, H, W, c)``, one direction after the other."""
+def _transform_windows(x: Array) -> Array:
+    """``Bᵀ d B`` of each 6 x 6 window, one direction after the other: ``(6, 6, n, H, W, c)``."""
     n, h, w, c = x.shape
-    rows, columns = _count(h), _count(w)
-    over = [(1, TILE * (count + 1) - 1 - size) for count, size in ((rows, h), (columns, w))]
-    x = jnp.pad(x, ((0, 0), *over, (0, 0))).reshape(n, rows + 1, TILE, -1, c)
+    rows, columns = _tile_count(h), _tile_count(w)
+    padding = [(1, TILE * (count + 1) - 1 - size) for count, size in ((rows, h), (columns, w))]
+    x = jnp.pad(x, ((0, 0), *padding, (0, 0))).reshape(n, rows + 1, TILE, -1, c)
     parts = [x[:, :-1, k] if k < TILE else x[:, 1:, k - TILE] for k in range(WINDOW)]
-    # Without a barrier XLA computes the first direction again for each result of the second.
+    # Without a barrier, XLA recomputes the first direction for each output of the second.
     x = lax.optimization_barrier(jnp.stack(_combine(B.T, parts)))
     x = x.reshape(WINDOW, n, rows, columns + 1, TILE, c)
     parts = [x[:, :, :, :-1, k] if k < TILE else x[:, :, :, 1:, k - TILE] for k in range(WINDOW)]
     return lax.optimization_barrier(jnp.stack(_combine(B.T, parts), 1))
 
 
-def _from_tiles(products: Array, shape: Sequence[int]) -> Array:
-    """``Aᵀ m A`` of every tile, laid side by side: ``(n, h, w, c_out)``."""
+def _tile_outputs(products: Array, shape: Sequence[int]) -> Array:
+    """``Aᵀ m A`` of each tile, assembled to a map: ``(n, h, w, c_out)``."""
     n, rows, columns, c = products.shape[2:]
     y = lax.optimization_barrier(jnp.stack(_combine(A.T, [products[k] for k in range(WINDOW)]), 3))
     y = jnp.stack(_combine(A.T, [y[k] for k in range(WINDOW)]), 4)
     return y.reshape(n, rows * TILE, columns * TILE, c)[:, : shape[1], : shape[2]]
 
 
-def _tiles(y: Array) -> Array:
-    """``A y Aᵀ`` of every 4 x 4 tile, the transposition of `_from_tiles`: ``(6, 6, n, H, W, c_out)``."""
+def _transform_tiles(y: Array) -> Array:
+    """``A y Aᵀ`` of each 4 x 4 tile, the transpose of `_tile_outputs`: ``(6, 6, n, H, W, c_out)``."""
     n, h, w, c = y.shape
-    rows, columns = _count(h), _count(w)
+    rows, columns = _tile_count(h), _tile_count(w)
     y = jnp.pad(y, ((0, 0), (0, TILE * rows - h), (0, TILE * columns - w), (0, 0)))
     y = y.reshape(n, rows, TILE, columns, TILE, c)
     y = lax.optimization_barrier(jnp.stack(_combine(A, [y[:, :, k] for k in range(TILE)])))
@@ -135,16 +138,19 @@ def _tiles(y: Array) -> Array:
 
 
 def _overlap_add(products: Array, shape: Sequence[int]) -> Array:
-    """``B m Bᵀ`` of every window, added where windows overlap, the transposition of `_windows`: ``(n, h, w, c_in)``."""
+    """``B m Bᵀ`` of each window, summed where windows overlap: ``(n, h, w, c_in)``.
+
+    The transpose of `_transform_windows`.
+    """
     n, rows, columns, c = products.shape[2:]
-    x = _join(_combine(B, [products[:, k] for k in range(WINDOW)]), 3)
+    x = _add_overlaps(_combine(B, [products[:, k] for k in range(WINDOW)]), 3)
     x = lax.optimization_barrier(x.reshape(WINDOW, n, rows, TILE * (columns + 1), c)[:, :, :, 1 : shape[2] + 1])
-    x = _join(_combine(B, [x[k] for k in range(WINDOW)]), 1)
+    x = _add_overlaps(_combine(B, [x[k] for k in range(WINDOW)]), 1)
     return x.reshape(n, TILE * (rows + 1), shape[2], c)[:, 1 : shape[1] + 1]
 
 
-def _join(parts: Sequence[Array], axis: int) -> Array:
-    """Windows' six rows to four a tile: the last two lie on the next tile's first two."""
+def _add_overlaps(parts: Sequence[Array], axis: int) -> Array:
+    """Reduce six rows for each window to four for each tile: the last two overlap the first two of the next tile."""
 
     def shifted(part: Array, before: int) -> Array:
         return jnp.pad(part, [(before, 1 - before) if i == axis else (0, 0) for i in range(part.ndim)])

@@ -1,4 +1,4 @@
-"""Readers of the formats in which weights are published, chosen by what a file holds, not by its name."""
+"""Readers of the file formats in which weights are published. A file's content decides the format, not its name."""
 
 import dataclasses
 import os
@@ -25,9 +25,9 @@ class Format:
     """A row of `FORMATS`.
 
     Attributes:
-        title: What a message calls it.
-        recognise: Whether a file is of this format, from its first `HEAD_BYTES` bytes and its path.
-        read: Its reader, which takes the path and what to keep.
+        title: The name of the format in messages.
+        recognise: Tells from the first `HEAD_BYTES` bytes and the path of a file whether it has this format.
+        read: The reader, which takes the path and which tensors to keep.
     """
 
     title: str
@@ -61,21 +61,21 @@ FORMATS: dict[str, Format] = {
     "safetensors": Format("safetensors", lambda head, path: head[6:9] == b"\0\0{", read_safetensors),
     "tfjs": Format("TensorFlow.js (model.json)", lambda head, path: head.lstrip().startswith(b"{"), read_tfjs),
 }
-"""Every format that can be read."""
+"""The formats that can be read."""
 
 
 def read_tensors(path: str | os.PathLike[str], keep: Keep = keep_all) -> Tensors:
     """Read a checkpoint in any of `FORMATS`.
 
     Args:
-        path: The file; of a TensorFlow.js model its ``model.json``.
-        keep: Which tensors are read; of the others only what the file says of them.
+        path: The file; for a TensorFlow.js model, its ``model.json``.
+        keep: Which tensors to read.
 
     Returns:
-        Its tensors, as published.
+        The tensors, as published.
 
     Raises:
-        WeightsError: A file that is missing, not a file, damaged, hostile or of no known format.
+        WeightsError: The file is missing, not a regular file, damaged, hostile, or has an unknown format.
     """
     path, title = Path(path), "weights"
     head = _read_head(path)
@@ -86,9 +86,9 @@ def read_tensors(path: str | os.PathLike[str], keep: Keep = keep_all) -> Tensors
     except WeightsError as error:
         raise WeightsError(one_line(str(error))) from error.__cause__
     except Exception as error:
-        # The libraries below raise nearly anything over damaged bytes: the boundary is here.
+        # For damaged files, the libraries raise almost any exception.
         reason = " ".join(f"{type(error).__name__}: {error}".split())[:160]
-        message = f"{path}: not readable as {title} ({reason}): it is damaged or cut short, get it again"
+        message = f"{path}: not readable as {title} ({reason}): it is damaged or truncated, get it again"
         raise WeightsError(one_line(message)) from error
 
 
@@ -96,13 +96,13 @@ def _read_head(path: Path) -> bytes:
     try:
         mode = path.stat().st_mode
         if stat.S_ISDIR(mode):
-            raise WeightsError(f"{path}: is a folder, expected a file: name the file in it, for example its model.json")
+            raise WeightsError(f"{path}: is a folder, expected a file: pass a file in it, for example model.json")
         if not stat.S_ISREG(mode):
-            raise WeightsError(f"{path}: is not a regular file: copy the weights to one")
+            raise WeightsError(f"{path}: is not a regular file: copy the weights to a regular file")
         with path.open("rb") as file:
             return file.read(HEAD_BYTES)
     except FileNotFoundError:
-        raise WeightsError(f"{str(path)!r}: no such file, expected a file of weights: check the path") from None
+        raise WeightsError(f"{str(path)!r}: no such file, expected a weights file: check the path") from None
     except WeightsError:
         raise
     except (OSError, ValueError) as error:
@@ -114,7 +114,7 @@ def _recognise(head: bytes, path: Path) -> Format:
         if row.recognise(head, path):
             return row
     known = ", ".join(row.title for row in FORMATS.values())
-    raise WeightsError(f"{path}: {_describe(head)}, expected one of: {known}. Get the file again or check the path")
+    raise WeightsError(f"{path}: {_describe(head)}, expected one of: {known}: get the file again or check the path")
 
 
 def _describe(head: bytes) -> str:
@@ -124,9 +124,9 @@ def _describe(head: bytes) -> str:
     if start.startswith((b"<!doctype", b"<html", b"<?xml")):
         return "is a web page (a failed download?)"
     if head.startswith(b"PK"):
-        return "is a zip archive, but neither of PyTorch's nor of NumPy's"
+        return "is a zip archive, but written neither by PyTorch nor by NumPy"
     if head.startswith(b"\x80"):
-        return "is a pickle, but not one of torch.save, and pickles are never executed"
+        return "is a pickle that torch.save did not write, and pickles are never executed"
     if head.isascii() and all(byte >= 32 or byte in b"\t\r\n" for byte in head):
         return f"is text ({head[:40].decode()!r})"
-    return f"begins with the bytes {head[:8].hex(' ')}, which no known format does"
+    return f"begins with the bytes {head[:8].hex(' ')}, which match no known format"

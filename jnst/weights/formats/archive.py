@@ -1,4 +1,4 @@
-"""The entries of a zip archive, each of them there once, and inside the file."""
+"""The entries of a zip archive, checked against archives that lie."""
 
 import zipfile
 from collections import Counter
@@ -8,15 +8,15 @@ from jnst.errors import WeightsError
 
 
 def entries_of(path: Path, archive: zipfile.ZipFile) -> dict[str, zipfile.ZipInfo]:
-    """The entries of an archive by name, without folders.
+    """Return the entries of an archive by name, without folders.
 
     Args:
-        path: The archive's file, for messages.
+        path: The archive's file.
         archive: The archive.
 
     Raises:
-        WeightsError: A name that is there twice, where of two contents either could be meant; or an entry of more bytes
-            than the file has, which would be allocated before they are missed.
+        WeightsError: Two entries have the same name, so that it is not clear which one is meant. Or an entry claims
+            more bytes than the file has, which would be allocated before they are found to be missing.
     """
     infos = [info for info in archive.infolist() if not info.is_dir()]
     name, count = (Counter(info.filename for info in infos).most_common(1) or [("", 0)])[0]
@@ -27,5 +27,5 @@ def entries_of(path: Path, archive: zipfile.ZipFile) -> dict[str, zipfile.ZipInf
         )
     size = path.stat().st_size
     if any(info.header_offset + info.compress_size > size for info in infos):
-        raise WeightsError(f"{path}: its directory names more bytes than it has: it is cut short, get it again")
+        raise WeightsError(f"{path}: its directory lists more bytes than the file has: it is truncated, get it again")
     return {info.filename: info for info in infos}

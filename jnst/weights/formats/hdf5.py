@@ -13,26 +13,26 @@ if TYPE_CHECKING:
     import h5py
 
 FILTERS: dict[int, str] = {1: "deflate", 2: "shuffle", 3: "fletcher32", 4: "szip", 6: "scaleoffset", 32000: "lzf"}
-"""The filters that come with h5py; any other would load a plug-in."""
+"""The filters that are part of h5py. Any other would load a plugin."""
 
 
 def read_hdf5(path: Path, keep: Keep = keep_all) -> Tensors:
     """Read the weights of an HDF5 file.
 
-    In a Keras file the two weights of a layer, whatever they are called, become ``layer/kernel`` and ``layer/bias``,
-    as TensorFlow.js names them; other weights keep their name behind ``layer/``. In any other file a tensor's
-    name is its path.
+    In a Keras file, the two weights of a layer are named ``layer/kernel`` and ``layer/bias`` as in TensorFlow.js,
+    whatever their names in the file. Other weights keep their names after ``layer/``. In all other files, the name of a
+    tensor is its path.
 
     Args:
-        path: The file. It may hold hard links only: no soft or external links, virtual datasets or external storage.
-        keep: Which tensors are read.
+        path: The file. It may only contain hard links: no soft or external links, virtual datasets or external storage.
+        keep: Which tensors to read.
 
     Returns:
         The tensors.
 
     Raises:
-        WeightsError: Such links or storage, a filter that needs a plug-in, values that are not numbers, more
-            bytes declared than `check_size` allows, a damaged heap.
+        WeightsError: The file contains such links or storage, uses a filter that needs a plugin, contains values that
+            are not numbers, declares more bytes than `check_size` allows, or has a damaged heap.
 
     References:
         The layer groups of Keras 1 and 2: ``keras/legacy/saving/legacy_h5_format.py``.
@@ -66,7 +66,7 @@ def _datasets(path: Path, file: "h5py.File") -> dict[str, "h5py.Dataset"]:
                 _check_dataset(path, name, item)
                 datasets[name] = item
             elif item in seen or not isinstance(item, h5py.Group):
-                raise _refusal(path, name, "a group inside itself, or neither group nor dataset")
+                raise _refusal(path, name, "a group inside itself, or neither a group nor a dataset")
             else:
                 seen.add(item)
                 groups.append((f"{name}/", item))
@@ -78,12 +78,14 @@ def _check_dataset(path: Path, name: str, dataset: "h5py.Dataset") -> None:
         raise _refusal(path, name, "a virtual dataset")
     properties: Any = dataset.id.get_create_plist()
     if properties.get_external_count():
-        raise _refusal(path, name, "a dataset kept in another file")
+        raise _refusal(path, name, "a dataset stored in another file")
     if dataset.shape is None or dataset.dtype.kind not in "fiub":
         raise _refusal(path, name, f"a dataset of {dataset.dtype}, not of numbers")
     filters = [int(properties.get_filter(index)[0]) for index in range(properties.get_nfilters())]
     if not set(filters) <= set(FILTERS):
-        raise _refusal(path, name, f"a dataset with filters {filters} beyond {', '.join(FILTERS.values())}")
+        raise _refusal(
+            path, name, f"a dataset with filters {filters}, where only {', '.join(FILTERS.values())} are allowed"
+        )
 
 
 def _refusal(path: Path, name: str, what: str) -> WeightsError:
@@ -94,7 +96,7 @@ def _refusal(path: Path, name: str, what: str) -> WeightsError:
 
 
 def _names(path: Path, file: "h5py.File", datasets: dict[str, "h5py.Dataset"]) -> dict[str, str]:
-    """From each tensor's name to the path of its dataset."""
+    """Return the path of each tensor's dataset by the tensor's name."""
     prefix = "model_weights/" if "model_weights" in file else ""
     root: Any = file[prefix or "/"]
     if "layer_names" not in root.attrs:
@@ -111,7 +113,7 @@ def _names(path: Path, file: "h5py.File", datasets: dict[str, "h5py.Dataset"]) -
 
 
 def _check_heaps(path: Path) -> None:
-    """Check the heaps in which texts of any length are kept: HDF5 2.0 reads one with an empty free part for ever.
+    """Check the global heaps, which store strings: HDF5 2.0 loops forever over a heap whose free space is empty.
 
     References:
         III.E of https://support.hdfgroup.org/documentation/hdf5/latest/_f_m_t3.html
@@ -131,7 +133,7 @@ def _check_heaps(path: Path) -> None:
                 place += step
             begin = data.find(b"GCOL", begin + 4)
     if not sound:
-        raise WeightsError(f"{path}: has a heap of texts that makes no sense: it is damaged, get it again")
+        raise WeightsError(f"{path}: has an invalid heap: it is damaged, get it again")
 
 
 def _text(value: str | bytes) -> str:

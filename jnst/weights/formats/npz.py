@@ -1,4 +1,8 @@
-"""NumPy's ``.npz``: a zip archive of ``.npy`` arrays; pickled objects are refused."""
+"""NumPy's ``.npz``: a zip archive of ``.npy`` arrays.
+
+NumPy parses the headers. Unlike `numpy.load`, this reader compares them with the size of the data before it allocates
+memory, and reads only what it is asked for.
+"""
 
 import math
 import zipfile
@@ -12,7 +16,7 @@ from jnst.weights.formats.archive import entries_of
 from jnst.weights.formats.tensors import Keep, Tensors, check_size, keep_all
 
 HEADERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
-"""The versions of ``.npy`` that can hold plain numbers."""
+"""The versions of ``.npy`` that can contain plain numbers."""
 
 
 def read_npz(path: Path, keep: Keep = keep_all) -> Tensors:
@@ -20,14 +24,15 @@ def read_npz(path: Path, keep: Keep = keep_all) -> Tensors:
 
     Args:
         path: The archive, compressed or not.
-        keep: Which arrays are read.
+        keep: Which arrays to read.
 
     Returns:
-        Its arrays, named without the ``.npy``.
+        The arrays, named without ``.npy``.
 
     Raises:
-        WeightsError: An array of objects, another compression than NumPy's, a name that is there twice, a header that
-            disagrees with the length of its entry, more bytes declared than `check_size` allows.
+        WeightsError: The archive contains an array of objects, two arrays of the same name, a header that disagrees
+            with the size of its entry, or a compression that NumPy does not use; or it declares more bytes than
+            `check_size` allows.
 
     References:
         https://numpy.org/doc/stable/reference/generated/numpy.lib.format.html
@@ -35,7 +40,7 @@ def read_npz(path: Path, keep: Keep = keep_all) -> Tensors:
     with zipfile.ZipFile(path) as archive:
         entries = {name.removesuffix(".npy"): info for name, info in entries_of(path, archive).items()}
         if not {info.compress_type for info in entries.values()} <= {zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED}:
-            raise WeightsError(f"{path}: has entries compressed otherwise than NumPy does: save it again with NumPy")
+            raise WeightsError(f"{path}: has a compression that NumPy does not use: save it again with NumPy")
         check_size(path, sum(info.file_size for info in entries.values()))
         kept = keep(entries, {})
         arrays = {}
@@ -55,7 +60,7 @@ def _read_array(path: Path, name: str, entry: IO[bytes], size: int) -> np.ndarra
     shape, fortran, dtype = HEADERS[version](entry)
     if dtype.hasobject or dtype.names is not None:
         raise WeightsError(
-            f"{path}: array `{name}` holds {dtype}, expected plain numbers: save it without pickled objects"
+            f"{path}: array `{name}` contains {dtype}, expected plain numbers: save it without pickled objects"
         )
     expected = math.prod(shape) * dtype.itemsize
     if expected != size - entry.tell():

@@ -12,17 +12,17 @@ def read_safetensors(path: Path, keep: Keep = keep_all) -> Tensors:
 
     Args:
         path: The file.
-        keep: Which tensors are read.
+        keep: Which tensors to read.
 
     Returns:
-        The tensors, and the file's ``__metadata__``.
+        The tensors and the file's ``__metadata__``.
 
     Raises:
         WeightsError: The file is larger than `check_size` allows.
 
     References:
-        https://github.com/huggingface/safetensors#format; the library checks that offsets neither overlap nor leave
-        the file.
+        https://github.com/huggingface/safetensors#format. The library checks that offsets do not overlap and stay
+        inside the file.
     """
     from safetensors import safe_open
 

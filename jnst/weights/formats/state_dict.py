@@ -1,4 +1,4 @@
-"""PyTorch's state dicts, as zip archives and in the older format, read without PyTorch; no pickle is executed."""
+"""PyTorch's state dicts, as zip archives and in the older format, read without PyTorch. No pickle is executed."""
 
 import io
 import math
@@ -17,10 +17,10 @@ from jnst.weights.formats.tensors import Keep, Tensors, check_size, keep_all
 from jnst.weights.formats.unpickler import StateDictUnpickler, Tensor
 
 LEGACY_MAGIC = b"\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."
-"""PyTorch's magic number 0x1950a86a20f9469cfc6c, pickled, behind two bytes that name the pickle protocol."""
+"""PyTorch's pickled magic number 0x1950a86a20f9469cfc6c. It follows two bytes with the pickle protocol."""
 
 NESTED = ("state_dict", "model")
-"""The keys under which training scripts keep a state dict beside other things."""
+"""The keys under which training scripts store a state dict next to other things."""
 
 
 def read_torch_zip(path: Path, keep: Keep = keep_all) -> Tensors:
@@ -28,14 +28,14 @@ def read_torch_zip(path: Path, keep: Keep = keep_all) -> Tensors:
 
     Args:
         path: The file. The state dict may be nested under one of `NESTED`.
-        keep: Which tensors are read; the storages of the others are not touched.
+        keep: Which tensors to read. The storages of the others are not touched.
 
     Returns:
         The tensors; bfloat16 becomes float32.
 
     Raises:
-        WeightsError: Not such an archive, compressed entries, a name that is there twice, globals beyond `GLOBALS`, a
-            tensor outside its storage.
+        WeightsError: The file is not such an archive, has compressed entries or two of the same name, uses globals
+            other than `GLOBALS`, or contains a tensor that exceeds its storage.
     """
     with zipfile.ZipFile(path) as archive:
         entries = entries_of(path, archive)
@@ -45,14 +45,14 @@ def read_torch_zip(path: Path, keep: Keep = keep_all) -> Tensors:
             )
         if sum(info.file_size for info in entries.values()) > path.stat().st_size:
             raise WeightsError(
-                f"{path}: its entries are longer than the file: do not trust it, get it from its publisher"
+                f"{path}: its entries are larger than the file: do not trust it, get it from its publisher"
             )
         check_size(path, path.stat().st_size)
         (pickled,) = (name for name in entries if is_state_dict_entry(name))
         prefix = pickled.removesuffix("data.pkl")
         if f"{prefix}byteorder" in entries and archive.read(f"{prefix}byteorder") != b"little":
-            raise WeightsError(f"{path}: was written on a big-endian machine: save it again on another")
-        # Read to its end, where its checksum is compared, before anything in it is looked at.
+            raise WeightsError(f"{path}: was written on a big-endian machine: save it again on a little-endian one")
+        # zipfile compares the checksum when it has read the whole entry, which must come before the parsing.
         content = archive.read(pickled)
         found = _find_tensors(path, StateDictUnpickler(io.BytesIO(content), len(content), path).load())
         found = _kept(found, keep)
@@ -62,25 +62,26 @@ def read_torch_zip(path: Path, keep: Keep = keep_all) -> Tensors:
 
 
 def is_state_dict_entry(name: str) -> bool:
-    """Whether an entry of a zip archive holds the pickle of a PyTorch file."""
+    """Whether an entry of a zip archive is the pickle of a PyTorch file."""
     return name == "data.pkl" or (name.endswith("/data.pkl") and name.count("/") == 1)
 
 
 def read_torch_legacy(path: Path, keep: Keep = keep_all) -> Tensors:
     """Read a state dict in the format of PyTorch before 1.6.
 
-    Five pickles (magic number, protocol version, system, object, storage keys), then for each key the
-    storage: its element count as a little-endian int64, and the elements.
+    Such a file contains five pickles (magic number, protocol version, system, object, storage keys). They are followed
+    by a storage for each key: its number of elements as a little-endian int64, and the elements.
 
     Args:
         path: The file. The state dict may be nested under one of `NESTED`.
-        keep: Which tensors are read; the storages of the others are skipped.
+        keep: Which tensors to read. The storages of the others are skipped.
 
     Returns:
         The tensors; bfloat16 becomes float32.
 
     Raises:
-        WeightsError: Not such a file, globals beyond `GLOBALS`, a tensor outside its storage.
+        WeightsError: The file has another format, uses globals other than `GLOBALS`, or contains a tensor that exceeds
+            its storage.
     """
     size = path.stat().st_size
     check_size(path, size)
@@ -88,7 +89,7 @@ def read_torch_legacy(path: Path, keep: Keep = keep_all) -> Tensors:
         _magic, version, system, content, keys = (StateDictUnpickler(file, size, path).load() for _ in range(5))
         if version != 1001 or system.get("little_endian") is not True:
             raise WeightsError(
-                f"{path}: version {reprlib.repr(version)} or big-endian, expected 1001, little-endian: save it again"
+                f"{path}: version {reprlib.repr(version)} or big-endian, expected 1001 and little-endian: save it again"
             )
         found = _find_tensors(path, content)
         itemsizes = {tensor.storage.key: tensor.storage.dtype.itemsize for tensor in found.values()}
@@ -99,14 +100,14 @@ def read_torch_legacy(path: Path, keep: Keep = keep_all) -> Tensors:
         for key in keys:
             if key not in itemsizes:
                 raise WeightsError(
-                    f"{path}: storage {reprlib.repr(key)} belongs to no tensor of the state dict: save that alone"
+                    f"{path}: storage {reprlib.repr(key)} belongs to no tensor: save only the state dict"
                 )
             (numel,) = struct.unpack("<q", file.read(8))
             if numel != numels[key]:
                 raise WeightsError(f"{path}: storage {key} has {numel} elements, expected {numels[key]}: get it again")
             length = numel * itemsizes[key]
             if length > size - file.tell():
-                raise WeightsError(f"{path}: ends before its storage {key} does: it is cut short, get it again")
+                raise WeightsError(f"{path}: ends inside its storage {key}: it is truncated, get it again")
             if key in wanted:
                 data[key] = file.read(length)
             else:
@@ -122,7 +123,7 @@ def _find_tensors(path: Path, content: object) -> dict[str, Tensor]:
                 if found and all(isinstance(name, str) for name in found):
                     return found
     raise WeightsError(
-        f"{path}: holds no state dict, at the top or under {' or '.join(NESTED)}: "
+        f"{path}: contains no state dict, neither at the top nor under {' or '.join(NESTED)}: "
         "save `model.state_dict()` with torch.save"
     )
 
@@ -135,7 +136,7 @@ def _kept(found: Mapping[str, Tensor], keep: Keep) -> dict[str, Tensor]:
 def _resolve(path: Path, found: Mapping[str, Tensor], data: Mapping[str, bytes]) -> dict[str, np.ndarray]:
     for name, tensor in found.items():
         _check_tensor(path, name, tensor, data)
-    # Views share memory, but what becomes of them later does not.
+    # Views share memory, but the arrays that are made from them later do not.
     check_size(path, sum(math.prod(tensor.size) * tensor.storage.dtype.itemsize for tensor in found.values()))
     return {name: _view(tensor, data[tensor.storage.key]) for name, tensor in found.items()}
 
@@ -152,14 +153,14 @@ def _check_tensor(path: Path, name: str, tensor: Tensor, data: Mapping[str, byte
     )
     if not sound:
         raise WeightsError(
-            f"{path}: tensor `{name}` (offset, size, stride {reprlib.repr(tensor[1:])}) is not inside its storage of "
-            f"{storage.numel} elements, or the storage is cut short: get the file again"
+            f"{path}: tensor `{name}` (offset, size, stride {reprlib.repr(tensor[1:])}) exceeds its storage of "
+            f"{storage.numel} elements, or the storage is truncated: get the file again"
         )
 
 
 def _view(tensor: Tensor, data: bytes) -> np.ndarray:
     itemsize = tensor.storage.dtype.itemsize
     strides = tuple(step * itemsize for step in tensor.stride)
-    # numpy.ndarray checks the bounds once more.
+    # numpy.ndarray checks the bounds again.
     array = np.ndarray(tensor.size, tensor.storage.dtype, data, tensor.offset * itemsize, strides)
     return array.astype(np.float32) if array.dtype.name == "bfloat16" else array

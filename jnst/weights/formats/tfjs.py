@@ -13,14 +13,14 @@ from jnst.errors import WeightsError
 from jnst.weights.formats.tensors import MAX_BYTES, Keep, Tensors, keep_all
 
 DTYPES: dict[str, str] = {"float32": "<f4", "float16": "<f2", "int32": "<i4", "uint8": "|u1", "uint16": "<u2"}
-"""How each data type of the manifest is stored."""
+"""NumPy's names for the data types of the manifest."""
 
 MAX_JSON_BYTES = 64 << 20
 
 
 @dataclasses.dataclass(frozen=True)
 class _Entry:
-    """One tensor of the manifest; ``scale`` and ``minimum`` undo an affine quantisation."""
+    """A tensor of the manifest. ``scale`` and ``minimum`` undo an affine quantisation."""
 
     name: str
     shape: tuple[int, ...]
@@ -35,21 +35,21 @@ class _Entry:
 
 
 def read_tfjs(path: Path, keep: Keep = keep_all) -> Tensors:
-    """Read a TensorFlow.js layers model, of which groups of weights may be absent.
+    """Read a TensorFlow.js layers model. Groups of weights may be absent.
 
     Args:
-        path: ``model.json``; the shards lie beside it, under the relative paths that it names.
-        keep: Which tensors are wanted; a group that holds none of them is not read.
+        path: The ``model.json``. The shards have the relative paths that it lists.
+        keep: Which tensors to read. A group that contains none of them is not read.
 
     Returns:
-        The tensors of the groups that are there, under their names in the manifest.
+        The tensors of the groups that are present, under their names in the manifest.
 
     Raises:
-        WeightsError: No manifest, a shard outside the folder, a group only partly there or of another length than the
-            manifest says, an unknown data type, or no group at all.
+        WeightsError: There is no manifest, a shard lies outside the folder, a group is incomplete or has another size
+            than the manifest says, a data type is unknown, or no group is present.
 
     References:
-        https://www.tensorflow.org/js/guide/save_load (the manifest); values quantised to uint8 or uint16 are
+        The manifest: https://www.tensorflow.org/js/guide/save_load. Values quantised to uint8 or uint16 stand for
         ``scale * q + min``.
     """
     arrays: dict[str, np.ndarray] = {}
@@ -62,7 +62,9 @@ def read_tfjs(path: Path, keep: Keep = keep_all) -> Tensors:
             absent += [shard.name for shard in shards]
             continue
         if missing:
-            raise WeightsError(f"{path}: shard {missing[0]} is missing, but others of its group are there: get it too")
+            raise WeightsError(
+                f"{path}: shard {missing[0]} is missing, but others of its group are present: get it too"
+            )
         entries = [_entry(path, weight) for weight in group["weights"]]
         total += sum(entry.size for entry in entries)
         if total > MAX_BYTES:
@@ -74,28 +76,27 @@ def read_tfjs(path: Path, keep: Keep = keep_all) -> Tensors:
             arrays[entry.name] = array
     if not arrays:
         beside = ", ".join(absent[:3]) or "none listed"
-        raise WeightsError(f"{path}: none of its shards is there ({beside} …): put them into the same folder")
+        raise WeightsError(f"{path}: none of its shards is present ({beside} …): put them into the same folder")
     return Tensors(arrays, {}, "tfjs", str(path))
 
 
-def wanted_shards(path: Path, keep: Keep) -> list[tuple[list[str], int]]:
-    """What has to lie beside a model for its wanted tensors to be read.
+def wanted_shards(path: Path, keep: Keep) -> list[str]:
+    """List the shards that are needed to read some tensors of a model.
 
     Args:
-        path: ``model.json``.
-        keep: Which tensors are wanted.
+        path: The ``model.json``.
+        keep: Which tensors to read.
 
     Returns:
-        For each group, the relative paths of its shards, and how many bytes these have together.
+        The paths of the shards, relative to the folder of ``path``.
 
     Raises:
-        WeightsError: As `read_tfjs` raises.
+        WeightsError: There is no manifest, or a shard lies outside the folder.
     """
-    groups = _kept_groups(path, keep)
-    for group in groups:
-        for name in group["paths"]:
-            _shard(path, name)
-    return [(group["paths"], sum(_entry(path, weight).size for weight in group["weights"])) for group in groups]
+    names = [name for group in _kept_groups(path, keep) for name in group["paths"]]
+    for name in names:
+        _shard(path, name)
+    return names
 
 
 def _kept_groups(path: Path, keep: Keep) -> list[dict[str, Any]]:
@@ -106,7 +107,9 @@ def _kept_groups(path: Path, keep: Keep) -> list[dict[str, Any]]:
 
 def _manifest(path: Path) -> list[dict[str, Any]]:
     if path.stat().st_size > MAX_JSON_BYTES:
-        raise WeightsError(f"{path}: is larger than {MAX_JSON_BYTES} bytes, too much for a model.json: check the path")
+        raise WeightsError(
+            f"{path}: is larger than {MAX_JSON_BYTES} bytes, which is too large for a model.json: check the path"
+        )
     model = json.loads(path.read_text(encoding="utf-8"))
     groups = model.get("weightsManifest") if isinstance(model, dict) else None
     if not isinstance(groups, list):
@@ -120,9 +123,8 @@ def _manifest(path: Path) -> list[dict[str, Any]]:
 
 
 def _shard(path: Path, name: str) -> Path:
-    outside = PurePosixPath(name).is_absolute() or PureWindowsPath(name).anchor or ".." in PureWindowsPath(name).parts
-    if outside:
-        raise WeightsError(f"{path}: names shard {name!r}, outside the model's folder: do not trust this file")
+    if PurePosixPath(name).is_absolute() or PureWindowsPath(name).anchor or ".." in PureWindowsPath(name).parts:
+        raise WeightsError(f"{path}: lists shard {name!r}, outside the model's folder: do not trust this file")
     return path.parent / name
 
 

@@ -1,4 +1,4 @@
-"""The pickles inside PyTorch's files, read without executing any: only what a state dict is made of is understood."""
+"""A restricted unpickler for the pickles in PyTorch's files. It knows only what a state dict consists of."""
 
 import pickle
 import reprlib
@@ -27,13 +27,13 @@ STORAGES: dict[str, str] = {
 
 
 class StorageType(NamedTuple):
-    """A storage class, which says of what data type its elements are."""
+    """A storage class, which stands for the data type of its elements."""
 
     dtype: str
 
 
 class Storage(NamedTuple):
-    """Elements in a row, kept elsewhere in the file under a key."""
+    """A sequence of elements, stored elsewhere in the file under a key."""
 
     dtype: np.dtype
     key: str
@@ -41,7 +41,7 @@ class Storage(NamedTuple):
 
 
 class Tensor(NamedTuple):
-    """A view into a storage, in elements; nothing in it has been checked."""
+    """A view of a storage. Offset and strides count elements. Nothing in it has been checked."""
 
     storage: Storage
     offset: int
@@ -60,12 +60,12 @@ def _rebuild_parameter(data: Tensor, *_: object) -> Tensor:
 
 
 def _checked_items(items: Iterable[tuple[object, object]] = ()) -> OrderedDict[object, object]:
-    """Dictionaries with plain keys only, each once: hashing nested tuples can take for ever."""
+    """Return a dictionary whose keys are plain and unique. Hashing nested tuples can take forever."""
     checked: OrderedDict[object, object] = OrderedDict()
     for key, value in items:
         if isinstance(key, str | int):
             if key in checked:
-                raise ValueError(f"key {reprlib.repr(key)} is there twice")
+                raise ValueError(f"key {reprlib.repr(key)} occurs twice")
             checked[key] = value
     return checked
 
@@ -77,7 +77,7 @@ GLOBALS: dict[tuple[str, str], object] = {
     ("torch._utils", "_rebuild_parameter"): _rebuild_parameter,
     **{("torch", name): StorageType(dtype) for name, dtype in STORAGES.items()},
 }
-"""All that a pickle may name, and what stands for it here."""
+"""The globals that a pickle may use, and what each of them is replaced by."""
 
 
 def _discard_state(unpickler: Any) -> None:
@@ -97,12 +97,12 @@ def _set_items(unpickler: Any) -> None:
 def _add(target: Any, items: Iterable[tuple[object, object]]) -> None:
     checked = _checked_items(items)
     if twice := target.keys() & checked.keys():
-        raise ValueError(f"key {reprlib.repr(min(map(str, twice)))} is there twice")
+        raise ValueError(f"key {reprlib.repr(min(map(str, twice)))} occurs twice")
     target.update(checked)
 
 
 class _Bounded(NamedTuple):
-    """A file of which no more is asked for than it has: the lengths in a pickle may lie."""
+    """A file that refuses to read more than it has, because the lengths in a pickle may lie."""
 
     file: IO[bytes]
     size: int
@@ -122,12 +122,12 @@ _REFUSED = (
     + pickle.DICT + pickle.EMPTY_SET + pickle.ADDITEMS + pickle.FROZENSET
     + pickle.BYTEARRAY8 + pickle.NEXT_BUFFER + pickle.READONLY_BUFFER
 )  # fmt: skip
-"""Opcodes that no state dict needs: instances, registered extensions, sets, buffers."""
+"""Opcodes that no state dict needs: instances, registered extensions, sets, and buffers."""
 
 
-# The unpickler written in Python, because the one in C allocates whatever memo index a hostile file names.
+# Based on Python's own unpickler, because the one in C allocates as much memory as a hostile memo index asks for.
 class StateDictUnpickler(pickle._Unpickler):
-    """Knows `GLOBALS` and nothing else; makes no instances but by calling those, and sets no attributes."""
+    """An unpickler that calls nothing but `GLOBALS`, creates no other instances, and sets no attributes."""
 
     dispatch = {code: load for code, load in pickle._Unpickler.dispatch.items() if code not in _REFUSED} | {
         pickle.BUILD[0]: _discard_state,
@@ -140,20 +140,20 @@ class StateDictUnpickler(pickle._Unpickler):
         self.path = path
 
     def find_class(self, module: str, name: str) -> Any:
-        """What stands for a name in `GLOBALS`; a `WeightsError` for any other."""
+        """Return the replacement of a global, or raise a `WeightsError` if it is not in `GLOBALS`."""
         if (module, name) not in GLOBALS:
             raise WeightsError(
-                f"{self.path}: its pickle asks for {f'{module}.{name}'[:100]!r}, which no state dict needs; "
-                "it was not executed: do not trust this file, or save `model.state_dict()` alone"
+                f"{self.path}: its pickle uses {f'{module}.{name}'[:100]!r}, which no state dict needs and was not "
+                "executed: do not trust this file, or save only `model.state_dict()`"
             )
         return GLOBALS[module, name]
 
     def persistent_load(self, pid: Any) -> Storage:
-        """The storage that a persistent id describes; a `WeightsError` where it makes no sense."""
+        """Return the storage that a persistent id describes, or raise a `WeightsError` if it is invalid."""
         kind, storage_type, key, _location, numel, *view = pid
         if kind != "storage" or not isinstance(storage_type, StorageType) or not isinstance(key, str) or any(view):
             raise WeightsError(
-                f"{self.path}: has a storage {reprlib.repr(pid)}, unknown here: save it again with a newer torch"
+                f"{self.path}: has an unknown kind of storage {reprlib.repr(pid)}: save it again with a newer torch"
             )
         dtype = storage_type.dtype
         if dtype == "bfloat16":

@@ -1,4 +1,4 @@
-"""A catalogue that was made once, and copies of it to change."""
+"""A finished catalogue, and copies of it to change."""
 
 import shutil
 from pathlib import Path
@@ -11,7 +11,7 @@ from jnst.apps.cli import main
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory, unoptimised: None) -> Path:
-    """Three contents, two styles, and in "out" what becomes of them."""
+    """Three contents, two styles, and the finished catalogue in "out"."""
     folder = tmp_path_factory.mktemp("whole")
     save_inputs(folder)
     flags = ("--contents", folder / "contents", "--styles", folder / "styles", "-o", folder / "out", *QUICK)
@@ -21,6 +21,6 @@ def whole(tmp_path_factory: pytest.TempPathFactory, unoptimised: None) -> Path:
 
 @pytest.fixture
 def again(whole: Path, tmp_path: Path) -> Path:
-    """A copy of it to change."""
+    """A copy of the finished catalogue, to change."""
     shutil.copytree(whole, tmp_path, dirs_exist_ok=True)
     return tmp_path

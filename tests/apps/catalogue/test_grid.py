@@ -1,4 +1,4 @@
-"""`jnst grid`: what a whole catalogue consists of, and what it says."""
+"""`jnst grid`: the images, the index and the messages of whole catalogues."""
 
 import json
 import shutil
@@ -12,9 +12,8 @@ from PIL import Image
 from small_images import save
 
 import jnst
-from jnst.errors import NumericsError
-from jnst.transfer.batches import Outcome
-from jnst.transfer.coarse_to_fine import Finished
+from jnst.solve import Solution
+from jnst.transfer.batches import Batch
 
 pytestmark = pytest.mark.usefixtures("unoptimised")
 
@@ -38,11 +37,11 @@ def test_every_content_in_every_style(whole: Path):
     assert (whole / "out" / "sheet.jpg").exists()
 
 
-OWN_WAY = ("--no-pyramid", "--style-scale", "1.5", "--init", "noise", "--seed", "5", "--keep-color", "match")
+OTHER_SETTINGS = ("--no-pyramid", "--style-scale", "1.5", "--init", "noise", "--seed", "5", "--keep-color", "match")
 
 
-@pytest.mark.parametrize("flags", [(), OWN_WAY])
-def test_images_are_those_of_single_runs(capsys, whole: Path, tmp_path: Path, flags: tuple[str, ...]):
+@pytest.mark.parametrize("flags", [(), OTHER_SETTINGS])
+def test_images_equal_those_of_single_runs(capsys, whole: Path, tmp_path: Path, flags: tuple[str, ...]):
     content, style = whole / "contents" / "a.png", whole / "styles" / "y.png"
     alone = run(capsys, "stylize", content, style, "-o", tmp_path / "alone.png", *QUICK, *flags)
     assert alone.status == 0
@@ -53,7 +52,7 @@ def test_images_are_those_of_single_runs(capsys, whole: Path, tmp_path: Path, fl
     assert (data == images(whole)["a__y.png"]) == (flags == ())
 
 
-def test_a_sweep_goes_through_its_values(capsys, whole: Path, again: Path):
+def test_a_sweep_makes_an_image_for_each_value(capsys, whole: Path, again: Path):
     contents, styles = again / "contents" / "a.png", again / "styles" / "y.png"
     flags = ("--contents", contents, "--styles", styles, "-o", again / "swept", *QUICK, "--no-sheet")
     sweeps = ("--sweep", "style_weight=100,1", "--sweep", "seed=0,7")
@@ -70,7 +69,7 @@ def test_a_sweep_goes_through_its_values(capsys, whole: Path, again: Path):
     assert "4 done" in run(capsys, "grid", *flags, *sweeps, "--format", "webp", "--quality", "90").out[-1]
 
 
-def test_a_manifest_makes_what_its_lines_say(capsys, whole: Path, again: Path):
+def test_a_manifest_makes_an_image_for_each_line(capsys, whole: Path, again: Path):
     lines = [
         {"content": "contents/a.png", "style": "styles/x.png", "output": "one"},
         {"content": "contents/none.png", "style": "styles/x.png"},
@@ -100,7 +99,7 @@ def test_a_manifest_makes_what_its_lines_say(capsys, whole: Path, again: Path):
 
 
 @pytest.mark.parametrize(("fit", "shapes"), [("keep", 2), ("crop", 1), ("resize", 1)])
-def test_contents_of_other_shapes(capsys, tmp_path: Path, again: Path, fit: str, shapes: int):
+def test_contents_of_different_shapes(capsys, tmp_path: Path, again: Path, fit: str, shapes: int):
     save(again / "contents" / "b.png", 1, width=48, height=48)
     (again / "contents" / "c.png").unlink()
     shutil.rmtree(again / "out")
@@ -118,7 +117,7 @@ def test_contents_of_other_shapes(capsys, tmp_path: Path, again: Path, fit: str,
         assert np.abs(before - after).mean() < 0.01
 
 
-def test_a_loss_that_explodes_is_reported_and_nothing_else_changes(capsys, tmp_path: Path, again: Path):
+def test_a_loss_that_explodes_is_reported_and_changes_no_other_image(capsys, tmp_path: Path, again: Path):
     flags = ("--contents", again / "contents" / "a.png", "--styles", again / "styles", *QUICK, "--no-clamp")
     rates = ("--sweep", "learning_rate=1,1e30")
     finished = run(capsys, "grid", *flags, *rates, "--steps", "3", "-o", tmp_path / "bad", "--init", "style")
@@ -136,14 +135,14 @@ def test_a_loss_that_explodes_is_reported_and_nothing_else_changes(capsys, tmp_p
         assert (tmp_path / "bad" / name).read_bytes() == (tmp_path / "good" / name).read_bytes()
 
 
-def test_files_that_are_no_images_are_left_out_with_a_line(capsys, again: Path):
+def test_files_that_are_not_images_are_skipped_with_a_message(capsys, again: Path):
     (again / "contents" / "notes.txt").write_text("x")
     finished = grid(capsys, again)
     assert finished.status == 0
-    assert [line for line in finished.err if "left out" in line and "notes.txt" in line]
+    assert [line for line in finished.err if "skipped" in line and "notes.txt" in line]
 
 
-def test_progress_is_a_line_for_each_image(capsys, again: Path):
+def test_progress_is_one_line_per_image(capsys, again: Path):
     shutil.rmtree(again / "out")
     finished = grid(capsys, again)
     lines = [line for line in finished.err if line[0].isdigit()]
@@ -156,10 +155,11 @@ def test_progress_is_a_line_for_each_image(capsys, again: Path):
 def test_a_loss_that_is_never_finite_leaves_no_image(capsys, monkeypatch, tmp_path: Path, again: Path):
     def explode(jobs, params, **arguments):
         for number, job in enumerate(jobs):
-            nothing = Finished(job.images.content, np.array([np.nan]), {"style/relu1_1": np.array([np.nan])})
-            yield Outcome(number, nothing, NumericsError("it stopped being finite at step 1"), False, 0.1)
+            nan = np.array([[np.nan]])
+            image = job.inputs.content[None]
+            yield Batch((number,), Solution(image, nan, {"style/relu1_1": nan}, np.array([1]), np.array([False])))
 
-    monkeypatch.setattr("jnst.apps.catalogue.run.carry_out_many", explode)
+    monkeypatch.setattr("jnst.apps.catalogue.work.solve_jobs", explode)
     finished = run(
         capsys, "grid", "--contents", again / "contents", "--styles", again / "styles", "-o", tmp_path / "bad"
     )

@@ -1,7 +1,6 @@
-"""What stands beside what on a catalogue's contact sheets, and what its index says."""
+"""The arrangement of contact sheets."""
 
 import itertools
-import json
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +10,11 @@ from PIL import Image
 from small_images import save
 
 from jnst.apps.catalogue import sheets
-from jnst.apps.catalogue.changes import parse_sweeps
 from jnst.apps.catalogue.entries import Entry, product
-from jnst.apps.catalogue.index import make_index, same_jobs, save_index
 from jnst.apps.catalogue.journal import Record
 from jnst.apps.catalogue.sheets import arrange, save_sheets
-from jnst.apps.report.geometry import Heading, geometry
+from jnst.apps.catalogue.sweeps import parse_sweeps
+from jnst.apps.report.sheet import Heading, layout
 
 
 def entries_of(folder: Path, contents: int, styles: int, *sweeps: str) -> list[Entry]:
@@ -46,7 +44,7 @@ def test_contents_are_rows_and_styles_columns(tmp_path: Path):
     assert len(table.cells) == 6
 
 
-def test_the_last_setting_that_varies_goes_across(tmp_path: Path):
+def test_the_last_setting_that_varies_is_in_columns(tmp_path: Path):
     entries = entries_of(tmp_path, 2, 2, "tv_weight=0,1", "clamp=true", "style_weight=1,2,3")
     table = arrange(entries)
     assert table is not None
@@ -57,7 +55,7 @@ def test_the_last_setting_that_varies_goes_across(tmp_path: Path):
     ]
 
 
-def test_what_makes_no_table_is_a_gallery(tmp_path: Path):
+def test_images_that_form_no_table_are_a_gallery(tmp_path: Path):
     entries = entries_of(tmp_path, 4, 4)
     diagonal = [entry for entry in entries if entry.content.stem[1:] == entry.styles[0].stem[2:]]
     assert arrange(diagonal) is None
@@ -66,11 +64,11 @@ def test_what_makes_no_table_is_a_gallery(tmp_path: Path):
     names, left = save_sheets(tmp_path, diagonal, {}, "note")
     assert (names, left) == (["sheet.jpg"], 0)
     with Image.open(tmp_path / "sheet.jpg") as sheet:
-        expected = geometry([Heading()], [Heading()] * 4, shape=(3, 4), captions=True, note=True)
+        expected = layout([Heading()], [Heading()] * 4, shape=(3, 4), captions=True, note=True)
         assert sheet.size == expected.size
 
 
-def test_sheets_have_the_images_in_their_places(tmp_path: Path):
+def test_images_are_in_their_places(tmp_path: Path):
     entries = entries_of(tmp_path, 2, 2)
     for seed, entry in enumerate(entries):
         save(tmp_path / entry.file, 100 + seed)
@@ -79,7 +77,7 @@ def test_sheets_have_the_images_in_their_places(tmp_path: Path):
     records[entries[3].file] = record(entries[3], error="it is NaN", code=5)
     save_sheets(tmp_path, entries, records, "note")
     rows = [Heading(name, (tmp_path,), (18, 24)) for name in ("c0", "c1")]
-    laid = geometry(rows, [Heading(name, (tmp_path,)) for name in ("st0", "st1")], shape=(18, 24), note=True)
+    laid = layout(rows, [Heading(name, (tmp_path,)) for name in ("st0", "st1")], shape=(18, 24), note=True)
     with Image.open(tmp_path / "sheet.jpg") as image:
         sheet = np.asarray(image).astype(int)
     assert sheet.shape == (laid.size[1], laid.size[0], 3)
@@ -100,68 +98,20 @@ def test_sheets_have_the_images_in_their_places(tmp_path: Path):
         assert (sheet[top : top + height, left : left + width] > 250).mean() > 0.9
 
 
-def test_large_catalogues_get_several_sheets_and_old_ones_go(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(sheets, "MOST_ROWS", 2)
-    monkeypatch.setattr(sheets, "MOST_COLUMNS", 2)
+def test_large_catalogues_get_several_sheets_and_old_ones_are_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(sheets, "MAX_ROWS", 2)
+    monkeypatch.setattr(sheets, "MAX_COLUMNS", 2)
     entries = entries_of(tmp_path, 3, 3)
     save(tmp_path / "sheet.jpg", 0)
     save(tmp_path / "sheets.jpg", 0)
     names, left = save_sheets(tmp_path, entries, {}, "", max_side=900)
     assert (names, left) == ([f"sheet-{number}.jpg" for number in range(1, 5)], 0)
     assert {path.name for path in tmp_path.glob("sheet*")} == {*names, "sheets.jpg"}
-    monkeypatch.setattr(sheets, "MOST_SHEETS", 3)
+    monkeypatch.setattr(sheets, "MAX_SHEETS", 3)
     names, left = save_sheets(tmp_path, entries, {}, "", max_side=900)
     assert (len(names), left) == (3, 1)
     assert not (tmp_path / "sheet-4.jpg").exists()
-    monkeypatch.setattr(sheets, "MOST_ROWS", 9)
-    monkeypatch.setattr(sheets, "MOST_COLUMNS", 9)
+    monkeypatch.setattr(sheets, "MAX_ROWS", 9)
+    monkeypatch.setattr(sheets, "MAX_COLUMNS", 9)
     assert save_sheets(tmp_path, entries, {}, "") == (["sheet.jpg"], 0)
     assert {path.name for path in tmp_path.glob("sheet*")} == {"sheet.jpg", "sheets.jpg"}
-
-
-def test_the_index_says_what_became_of_every_job(tmp_path: Path):
-    entries = entries_of(tmp_path, 2, 2, "num_steps=2+1")
-    done, failed, unreadable, missing = entries
-    records = {
-        done.file: record(done),
-        failed.file: record(failed, error="NaN", code=5, losses=[1.0, None]),
-        unreadable.file: record(
-            unreadable, error="damaged", code=3, bytes=0, steps=0, width=0, height=0, losses=[], parts={}
-        ),
-    }
-    index = make_index({"preset": "jnst"}, entries, records)
-    assert index["preset"] == "jnst"
-    assert index["counts"] == {"done": 1, "failed": 2, "missing": 1}
-    first, second, third, fourth = json.loads(json.dumps(index["jobs"], allow_nan=False))
-    assert first == {
-        "file": done.file,
-        "content": str(done.content),
-        "styles": [str(done.styles[0])],
-        "changes": {"num_steps": [2, 1]},
-        "seed": 0,
-        "status": "done",
-        "error": None,
-        "width": 24,
-        "height": 18,
-        "steps": 2,
-        "losses": {"first": 2.0, "last": 1.0},
-        "parts": {"style/x": 0.5},
-        "seconds": 0.1,
-        "sha256": "h",
-    }
-    assert (second["status"], second["error"], second["losses"]["last"]) == ("failed", "NaN", None)
-    assert (third["status"], third["error"], third["file"]) == ("failed", "damaged", None)
-    assert "losses" not in third
-    assert (fourth["status"], fourth["error"], fourth["file"]) == ("missing", None, None)
-    assert fourth["content"] == str(missing.content)
-
-
-def test_an_index_is_compared_by_its_jobs(tmp_path: Path):
-    entries = entries_of(tmp_path, 1, 2, "num_steps=2+1")
-    index = make_index({"programs": 3}, entries, {entry.file: record(entry) for entry in entries})
-    assert not same_jobs(tmp_path, index)
-    save_index(tmp_path, index)
-    assert same_jobs(tmp_path, index | {"programs": 0})
-    assert not same_jobs(tmp_path, make_index({}, entries, {}))
-    (tmp_path / "index.json").write_text("[]")
-    assert not same_jobs(tmp_path, index)

@@ -59,7 +59,7 @@ GREY_GAMMA = icc(b"GRAY", {b"wtpt": WHITE, b"kTRC": CURVE})
 
 
 def corner_table(lightness: float) -> bytes:
-    """A lut16Type that sends seven corners of the RGB cube to one grey of CIELAB, and black to black."""
+    """A lut16Type that maps black to black and the other seven corners of the RGB cube to one grey in CIELAB."""
     sides = bytes((3, 3, 2, 0)) + struct.pack(">9i", *np.eye(3, dtype=int).ravel() * 65536) + struct.pack(">HH", 2, 2)
     identity = struct.pack(">6H", *(0, 65535) * 3)
     black, lab = (struct.pack(">3H", round(level * 652.8), 0x8000, 0x8000) for level in (0, lightness))
@@ -105,14 +105,14 @@ def test_profile_of_a_16_bit_image(tmp_path: Path):
     np.testing.assert_allclose(load(tmp_path / "a.tif", background=BACKGROUND), expected, rtol=0, atol=2.5 / 255)
 
 
-def test_srgb_profile_changes_nothing(tmp_path: Path):
+def test_an_srgb_profile_changes_nothing(tmp_path: Path):
     profile = ImageCms.ImageCmsProfile(SRGB).tobytes()
     Image.fromarray(RGB).save(tmp_path / "a.png", icc_profile=profile)
     np.testing.assert_array_equal(load(tmp_path / "a.png"), RGB.astype(np.float32) / np.float32(255))
 
 
 @pytest.mark.parametrize("profile", [b"not a profile", P3_GAMMA[:200], GREY_GAMMA])
-def test_unusable_profile_warns_and_is_taken_as_srgb(profile: bytes, tmp_path: Path):
+def test_an_unusable_profile_is_ignored_with_a_warning(profile: bytes, tmp_path: Path):
     Image.fromarray(RGB).save(tmp_path / "a.png", icc_profile=profile)
     with pytest.warns(UserWarning, match=r"a\.png.*profile is.*taken as sRGB"):
         np.testing.assert_array_equal(load(tmp_path / "a.png"), RGB.astype(np.float32) / np.float32(255))
@@ -129,7 +129,7 @@ def test_the_intent_is_perceptual(tmp_path: Path):
 
 
 def ink_table() -> bytes:
-    """A lut16Type from CMYK to CIELAB: cyan is a middle grey, black is black, the other inks change nothing."""
+    """A lut16Type from CMYK to CIELAB: cyan is a middle grey, black is black, the other inks have no effect."""
     sides = bytes((4, 3, 2, 0)) + struct.pack(">9i", *np.eye(3, dtype=int).ravel() * 65536) + struct.pack(">HH", 2, 2)
     paper, grey, black = (struct.pack(">3H", round(level * 652.8), 0x8000, 0x8000) for level in (100, 50, 0))
     inputs, outputs = (struct.pack(f">{2 * channels}H", *(0, 65535) * channels) for channels in (4, 3))
@@ -137,7 +137,7 @@ def ink_table() -> bytes:
 
 
 @pytest.mark.parametrize("name", ["a.tif", "a.jpg"])
-def test_a_profile_for_inks(name: str, tmp_path: Path):
+def test_cmyk_profiles(name: str, tmp_path: Path):
     profile = icc(b"CMYK", {b"wtpt": WHITE, b"A2B0": ink_table()}, b"Lab ")
     image = Image.new("CMYK", (48, 16), (0, 30, 90, 0))
     image.paste((255, 200, 10, 0), (16, 0, 32, 16))

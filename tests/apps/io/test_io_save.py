@@ -1,4 +1,4 @@
-"""Writing images: exact levels, whole files or none, and failing before the work is done."""
+"""Writing images: exact levels, atomic replacement, and checks before the work is done."""
 
 import errno
 import os
@@ -15,7 +15,7 @@ from hypothesis.extra.numpy import array_shapes, arrays
 from PIL import Image
 
 from jnst.apps.io import check_output, load_image, save_image
-from jnst.errors import ImageError, JnstError, ResourceError
+from jnst.errors import ArgumentError, ImageError, JnstError, ResourceError
 from jnst.weights.files import write_atomically
 
 GREY = np.full((4, 6, 3), 0.5, np.float32)
@@ -28,7 +28,7 @@ images = arrays(
 
 @settings(max_examples=50, deadline=None)
 @given(images)
-def test_8_bit_round_trip_is_rounding(image: np.ndarray):
+def test_8_bits_are_rounded_to_nearest(image: np.ndarray):
     with tempfile.TemporaryDirectory() as folder:
         path = os.path.join(folder, "a.png")
         save_image(path, image)
@@ -58,7 +58,7 @@ def test_16_bit_round_trip_is_exact(suffix: str, tmp_path: Path):
         ("a.webp", {}, 8),
     ],
 )
-def test_formats_follow_the_suffix(name: str, options: dict, tolerance: int, tmp_path: Path):
+def test_the_suffix_selects_the_format(name: str, options: dict, tolerance: int, tmp_path: Path):
     y, x = np.mgrid[:32, :48]
     levels = np.dstack([x * 4 + 20, y * 5 + 30, x + y + 60])
     save_image(tmp_path / name, jnp.asarray(levels / 255, jnp.float32), **options)
@@ -66,12 +66,12 @@ def test_formats_follow_the_suffix(name: str, options: dict, tolerance: int, tmp
         kind = {".jpg": "JPEG", ".tif": "TIFF"}.get(Path(name).suffix.lower(), Path(name).suffix[1:].upper())
         assert image.format == kind
         assert image.mode == "RGB"
-        assert not image.getexif() or kind == "TIFF"  # TIFF keeps its own structure there
+        assert not image.getexif() or kind == "TIFF"  # which for TIFF includes its own tags
         assert "icc_profile" not in image.info
         assert abs(np.asarray(image, int) - levels).max() <= tolerance
 
 
-def test_quality_decides_the_size(tmp_path: Path):
+def test_lower_quality_makes_smaller_files(tmp_path: Path):
     noise = np.random.default_rng(5).uniform(size=(64, 64, 3)).astype(np.float32)
     for suffix in ("jpg", "webp"):
         for quality in (10, 95):
@@ -99,7 +99,7 @@ def test_halves_round_up_and_other_floats_are_cast(tmp_path: Path):
         (np.zeros((2, 2, 3), complex), "complex"),
     ],
 )
-def test_what_cannot_be_saved(image: np.ndarray, message: str, tmp_path: Path):
+def test_wrong_images_are_refused(image: np.ndarray, message: str, tmp_path: Path):
     with pytest.raises(ImageError, match=message) as caught:
         save_image(tmp_path / "a.png", image)
     assert "\n" not in str(caught.value)
@@ -124,15 +124,15 @@ def test_wrong_arguments(name: str, options: dict, message: str, tmp_path: Path)
     assert not list(tmp_path.iterdir())
 
 
-def test_too_large_for_the_format(tmp_path: Path):
+def test_an_image_too_large_for_the_format_is_refused(tmp_path: Path):
     with pytest.raises(ImageError, match="20000x1 pixels do not fit WEBP"):
         save_image(tmp_path / "a.webp", np.zeros((1, 20000, 3), np.float32))
     assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("function", ["fsync", "replace"])
-@pytest.mark.parametrize(("number", "kind"), [(errno.ENOSPC, ResourceError), (errno.EIO, JnstError)])
-def test_a_failing_write_leaves_the_old_file(function, number, kind, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+@pytest.mark.parametrize(("number", "kind"), [(errno.ENOSPC, ResourceError), (errno.EIO, ArgumentError)])
+def test_a_failed_write_keeps_the_old_file(function, number, kind, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     def fail(*_):
         raise OSError(number, os.strerror(number))
 
@@ -146,7 +146,7 @@ def test_a_failing_write_leaves_the_old_file(function, number, kind, tmp_path: P
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_an_interrupted_write_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_an_interrupted_write_keeps_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     def interrupt(*_):
         raise KeyboardInterrupt
 
@@ -159,7 +159,7 @@ def test_an_interrupted_write_leaves_the_old_file(tmp_path: Path, monkeypatch: p
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_the_old_content_is_there_until_the_new_is_on_the_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_the_old_content_is_kept_until_the_new_is_on_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     seen = []
     path = tmp_path / "a.bin"
     path.write_bytes(b"old")
@@ -167,7 +167,7 @@ def test_the_old_content_is_there_until_the_new_is_on_the_disk(tmp_path: Path, m
 
     def watch(descriptor: int) -> None:
         sync(descriptor)
-        if stat.S_ISREG(os.fstat(descriptor).st_mode):  # and not the folder
+        if stat.S_ISREG(os.fstat(descriptor).st_mode):  # not the folder
             seen.append((path.read_bytes(), os.fstat(descriptor).st_size))
 
     monkeypatch.setattr(os, "fsync", watch)
@@ -195,7 +195,7 @@ def test_permissions_links_and_names(tmp_path: Path):
     assert len(list(tmp_path.iterdir())) == 4
 
 
-def test_check_output_refuses_before_the_work(tmp_path: Path):
+def test_check_output(tmp_path: Path):
     given_, missing = tmp_path / "given.png", tmp_path / "missing.jpg"
     save_image(given_, GREY)
     (tmp_path / "folder.png").mkdir()

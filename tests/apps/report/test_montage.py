@@ -1,22 +1,22 @@
-"""Feature maps and Gram matrices as images, against their numbers."""
+"""Feature maps and Gram matrices as images, compared with their numbers."""
 
 import numpy as np
 import pytest
 
 from jnst.apps.report import feature_montage, gram_image
-from jnst.apps.report.montage import GAP, GROUND, HIGH, LOW, MIDDLE
+from jnst.apps.report.montage import BACKGROUND, GAP, HIGH, LOW, MIDDLE
 from jnst.errors import JnstError
 
 
 def maps_of(image, shape: tuple[int, int], columns: int, count: int) -> list[np.ndarray]:
-    """The montage cut up again."""
+    """The maps in a montage."""
     pixels = np.asarray(image)
     height, width = shape
     corners = [(index // columns * (height + GAP), index % columns * (width + GAP)) for index in range(count)]
     return [pixels[top : top + height, left : left + width] for top, left in corners]
 
 
-def test_every_map_is_normalised_by_itself():
+def test_every_map_is_normalised_on_its_own():
     ramp = np.linspace(0, 1, 8 * 12).reshape(8, 12)
     features = np.stack([ramp, 1000 * ramp - 5, -ramp, np.full_like(ramp, 7.0)], axis=-1)
     montage = feature_montage(features, tile=12)
@@ -26,14 +26,14 @@ def test_every_map_is_normalised_by_itself():
     np.testing.assert_array_equal(second, first)
     assert np.abs(third.astype(int) - (255 - first)).max() <= 1
     assert (constant == 0).all()
-    assert (np.asarray(montage)[8 : 8 + GAP] == GROUND).all()
+    assert (np.asarray(montage)[8 : 8 + GAP] == BACKGROUND).all()
 
 
 def test_the_strongest_maps_are_kept_in_order():
     wave = np.sin(np.arange(36.0)).reshape(6, 6)
     strengths = np.array([1.0, 5, 0.1, 4, 0.2, 3])
     signs = np.array([1, -1, 1, 1, 1, -1])
-    montage = feature_montage(wave[..., None] * strengths * signs, most=4, tile=6)
+    montage = feature_montage(wave[..., None] * strengths * signs, max_maps=4, tile=6)
     kept = maps_of(montage, (6, 6), 2, 4)
     up = kept[0].astype(int)
     for found, sign in zip(kept, (1, -1, 1, -1), strict=True):
@@ -69,6 +69,6 @@ def test_a_gram_matrix_shows_sign_and_size():
         (lambda: gram_image(np.zeros((2, 2, 2))), r"`gram` has shape \(2, 2, 2\): expected \(c, c\)"),
     ],
 )
-def test_what_cannot_be_shown_is_refused(call, words: str):
+def test_wrong_shapes_and_values_are_refused(call, words: str):
     with pytest.raises(JnstError, match=f"^{words}"):
         call()

@@ -1,4 +1,4 @@
-"""Contact sheets: where things are, what is drawn there, and labels that fit."""
+"""Contact sheets: where things are, what is drawn there, and whether labels fit."""
 
 import itertools
 from pathlib import Path
@@ -9,8 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw
 
-from jnst.apps.report.geometry import LEAST_TILE, MOST_TILE, Box, Geometry, Heading, geometry
-from jnst.apps.report.sheet import PAPER, Tile, contact_sheet
+from jnst.apps.report.sheet import MAX_TILE, MIN_TILE, PAPER, Box, Heading, Layout, Tile, contact_sheet, layout
 from jnst.apps.report.text import font, printable, wrap
 
 COLOURS = {"red": (220, 30, 40), "green": (30, 160, 60), "blue": (40, 60, 200), "gold": (230, 190, 30)}
@@ -26,7 +25,7 @@ def inside(sheet: Image.Image, box: Box) -> np.ndarray:
 
 
 def outside(sheet: Image.Image, boxes: list[Box]) -> np.ndarray:
-    """Where no box is."""
+    """The pixels outside of all boxes."""
     free = np.ones((sheet.height, sheet.width), bool)
     for box in boxes:
         free[box.top : box.top + box.height, box.left : box.left + box.width] = False
@@ -45,34 +44,34 @@ def ink(sheet: Image.Image, box: Box) -> int:
     return int((inside(sheet, box).astype(int).sum(-1) < 300).sum())
 
 
-def test_every_image_is_in_its_place_and_nothing_besides():
+def test_every_image_is_in_its_place_and_nothing_else_is_drawn():
     rows, columns = [Heading(), Heading()], [Heading(), Heading()]
     names = [["red", "green"], ["blue", "gold"]]
     sheet = contact_sheet(rows, columns, lambda row, column: Tile(flat(names[row][column])), shape=SHAPE)
-    laid = geometry(rows, columns, shape=SHAPE)
-    assert sheet.size == laid.size
-    boxes = [laid.place(row, column) for row, column in itertools.product(range(2), range(2))]
+    places = layout(rows, columns, shape=SHAPE)
+    assert sheet.size == places.size
+    boxes = [places.place(row, column) for row, column in itertools.product(range(2), range(2))]
     for box, name in zip(boxes, itertools.chain(*names), strict=True):
-        assert (box.width, box.height) == (MOST_TILE, round(MOST_TILE * 2 / 3))
+        assert (box.width, box.height) == (MAX_TILE, round(MAX_TILE * 2 / 3))
         assert is_all(inside(sheet, box), name)
     assert is_paper(outside(sheet, boxes))
     across, down = boxes[1].left - boxes[0].left, boxes[2].top - boxes[0].top
-    assert (across, down) == (boxes[0].width + laid.gap, boxes[0].height + laid.gap)
+    assert (across, down) == (boxes[0].width + places.gap, boxes[0].height + places.gap)
 
 
-def test_headings_stand_at_the_left_and_on_top_with_their_labels_before():
+def test_headings_are_to_the_left_and_on_top_with_their_labels():
     rows = [Heading("a street", (flat("gold"),)), Heading("a cat", (flat("blue"),))]
     columns = [Heading("night", (flat("green"),)), Heading("", (flat("red"),))]
     sheet = contact_sheet(rows, columns, lambda *_: Tile(None), shape=SHAPE)
-    laid = geometry(rows, columns, shape=SHAPE)
-    images = [laid.row_image(0, 0, 1), laid.row_image(1, 0, 1), laid.column_image(0), laid.column_image(1)]
+    places = layout(rows, columns, shape=SHAPE)
+    images = [places.row_image(0, 0, 1), places.row_image(1, 0, 1), places.column_image(0), places.column_image(1)]
     for box, name in zip(images, ("gold", "blue", "green", "red"), strict=True):
         assert is_all(inside(sheet, box), name)
-    assert all(box.left + box.width < laid.left for box in images[:2])
-    assert all(box.top + box.height < laid.tops[0] for box in images[2:])
-    assert [box.left for box in images[2:]] == [laid.place(0, column).left for column in range(2)]
-    beside = Box(laid.margin, images[0].top, laid.row_text, images[0].height)
-    above = [Box(box.left, laid.margin, box.width, laid.column_text) for box in images[2:]]
+    assert all(box.left + box.width < places.left for box in images[:2])
+    assert all(box.top + box.height < places.tops[0] for box in images[2:])
+    assert [box.left for box in images[2:]] == [places.place(0, column).left for column in range(2)]
+    beside = Box(places.margin, images[0].top, places.row_text, images[0].height)
+    above = [Box(box.left, places.margin, box.width, places.column_text) for box in images[2:]]
     assert ink(sheet, beside) > 50
     assert ink(sheet, above[0]) > 50
     assert ink(sheet, above[1]) == 0
@@ -81,12 +80,12 @@ def test_headings_stand_at_the_left_and_on_top_with_their_labels_before():
 
 def test_two_images_beside_a_row_do_not_touch():
     rows = [Heading("", (flat("red"), flat("blue")))]
-    laid = geometry(rows, [Heading()], shape=SHAPE)
+    places = layout(rows, [Heading()], shape=SHAPE)
     sheet = contact_sheet(rows, [Heading()], lambda *_: Tile(flat("green")), shape=SHAPE)
-    first, second, tile = laid.row_image(0, 0, 2), laid.row_image(0, 1, 2), laid.place(0, 0)
+    first, second, tile = places.row_image(0, 0, 2), places.row_image(0, 1, 2), places.place(0, 0)
     for box, name in ((first, "red"), (second, "blue"), (tile, "green")):
         assert is_all(inside(sheet, box)[2:-2, 2:-2], name)
-    assert laid.margin <= first.left
+    assert places.margin <= first.left
     assert first.left + first.width < second.left
     assert second.left + second.width < tile.left
     assert first.height < tile.height
@@ -95,7 +94,7 @@ def test_two_images_beside_a_row_do_not_touch():
 @pytest.mark.parametrize(("shape", "free"), [((40, 20), "sides"), ((10, 40), "ends"), ((20, 30), "none")])
 def test_images_of_other_shapes_are_letterboxed(shape: tuple[int, int], free: str):
     sheet = contact_sheet([Heading()], [Heading()], lambda *_: Tile(flat("red", shape)), shape=SHAPE)
-    pixels = inside(sheet, geometry([Heading()], [Heading()], shape=SHAPE).place(0, 0))
+    pixels = inside(sheet, layout([Heading()], [Heading()], shape=SHAPE).place(0, 0))
     height, width = pixels.shape[:2]
     assert is_all(pixels[height // 2 - 2 : height // 2 + 2, width // 2 - 2 : width // 2 + 2], "red")
     assert is_paper(pixels[:, :5]) == (free == "sides")
@@ -106,10 +105,10 @@ def test_images_of_other_shapes_are_letterboxed(shape: tuple[int, int], free: st
 
 def test_rows_are_no_higher_than_their_images():
     rows = [Heading(shape=(10, 40)), Heading(shape=(40, 10)), Heading()]
-    laid = geometry(rows, [Heading()], shape=(20, 20))
-    assert laid.heights == (MOST_TILE // 4, MOST_TILE, MOST_TILE)
-    assert [after - before for before, after in itertools.pairwise(laid.tops)] == [
-        height + laid.gap for height in laid.heights[:2]
+    places = layout(rows, [Heading()], shape=(20, 20))
+    assert places.heights == (MAX_TILE // 4, MAX_TILE, MAX_TILE)
+    assert [after - before for before, after in itertools.pairwise(places.tops)] == [
+        height + places.gap for height in places.heights[:2]
     ]
 
 
@@ -119,14 +118,14 @@ def test_a_missing_image_is_a_frame_with_a_word(tmp_path: Path):
     tiles = [Tile(None, "not finite"), Tile(None), Tile(damaged), Tile(tmp_path / "none.png")]
     columns = [Heading()] * len(tiles)
     sheet = contact_sheet([Heading()], columns, lambda _, column: tiles[column], shape=SHAPE)
-    laid = geometry([Heading()], columns, shape=SHAPE)
+    places = layout([Heading()], columns, shape=SHAPE)
     for column in (0, 2, 3):
-        pixels = inside(sheet, laid.place(0, column))
+        pixels = inside(sheet, places.place(0, column))
         edges = (pixels[0], pixels[-1], pixels[:, 0], pixels[:, -1])
         assert not any((edge == 255).all() for edge in edges)
         assert is_paper(pixels[2:10, 2:-2])
         assert not is_paper(pixels[60:-60, 40:-40])
-    assert is_paper(inside(sheet, laid.place(0, 1)))
+    assert is_paper(inside(sheet, places.place(0, 1)))
 
 
 def test_files_are_read_one_at_a_time(tmp_path: Path):
@@ -139,28 +138,28 @@ def test_files_are_read_one_at_a_time(tmp_path: Path):
         return Tile(tmp_path / f"{list(COLOURS)[2 * row + column]}.png")
 
     sheet = contact_sheet([Heading()] * 2, [Heading()] * 2, tile, shape=SHAPE)
-    laid = geometry([Heading()] * 2, [Heading()] * 2, shape=SHAPE)
+    places = layout([Heading()] * 2, [Heading()] * 2, shape=SHAPE)
     assert asked == [(0, 0), (0, 1), (1, 0), (1, 1)]
     for name, place in zip(COLOURS, asked, strict=True):
-        assert is_all(inside(sheet, laid.place(*place)), name)
+        assert is_all(inside(sheet, places.place(*place)), name)
 
 
-def test_captions_and_a_note_have_room_of_their_own():
+def test_captions_and_a_note_have_their_own_space():
     note, tiles = "preset jnst", [Tile(flat("red"), caption="street\nnight"), Tile(flat("red"))]
     arguments = {"shape": SHAPE, "captions": True}
     sheet = contact_sheet([Heading()] * 2, [Heading()], lambda row, _: tiles[row], note=note, **arguments)
-    laid = geometry([Heading()] * 2, [Heading()], note=True, **arguments)
-    first, second = laid.place(0, 0), laid.place(1, 0)
-    below = [Box(box.left, box.top + box.height, box.width, 3 * laid.type_size) for box in (first, second)]
+    places = layout([Heading()] * 2, [Heading()], note=True, **arguments)
+    first, second = places.place(0, 0), places.place(1, 0)
+    below = [Box(box.left, box.top + box.height, box.width, 3 * places.type_size) for box in (first, second)]
     assert below[0].top + below[0].height < second.top
     assert [ink(sheet, box) > 50 for box in below] == [True, False]
     assert is_all(inside(sheet, second), "red")
-    last = Box(laid.margin, laid.size[1] - laid.margin - laid.type_size, laid.tile[0], laid.type_size + 5)
+    last = Box(places.margin, places.size[1] - places.margin - places.type_size, places.tile[0], places.type_size + 5)
     assert not is_paper(inside(sheet, last))
 
 
-def all_boxes(laid: Geometry, rows: int, columns: int) -> list[Box]:
-    return [laid.place(row, column) for row in range(rows) for column in range(columns)]
+def all_boxes(places: Layout, rows: int, columns: int) -> list[Box]:
+    return [places.place(row, column) for row in range(rows) for column in range(columns)]
 
 
 @hypothesis.given(
@@ -171,23 +170,23 @@ def all_boxes(laid: Geometry, rows: int, columns: int) -> list[Box]:
     some.text(max_size=60),
 )
 @hypothesis.settings(deadline=None, max_examples=40)
-def test_sheets_are_bounded_and_tiles_do_not_meet(rows: int, columns: int, shape, max_side: int, text: str):
+def test_sheets_are_bounded_and_tiles_do_not_overlap(rows: int, columns: int, shape, max_side: int, text: str):
     heads, tops = [Heading(text, (flat("red"),))] * rows, [Heading(text, (flat("red"),))] * columns
-    laid = geometry(heads, tops, shape=shape, max_side=max_side)
-    if max(laid.tile) > LEAST_TILE:
-        assert max(laid.size) <= max_side
-    boxes = all_boxes(laid, rows, columns)
+    places = layout(heads, tops, shape=shape, max_side=max_side)
+    if max(places.tile) > MIN_TILE:
+        assert max(places.size) <= max_side
+    boxes = all_boxes(places, rows, columns)
     assert len({(box.left, box.top) for box in boxes}) == rows * columns
-    assert min(box.left for box in boxes) >= laid.margin
-    assert max(box.left + box.width for box in boxes) == laid.size[0] - laid.margin
-    assert max(box.top + box.height for box in boxes) == laid.size[1] - laid.margin
-    assert laid.row_image(0, 0, 1).left >= laid.margin + laid.row_text
-    assert laid.column_image(0).top >= laid.margin + laid.column_text
-    assert laid.type_size >= 11
+    assert min(box.left for box in boxes) >= places.margin
+    assert max(box.left + box.width for box in boxes) == places.size[0] - places.margin
+    assert max(box.top + box.height for box in boxes) == places.size[1] - places.margin
+    assert places.row_image(0, 0, 1).left >= places.margin + places.row_text
+    assert places.column_image(0).top >= places.margin + places.column_text
+    assert places.type_size >= 11
 
 
 @hypothesis.given(some.text(max_size=80), some.integers(20, 300), some.integers(1, 4))
-def test_lines_fit_and_lose_nothing_but_what_is_too_much(text: str, width: int, most: int):
+def test_lines_fit_and_lose_text_only_with_an_ellipsis(text: str, width: int, most: int):
     measure = font(14).getlength
     text = printable(text)
     lines = wrap(text, width, most, measure)
@@ -210,11 +209,11 @@ def test_lines_fit_and_lose_nothing_but_what_is_too_much(text: str, width: int, 
         ("", 5, 1, [""]),
     ],
 )
-def test_lines_break_where_words_end_and_are_even(text: str, width: int, most: int, lines: list[str]):
+def test_lines_break_after_words_and_are_balanced(text: str, width: int, most: int, lines: list[str]):
     assert wrap(text, width, most, len) == lines
 
 
-def test_labels_have_only_characters_that_the_font_has():
+def test_labels_only_have_characters_that_the_font_has():
     assert printable("Café Straße_漢") == "Cafe Stra?e_?"
     drawn = {character: pixels_of(character) for character in map(chr, range(33, 127))}
     unknown = pixels_of("\uffff")

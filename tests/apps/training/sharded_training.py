@@ -1,4 +1,4 @@
-"""The same training on one device and split over eight; prints losses and differences as JSON."""
+"""Train on one device and on eight, and print the losses and the differences of the gradients as JSON."""
 
 import json
 import sys
@@ -6,13 +6,11 @@ from pathlib import Path
 
 import jax
 import numpy as np
-from classes import save_classes
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from labelled_images import save_classes
 
-from jnst.apps.training.batches import held_out_batches
-from jnst.apps.training.classifier import Settings, batch_loss, init_params
-from jnst.apps.training.data import load_dataset
-from jnst.apps.training.fit import train_classifier
+from jnst.apps.training.classifier import Settings, batch_loss, init_params, train_classifier
+from jnst.apps.training.data import held_out_batches, load_dataset
 from jnst.backbones import make_backbone
 
 
@@ -25,12 +23,12 @@ def main(folder: Path) -> None:
     gradient = jax.jit(jax.grad(lambda p, batch: batch_loss(p, batch, backbone=backbone)[0]))
     gradients = []
     for mesh in meshes:
-        # Six images, filled up to eight on eight devices.
+        # Six images, padded to eight on eight devices.
         batch = next(held_out_batches(dataset, batch_size=6, size=16, multiple=mesh.size))
         placed = jax.device_put(batch, NamedSharding(mesh, PartitionSpec("devices")))
         assert len(placed.images.devices()) == mesh.size
-        everywhere = jax.device_put(params, NamedSharding(mesh, PartitionSpec()))
-        gradients.append(jax.device_get(jax.tree.leaves(gradient(everywhere, placed))))
+        replicated = jax.device_put(params, NamedSharding(mesh, PartitionSpec()))
+        gradients.append(jax.device_get(jax.tree.leaves(gradient(replicated, placed))))
     differences = [float(np.abs(a - b).max() / np.abs(a).max()) for a, b in zip(*gradients, strict=True)]
 
     settings = Settings(epochs=1, batch_size=6, size=16)

@@ -1,4 +1,4 @@
-"""A network, settings and comparisons for short runs on small images."""
+"""A network, settings and comparisons for short training runs."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -6,8 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from jnst.apps.training.classifier import Settings
-from jnst.apps.training.fit import Epoch
+from jnst.apps.training.classifier import Epoch, Settings
 from jnst.backbones import make_backbone
 from jnst.weights.convert import flatten
 

@@ -1,4 +1,4 @@
-"""The classifier's loss, gradient and steps against closed forms."""
+"""The classifier's loss, gradient and steps, compared with closed forms."""
 
 import dataclasses
 import math
@@ -9,10 +9,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from classes import CLASSES
+from labelled_images import CLASSES
 from small_runs import BACKBONE, SHORT
 
-from jnst.apps.training.batches import Batch, held_out_batches
 from jnst.apps.training.classifier import (
     SCHEDULES,
     Settings,
@@ -23,7 +22,7 @@ from jnst.apps.training.classifier import (
     logits,
     train_step,
 )
-from jnst.apps.training.data import Dataset
+from jnst.apps.training.data import Batch, Dataset, held_out_batches
 from jnst.backbones import make_backbone
 from jnst.errors import JnstError
 from jnst.weights.convert import flatten
@@ -36,10 +35,8 @@ GRADIENT = jax.jit(jax.value_and_grad(partial(batch_loss, backbone=BACKBONE), ha
 
 @pytest.fixture(scope="module")
 def batch(dataset: Dataset) -> Batch:
-    """Every second held-out image, and four rows that do not count."""
-    rows = held_out_batches(dataset, batch_size=24, size=16, multiple=28)
-    whole = next(rows)
-    rows.close()
+    """Every second held-out image with weight 1; the others and four rows of padding with weight 0."""
+    (whole,) = held_out_batches(dataset, batch_size=24, size=16, multiple=28)
     weights = whole.weights * (np.arange(28) % 2)
     assert weights.sum() == 12
     return whole._replace(weights=weights.astype(np.float32))
@@ -50,7 +47,7 @@ def params() -> Any:
     return init_params(jax.random.key(3), BACKBONE, len(CLASSES))
 
 
-def test_first_parameters_are_he_normal_and_seeded() -> None:
+def test_initial_parameters_are_he_normal_and_seeded() -> None:
     backbone = make_backbone("convnet")
     first, again, other = (flatten(init_params(jax.random.key(seed), backbone, 64)) for seed in (1, 1, 2))
     for name, param in first.items():
@@ -60,12 +57,12 @@ def test_first_parameters_are_he_normal_and_seeded() -> None:
             continue
         assert not np.array_equal(param, other[name])
         expected = math.sqrt(2 / math.prod(param.shape[:-1]))
-        # Three standard errors of a standard deviation that is estimated from so many values.
+        # Three standard errors of a standard deviation estimated from this many values.
         assert np.std(param) == pytest.approx(expected, rel=3 / math.sqrt(2 * param.size))
 
 
-def test_loss_and_gradient_of_the_head_are_the_closed_form(batch: Batch, params: Any) -> None:
-    """Softmax cross-entropy in float64: the gradient by the logits is p - y, a mean over what counts."""
+def test_loss_and_gradient_of_the_head_match_the_closed_form(batch: Batch, params: Any) -> None:
+    """In float64, the gradient of softmax cross-entropy by the logits is p - y; the loss is a weighted mean."""
     features = BACKBONE.apply(params["trunk"], jnp.asarray(batch.images) / 255, ("relu2_1",))["relu2_1"]
     pooled = np.asarray(features, np.float64).mean(axis=(1, 2))
     scores = pooled @ np.asarray(params["head"]["kernel"], np.float64) + np.asarray(params["head"]["bias"], np.float64)
@@ -78,13 +75,13 @@ def test_loss_and_gradient_of_the_head_are_the_closed_form(batch: Batch, params:
     assert float(loss) == pytest.approx((losses * weights).sum() / 12, rel=1e-5)
     assert float(sums.loss) == pytest.approx((losses * weights).sum(), rel=1e-5)
     assert float(sums.images) == 12
-    assert float(sums.right) == (weights * (scores.argmax(axis=1) == np.asarray(batch.labels))).sum()
+    assert float(sums.correct) == (weights * (scores.argmax(axis=1) == np.asarray(batch.labels))).sum()
     by_logits = (p - y) * weights[:, None] / 12
     np.testing.assert_allclose(gradient["head"]["kernel"], pooled.T @ by_logits, rtol=1e-4, atol=1e-6)
     np.testing.assert_allclose(gradient["head"]["bias"], by_logits.sum(axis=0), rtol=1e-4, atol=1e-6)
 
 
-def test_the_gradient_of_the_trunk_is_that_of_finite_differences(batch: Batch, params: Any) -> None:
+def test_the_gradient_of_the_trunk_matches_finite_differences(batch: Batch, params: Any) -> None:
     _, gradient = GRADIENT(params, batch)
     leaves, structure = jax.tree.flatten(params)
     random = np.random.default_rng(0)
@@ -100,8 +97,8 @@ def test_the_gradient_of_the_trunk_is_that_of_finite_differences(batch: Batch, p
 
 
 @pytest.mark.parametrize("decay", [0.0, 0.1])
-def test_the_first_step_of_adam_is_the_closed_form(batch: Batch, decay: float) -> None:
-    """Both bias-corrected moments are the gradient's, so that a step is g / (|g| + 1e-8); decay is of kernels only."""
+def test_the_first_step_of_adam_matches_the_closed_form(batch: Batch, decay: float) -> None:
+    """The bias-corrected moments are g and g², so the step is g / (|g| + 1e-8); only kernels decay."""
     settings = Settings(learning_rate=0.01, weight_decay=decay)
     state = init_state(jax.random.key(3), BACKBONE, 4, settings)
     after, sums = train_step(state, batch, backbone=BACKBONE, settings=settings, num_steps=1)
@@ -121,13 +118,13 @@ def test_schedules() -> None:
         assert np.asarray(constant(step)) == pytest.approx(0.2)
 
 
-def test_images_that_do_not_count_change_nothing(batch: Batch, params: Any) -> None:
+def test_images_of_weight_0_change_nothing(batch: Batch, params: Any) -> None:
     counts = np.asarray(batch.weights) > 0
     alone = Batch(*(np.asarray(part)[counts] for part in batch))
     assert float(LOSS(params, alone)[0]) == pytest.approx(float(LOSS(params, batch)[0]), rel=1e-6)
 
 
-def test_any_size_of_image_has_logits(params: Any) -> None:
+def test_images_of_any_size_have_logits(params: Any) -> None:
     images = np.random.default_rng(0).random((2, 21, 34, 3), np.float32)
     scores = logits(params, jnp.asarray(images), backbone=BACKBONE)
     assert scores.shape == (2, 4)
@@ -137,7 +134,7 @@ def test_any_size_of_image_has_logits(params: Any) -> None:
 def test_bfloat16_is_close_to_float32(batch: Batch, params: Any) -> None:
     exact, sums = LOSS(params, batch)
     rough, _ = jax.jit(partial(batch_loss, backbone=BACKBONE, dtype="bfloat16"))(params, batch)
-    # Eight bits of mantissa through two convolutions.
+    # Two convolutions with a mantissa of eight bits.
     assert float(rough) == pytest.approx(float(exact), rel=0.02)
     assert float(rough) != float(exact)
     assert sums.loss.dtype == jnp.float32
@@ -161,6 +158,6 @@ def test_bfloat16_is_close_to_float32(batch: Batch, params: Any) -> None:
         ({"dtype": "float16"}, "'float16' is unknown: choose one of float32, bfloat16"),
     ],
 )
-def test_settings_that_make_no_sense(changes: dict[str, Any], message: str) -> None:
+def test_invalid_settings_are_refused(changes: dict[str, Any], message: str) -> None:
     with pytest.raises(JnstError, match=message):
         dataclasses.replace(SHORT, **changes)

@@ -1,19 +1,27 @@
-"""Folders of images: found, split and fed to the device; what is wrong with them said in one line."""
+"""Image folders: how they are read, split and batched, and how their faults are reported."""
 
 import shutil
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
-from classes import CLASSES, image, save_classes
+from labelled_images import CLASSES, make_image, save_classes
 from PIL import Image
 
-from jnst.apps.training.augment import Augmentation, centre_view
-from jnst.apps.training.batches import Batch, held_out_batches, prefetch, training_batches
-from jnst.apps.training.data import Dataset, load_dataset, read_pixels
+from jnst.apps.training.augmentation import Augmentation, centre_crop
+from jnst.apps.training.data import (
+    Batch,
+    Dataset,
+    held_out_batches,
+    load_dataset,
+    load_folder,
+    prefetch,
+    read_pixels,
+    training_batches,
+)
 from jnst.errors import ImageError, JnstError
 
 COUNT = 10
@@ -53,7 +61,7 @@ def same(left: list[Batch], right: list[Batch]) -> bool:
     )
 
 
-def test_every_image_is_in_one_part_and_every_class_in_both(folder: Path) -> None:
+def test_each_image_is_in_one_part_and_each_class_in_both(folder: Path) -> None:
     dataset = load_dataset(folder, held_out=0.3)
     assert dataset.classes == tuple(sorted(CLASSES))
     train, test = names(dataset, "train"), names(dataset, "test")
@@ -64,26 +72,26 @@ def test_every_image_is_in_one_part_and_every_class_in_both(folder: Path) -> Non
     assert dataset.damaged == ()
 
 
-def test_the_split_depends_on_the_seed_alone(folder: Path) -> None:
+def test_the_split_depends_only_on_the_seed(folder: Path) -> None:
     first, again, other = (load_dataset(folder, seed=seed) for seed in (0, 0, 1))
     assert names(first, "test") == names(again, "test") != names(other, "test")
     assert first.fingerprint == again.fingerprint != other.fingerprint
 
 
 @pytest.mark.parametrize(("held_out", "test"), [(0.01, 1), (0.99, COUNT - 1)])
-def test_both_parts_have_at_least_one_image_a_class(folder: Path, held_out: float, test: int) -> None:
+def test_both_parts_have_at_least_one_image_per_class(folder: Path, held_out: float, test: int) -> None:
     dataset = load_dataset(folder, held_out=held_out)
     assert np.bincount([example.label for example in dataset.test]).tolist() == [test] * 4
 
 
-def test_pixels_come_from_memory_or_from_the_file_alike(folder: Path) -> None:
-    kept, read = load_dataset(folder), load_dataset(folder, most_bytes=20_000)
+def test_pixels_from_memory_and_from_files_are_the_same(folder: Path) -> None:
+    kept, read = load_dataset(folder), load_dataset(folder, max_cached_bytes=20_000)
     assert all(example.pixels is not None for example in kept.train)
     assert 0 < sum(example.pixels is None for example in read.train) < len(read.train)
     assert kept.fingerprint == read.fingerprint
     assert same(epoch(kept), epoch(read))
     example = next(example for example in kept.train if example.path.suffix == ".png")
-    assert np.array_equal(read_pixels(example, kept.side), image(example.path.parent.name, int(example.path.stem)))
+    assert np.array_equal(read_pixels(example, kept.side), make_image(example.path.parent.name, int(example.path.stem)))
 
 
 def test_large_images_are_reduced(changeable: Path) -> None:
@@ -102,7 +110,7 @@ def test_a_changed_pixel_changes_the_fingerprint(changeable: Path) -> None:
     assert load_dataset(changeable).fingerprint != before
 
 
-def test_images_of_every_kind_become_rgb(changeable: Path) -> None:
+def test_all_kinds_of_images_become_rgb(changeable: Path) -> None:
     grey = np.arange(30, dtype=np.uint8).repeat(30).reshape(30, 30)
     Image.fromarray(grey).save(changeable / "dots" / "grey.png")
     Image.fromarray(grey).convert("P").save(changeable / "dots" / "palette.gif")
@@ -112,18 +120,18 @@ def test_images_of_every_kind_become_rgb(changeable: Path) -> None:
     assert all(read_pixels(example, 448).shape[2] == 3 for example in dataset.train + dataset.test)
 
 
-def test_damaged_files_are_named_and_left_out_and_hidden_ones_passed_over(changeable: Path) -> None:
+def test_damaged_files_are_skipped_and_named_and_hidden_files_are_ignored(changeable: Path) -> None:
     whole = (changeable / "checks" / "00.png").read_bytes()
     (changeable / "checks" / "short.png").write_bytes(whole[: len(whole) // 2])
     (changeable / "dots" / "empty.jpg").write_bytes(b"")
     (changeable / "dots" / "._00.jpg").write_bytes(b"not an image")
-    (changeable / "dots" / "notes.txt").write_text("no image either")
+    (changeable / "dots" / "notes.txt").write_text("not an image")
     (changeable / ".hidden").mkdir()
     dataset = load_dataset(changeable)
     assert len(dataset.train) + len(dataset.test) == 4 * COUNT
     assert len(dataset.damaged) == 2
-    assert [Path(fault.split("'")[1]).name for fault in dataset.damaged] == ["short.png", "empty.jpg"]
-    assert all("\n" not in fault for fault in dataset.damaged)
+    assert [Path(line.split("'")[1]).name for line in dataset.damaged] == ["short.png", "empty.jpg"]
+    assert all("\n" not in line for line in dataset.damaged)
 
 
 def empty(folder: Path) -> None:
@@ -159,29 +167,34 @@ def all_damaged(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("spoil", "message"),
     [
-        (shutil.rmtree, r"/data' cannot be read \(No such file or directory\): name a folder"),
-        (empty, "/data' holds no folders, 0 files: expected two or more folders"),
-        (only_files, "/data' holds no folders, 1 files: expected two or more folders"),
-        (one_class, "/data' holds one class folder, 'stripes': expected two or more"),
-        (one_image, r"/data/dots' holds 1 readable images .*: expected at least 2"),
-        (no_image, r"/data/nothing' holds 0 readable images .*: expected at least 2"),
-        (all_damaged, rf"/data': none of its {4 * COUNT} images can be read, the first: '.*/checks/00.png'"),
+        (shutil.rmtree, r"/data' cannot be read \(No such file or directory\): choose a folder"),
+        (empty, "/data' contains 0 files and no folders: expected two or more folders"),
+        (only_files, "/data' contains 1 files and no folders: expected two or more folders"),
+        (one_class, "/data' contains one class folder, 'stripes': expected two or more"),
+        (one_image, r"/data/dots' contains 1 readable images .*: expected at least 2"),
+        (no_image, r"/data/nothing' contains 0 readable images .*: expected at least 2"),
+        (all_damaged, rf"/data': none of its {4 * COUNT} images can be read; the first error: '.*/checks/00.png'"),
     ],
 )
-def test_what_cannot_be_trained_on(changeable: Path, spoil, message: str) -> None:
+def test_unsuitable_folders_are_refused(changeable: Path, spoil: Callable[[Path], None], message: str) -> None:
     spoil(changeable)
     with pytest.raises(ImageError, match=message) as caught:
         load_dataset(changeable)
     assert "\n" not in str(caught.value)
 
 
+def test_a_folder_without_images_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ImageError, match="contains no images"):
+        load_folder(tmp_path)
+
+
 @pytest.mark.parametrize("held_out", [0.0, 1.0, -0.1, float("nan")])
-def test_a_held_out_fraction_lies_between_0_and_1(folder: Path, held_out: float) -> None:
+def test_the_held_out_fraction_lies_between_0_and_1(folder: Path, held_out: float) -> None:
     with pytest.raises(JnstError, match="held-out fraction"):
         load_dataset(folder, held_out=held_out)
 
 
-def test_an_epoch_has_every_image_once_whatever_the_batch(folder: Path) -> None:
+def test_an_epoch_has_every_image_once_for_any_batch_size(folder: Path) -> None:
     dataset = load_dataset(folder)
     batches = epoch(dataset, batch_size=7, multiple=4)
     assert [batch.images.shape for batch in batches] == [(8, 16, 16, 3)] * 5
@@ -190,18 +203,18 @@ def test_an_epoch_has_every_image_once_whatever_the_batch(folder: Path) -> None:
         assert (np.asarray(batch.images).reshape(8, -1).max(axis=1) > 0).tolist() == (batch.weights > 0).tolist()
     labels = np.concatenate([np.asarray(batch.labels)[np.asarray(batch.weights) > 0] for batch in batches])
     assert np.bincount(labels).tolist() == [8] * 4
-    # The views of an image do not depend on the batch that it is in.
+    # The crop of an image does not depend on its batch.
     whole = epoch(dataset, batch_size=32)[0]
     rows = np.concatenate([np.asarray(batch.images)[np.asarray(batch.weights) > 0] for batch in batches])
     assert np.array_equal(rows, whole.images)
 
 
-def test_batches_depend_on_seed_and_epoch_and_not_on_threads(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_batches_depend_on_seed_and_epoch_but_not_on_threads(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     dataset = load_dataset(folder)
     first = epoch(dataset)
     assert not same(first, epoch(dataset, number=2))
     assert not same(first, epoch(dataset, seed=1))
-    monkeypatch.setattr("jnst.apps.training.batches.prefetch", lambda make, items: map(make, items))
+    monkeypatch.setattr("jnst.apps.training.data.prefetch", lambda make, items: map(make, items))
     assert same(first, epoch(dataset))
 
 
@@ -211,10 +224,10 @@ def test_held_out_batches_are_in_order(folder: Path) -> None:
     assert np.concatenate([batch.labels for batch in batches])[: len(dataset.test)].tolist() == [0, 0, 1, 1, 2, 2, 3, 3]
     assert np.concatenate([batch.weights for batch in batches]).tolist() == [1.0] * 8 + [0.0] * 2
     first = np.asarray(batches[0].images[0])
-    assert np.array_equal(first, centre_view(read_pixels(dataset.test[0], dataset.side), 16))
+    assert np.array_equal(first, centre_crop(read_pixels(dataset.test[0], dataset.side), 16))
 
 
-def test_prefetching_keeps_the_order_and_is_bounded() -> None:
+def test_prefetch_keeps_the_order_and_is_bounded() -> None:
     begun: list[int] = []
 
     def make(item: int) -> int:
@@ -229,23 +242,20 @@ def test_prefetching_keeps_the_order_and_is_bounded() -> None:
     assert sorted(begun) == list(range(30))
 
 
-def test_an_exception_travels_and_ends_the_threads() -> None:
+def test_an_exception_is_passed_on_and_ends_the_threads() -> None:
     def make(item: int) -> int:
         if item == 3:
             raise ImageError("spoilt")
         return item
 
-    def items() -> Iterator[int]:
-        yield from range(1000)
-
     before = threading.active_count()
     seen: list[int] = []
     with pytest.raises(ImageError, match="spoilt"):
-        seen.extend(prefetch(make, items(), workers=2, ahead=4))
+        seen.extend(prefetch(make, range(1000), workers=2, ahead=4))
     assert threading.active_count() == before
 
 
-def test_closing_ends_the_threads() -> None:
+def test_closing_ends_the_threads_of_prefetch() -> None:
     before, begun = threading.active_count(), []
     made = prefetch(begun.append, range(1000), workers=2, ahead=4)
     next(made)

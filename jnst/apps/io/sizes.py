@@ -1,0 +1,67 @@
+"""How a run loads its images: the size and the other arguments of `load_image` that a preset asks for."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+from jnst.apps.io.load import image_size, load_image, resized
+from jnst.presets import MEASURES, Preset
+from jnst.types import Image
+from jnst.weights.files import PathLike
+
+DETAIL = 4
+"""Where every size of a pyramid is made from the original, it is loaded at up to this many times the largest size."""
+
+
+class LoadOptions(NamedTuple):
+    """Arguments of `load_image`."""
+
+    size: int
+    resample: str
+    rounding: str = "round"
+    enlarge: bool = True
+
+
+def result_size(settings: Preset) -> int | None:
+    """The longer side of the result in pixels; None means that the result is as large as the loaded content image.
+
+    With a pyramid every size is made from the original image, as in published programs, and not from the largest size.
+    """
+    return settings.size if settings.pyramid is not None and settings.measure == "side" else None
+
+
+def load_options(
+    path: PathLike,
+    settings: Preset,
+    scale: float = 1.0,
+    size_of: Callable[[PathLike], tuple[int, int]] = image_size,
+) -> LoadOptions:
+    """Choose how a run loads an image.
+
+    Args:
+        path: The file.
+        settings: The settings of the run.
+        scale: 1 for a content image, `settings.style_scale` for a style image.
+        size_of: Returns the height and width of a file.
+
+    Raises:
+        ImageError: The size of the file is needed and cannot be read.
+    """
+    if result_size(settings) is not None:
+        return LoadOptions(round(DETAIL * settings.size * scale), settings.resample, enlarge=False)
+    side = settings.size * scale
+    if settings.measure != "side":
+        side *= MEASURES[settings.measure](*size_of(path))
+    return LoadOptions(round(side), settings.resample, settings.rounding)
+
+
+def load_with(path: PathLike, options: LoadOptions) -> Image:
+    """Load an image. Raises the errors of `load_image`."""
+    return load_image(path, **options._asdict())
+
+
+def loaded_shape(own: tuple[int, int], options: LoadOptions) -> tuple[int, int]:
+    """The height and width of the image that `load_with` returns for a file of height and width `own`."""
+    if not options.enlarge and max(own) <= options.size:
+        return own
+    width, height = resized(own[1], own[0], options.size, options.rounding)
+    return height, width

@@ -1,0 +1,112 @@
+"""The Flax modules that all networks share: the base class and the convolution."""
+
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import Any
+
+import flax.linen as nn
+import jax.numpy as jnp
+
+from jnst.backbones import ops
+from jnst.backbones.kernels import algorithms
+from jnst.types import Array, Params
+
+Block = Callable[[Any, Array, frozenset[str]], Iterator[tuple[str, Array]]]
+"""A part of a network: ``block(network, x, wanted)`` yields ``(name, features)`` in order of depth.
+
+The last features yielded are the input of the next block. Names that are not in the network's `layers` (a pooling at
+the end of a block) only serve that purpose. Side branches may be skipped unless they are in ``wanted``.
+"""
+
+
+class FeatureExtractor(nn.Module, kw_only=True):
+    """The base class of all networks: a sequence of blocks with named features.
+
+    A subclass implements `blocks`, `layers` and `smallest_side`. `__call__` stops as soon as it has the requested
+    features, so that nothing deeper is computed.
+
+    Attributes:
+        remat: Rematerialise: keep only the inputs of blocks and the requested features for the backward pass, and
+            recompute everything else, block by block. Values do not change. A step of a ResNet needs a ninth less
+            memory, at the cost of a second forward pass. VGG and SqueezeNet need more memory with it, because their
+            ReLUs and poolings already store little for the backward pass. On CPUs, XLA merges the two forward passes
+            again unless the program is compiled with
+            ``compiler_options={"xla_disable_hlo_passes": "cse_barrier_expander"}``, as jnst's own programs are.
+
+    References:
+        Chen et al., Training Deep Nets with Sublinear Memory Cost, 2016.
+    """
+
+    remat: bool = False
+
+    @property
+    def layers(self) -> tuple[str, ...]:
+        """The names of the features, in order of depth."""
+        raise NotImplementedError(f"{type(self).__name__} does not define its layers")
+
+    def blocks(self) -> Iterator[Block]:
+        """Yield the blocks in order. Each is recomputed as a whole with ``remat``."""
+        raise NotImplementedError(f"{type(self).__name__} does not define its blocks")
+
+    def smallest_side(self, layer: str) -> int:
+        """The smallest height and width of an image from which ``layer`` can be computed."""
+        raise NotImplementedError(f"{type(self).__name__} does not define the smallest side of an image")
+
+    def truncated(self, names: frozenset[str]) -> "FeatureExtractor":
+        """The part of the network whose parameters are in ``names`` (flat names such as ``conv1_1/kernel``)."""
+        return self
+
+    def split_collections(self, params: Params) -> dict[str, Params]:
+        """Split ``params`` into Flax's variable collections."""
+        return {"params": params}
+
+    def prepare(self, params: Params) -> Params:
+        """Prepare parameters for the device that holds them; see `Backbone.prepare`."""
+        return params
+
+    @nn.compact
+    def __call__(self, x: Array, layers: tuple[str, ...]) -> dict[str, Array]:
+        """Compute the features of ``layers`` for a preprocessed batch ``(n, h, w, 3)``."""
+        features: dict[str, Array] = {}
+        # Initialisation needs no gradient, and `nn.remat` would sort the parameters by name instead of depth.
+        rematerialise = self.remat and not self.is_initializing()
+        for block in self.blocks():
+            run = partial(_run_block, block=block, wanted=frozenset(layers) - features.keys())
+            x, found = nn.remat(run)(self, x) if rematerialise else run(self, x)
+            features |= found
+            if len(features) == len(layers):
+                break
+        return {name: features[name] for name in layers}
+
+
+def _run_block(
+    network: FeatureExtractor, x: Array, block: Block, wanted: frozenset[str]
+) -> tuple[Array, dict[str, Array]]:
+    """Return the input of the next block and the wanted features; stop after the last wanted ones."""
+    found: dict[str, Array] = {}
+    features = x
+    for name, features in block(network, x, wanted):
+        if name in wanted:
+            found[name] = features
+        if len(found) == len(wanted):
+            break
+    return features, found
+
+
+class Convolution(nn.Module):
+    """A square convolution; parameters ``kernel`` and, with ``use_bias``, ``bias``. See `ops.convolve`."""
+
+    features: int
+    size: int = 3
+    stride: int = 1
+    padding: str | None = "zero"
+    use_bias: bool = True
+
+    @nn.compact
+    def __call__(self, x: Array) -> Array:
+        """``(n, h, w, c)`` to ``(n, h', w', features)``, in the dtype of the kernel."""
+        shape = (self.size, self.size, x.shape[-1], self.features)
+        kernel = self.param("kernel", nn.initializers.he_normal(), shape, jnp.float32)
+        bias = self.param("bias", nn.initializers.zeros, (self.features,), jnp.float32) if self.use_bias else None
+        correlate = algorithms.find_correlation(self.variables.get("params", {}), x)
+        return ops.convolve(x, kernel, bias, stride=self.stride, padding=self.padding, correlate=correlate)

@@ -1,0 +1,216 @@
+"""One step: evaluate a loss and its gradient, update the variables. Pure, and ignorant of images and styles.
+
+The variables are called the image, but may be any pytree that the optimiser accepts.
+"""
+
+import dataclasses
+import math
+from collections.abc import Callable
+from functools import lru_cache, partial
+from typing import Any, NamedTuple, TypeAlias
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from jnst.errors import ArgumentError
+from jnst.solve.closures import Structure, join, split
+from jnst.solve.optimizers import Named, Optimizer, check_optimizer
+from jnst.solve.reparametrise import in_units
+from jnst.types import Array, sum_dtype
+
+Loss: TypeAlias = Callable[[Any, Any, Array], Any]
+"""``loss(image, args, step) -> (total, parts)``: the total is a scalar, the parts are scalars by name. A loss without
+parts may return the total alone. ``step`` counts the updates made so far, for stochastic losses."""
+
+Record: TypeAlias = tuple[Array, dict[str, Array]]
+"""What a step evaluated, before its update: the total and its parts."""
+
+
+@partial(
+    jax.tree_util.register_dataclass,
+    data_fields=["optimizer"],
+    meta_fields=["unit", "bounds", "average", "keep_best"],
+)
+@dataclasses.dataclass(frozen=True)
+class Solver:
+    """An optimiser, and what becomes of the image after each of its updates.
+
+    Attributes:
+        optimizer: Any Optax transformation, or one of `jnst.solve.OPTIMIZERS`. Line searches get ``value``, ``grad``
+            and ``value_fn``.
+        unit: The optimiser sees the image times this: 255 for learning rates that belong to images in [0, 255].
+        bounds: Clip the image to this range after every update; None for no clipping.
+        average: The decay of an exponential moving average of the image, in [0, 1); 0 for none. The result is the
+            debiased average then.
+        keep_best: Whether the result is the image with the lowest total, instead of the last one.
+    """
+
+    optimizer: Optimizer
+    unit: float = 1.0
+    bounds: tuple[float, float] | None = None
+    average: float = 0.0
+    keep_best: bool = False
+
+    def transformation(self) -> optax.GradientTransformationExtraArgs:
+        """The Optax transformation of the image as it is."""
+        named = isinstance(self.optimizer, Named)
+        transformation = self.optimizer.transformation(self.unit) if named else self.optimizer
+        return in_units(transformation, self.unit) if self.unit != 1 else optax.with_extra_args_support(transformation)
+
+
+@partial(
+    jax.tree_util.register_dataclass,
+    data_fields=["image", "optimizer", "step", "running", "average", "best"],
+    meta_fields=[],
+)
+@dataclasses.dataclass(frozen=True)
+class State:
+    """Everything a run needs to continue exactly as if it had never stopped.
+
+    Attributes:
+        image: The image after ``step`` updates.
+        optimizer: The state of the Optax transformation.
+        step: The number of updates so far, an int32 scalar.
+        running: False once the loss or the image was not finite: the image then stays the last finite one.
+        average: The running sum of `Solver.average`; None without averaging.
+        best: The lowest total so far and its image; None without `Solver.keep_best`.
+    """
+
+    image: Any
+    optimizer: Any
+    step: Array
+    running: Array
+    average: Any = None
+    best: tuple[Array, Any] | None = None
+
+
+class Program(NamedTuple):
+    """A loss and a solver, split into what a compiled program takes as arguments and what it is compiled for.
+
+    Attributes:
+        leaves: The arrays that the loss closes over, and the numbers of the solver, such as its learning rate.
+        structure: The rest, hashable.
+    """
+
+    leaves: tuple[list[Any], list[Any]]
+    structure: tuple[Structure, Structure]
+
+    def build(self) -> tuple[Loss, Solver]:
+        """The loss and the solver."""
+        (loss, solver), (loss_structure, solver_structure) = self.leaves, self.structure
+        return join(loss, loss_structure), join(solver, solver_structure)
+
+
+def as_program(loss: Loss, solver: Solver | Optimizer, image: Any) -> Program:
+    """Split a loss and a solver so that equal ones share compiled programs, however often they are built anew.
+
+    Args:
+        loss: See `Loss`.
+        solver: A `Solver`, or an optimiser alone.
+        image: What will be optimised.
+
+    Raises:
+        ArgumentError: The solver cannot be used.
+    """
+    if not isinstance(solver, Solver):
+        solver = Solver(solver)
+    check_optimizer(solver.optimizer)
+    if not 0 <= solver.average < 1:
+        raise ArgumentError(f"average {solver.average}: expected a decay of at least 0 and below 1, for example 0.99")
+    leaves, structure = split(solver, floats=True, pure=True)
+    if not isinstance(solver.optimizer, Named):
+        flat, tree = jax.tree.flatten(image)
+        shapes = tuple((jnp.shape(leaf), jnp.result_type(leaf)) for leaf in flat)
+        if not _accepts_tracers(structure, len(leaves), shapes, tree):
+            leaves, structure = split(solver, floats=False, pure=True)
+    loss_leaves, loss_structure = split(loss, floats=False)
+    numbers = [jnp.asarray(leaf) for leaf in leaves]
+    return Program((loss_leaves, numbers), (loss_structure, structure))
+
+
+@lru_cache(maxsize=256)
+def _accepts_tracers(structure: Structure, count: int, shapes: tuple[Any, ...], tree: Any) -> bool:
+    """Whether a transformation's floats can be arguments: some transformations branch on their values in Python."""
+    image = jax.tree.unflatten(tree, [jax.ShapeDtypeStruct(*shape) for shape in shapes])
+
+    def update(leaves: list[Any], image: Any) -> Any:
+        transformation = join(leaves, structure).transformation()
+        value = jnp.float32(0.0)
+        return transformation.update(
+            image, transformation.init(image), image, value=value, grad=image, value_fn=lambda image: value
+        )
+
+    try:
+        jax.eval_shape(update, [1.0] * count, image)
+    except jax.errors.ConcretizationTypeError:
+        return False
+    except Exception:  # whatever is wrong is reported by the real call, where it is not in disguise
+        return True
+    return True
+
+
+def start(program: Program, image: Any) -> State:
+    """The state before the first step, for use in traced code: `init` without its compilation."""
+    _, solver = program.build()
+    image = jax.tree.map(jnp.asarray, image)
+    dtype = sum_dtype(*jax.tree.leaves(image))
+    return State(
+        image=image,
+        optimizer=solver.transformation().init(image),
+        step=jnp.int32(0),
+        running=jnp.asarray(True),
+        average=jax.tree.map(jnp.zeros_like, image) if solver.average else None,
+        best=(jnp.asarray(jnp.inf, dtype), image) if solver.keep_best else None,
+    )
+
+
+def advance(program: Program, state: State, args: Any) -> tuple[State, Record]:
+    """One step, for use in traced code: `step` without its compilation."""
+    loss, solver = program.build()
+
+    def evaluate(image: Any) -> Record:
+        value = loss(image, args, state.step)
+        return value if isinstance(value, tuple) else (value, {})
+
+    (total, parts), gradient = jax.value_and_grad(evaluate, has_aux=True)(state.image)
+    updates, optimizer = solver.transformation().update(
+        gradient,
+        state.optimizer,
+        state.image,
+        value=total,
+        grad=gradient,
+        value_fn=lambda image: evaluate(image)[0],
+    )
+    image = optax.apply_updates(state.image, updates)
+    if solver.bounds is not None:
+        image = jax.tree.map(partial(jnp.clip, min=solver.bounds[0], max=solver.bounds[1]), image)
+    finite = [jnp.isfinite(leaf).all() for leaf in jax.tree.leaves(image)]
+    running = state.running & jnp.isfinite(total) & jnp.stack(finite).all()
+    image = _where(running, image, state.image)
+    average = state.average
+    if average is not None:
+        decay = solver.average
+        mixed = jax.tree.map(lambda old, new: decay * old + (1 - decay) * new, average, image)
+        average = _where(running, mixed, average)
+    best = state.best
+    if best is not None:
+        better = state.running & (total < best[0])
+        best = jnp.where(better, total.astype(best[0].dtype), best[0]), _where(better, state.image, best[1])
+    return State(image, optimizer, state.step + running, running, average, best), (total, parts)
+
+
+def _where(condition: Array, new: Any, old: Any) -> Any:
+    return jax.tree.map(lambda new, old: jnp.where(condition, new, old), new, old)
+
+
+def result(state: State, solver: Solver) -> Any:
+    """The image a run returns: the best one, the debiased average, or the last one."""
+    if state.best is not None:
+        return state.best[1]
+    if state.average is not None:
+        # 1 - decay^n, without cancellation where the decay is close to 1.
+        weight = jnp.maximum(-jnp.expm1(state.step * math.log(solver.average)), 1e-12)
+        debiased = jax.tree.map(lambda average: average / weight, state.average)
+        return _where(state.step > 0, debiased, state.image)
+    return state.image

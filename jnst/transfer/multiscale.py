@@ -1,0 +1,289 @@
+"""The one driver of `jnst.stylize` and its relatives: one image, or a batch, from the smallest size to the full one."""
+
+import dataclasses
+import time
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh
+
+from jnst.errors import ArgumentError
+from jnst.images import resample, resize, size_of
+from jnst.losses.objective import TransferArgs, transfer_loss
+from jnst.presets import Schedule
+from jnst.solve import Solution, State
+from jnst.solve.compilation import Jit
+from jnst.solve.devices import place, shard_rows
+from jnst.solve.driver import Axes, Drive, drive, start_runs
+from jnst.solve.saved import leaves_of, restore
+from jnst.solve.step import Program, as_program, result, start
+from jnst.transfer.inputs import Inputs
+from jnst.transfer.plan import Job, finish, initial_image
+from jnst.transfer.target_store import TargetStore
+from jnst.types import Array, Image, Params
+
+AXES: Axes = (0, TransferArgs(0, 0, None, 0))
+"""In a batch every run has its own solver, objective, targets and key; they share the network's parameters."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Report:
+    """What a callback learns between two chunks. ``...`` stands for the axis of a batch, none for a single run.
+
+    Attributes:
+        runs: The numbers of the runs in the batch, from 0; ``(0,)`` for a single run.
+        first: The number of the chunk's first step, from 1, counted over all sizes.
+        num_steps: How many steps the run has in all, over all sizes.
+        losses: The total at each step of the chunk, ``(..., n)``.
+        parts: Its weighted parts by name, likewise.
+        seconds: Wall time since the run began, compilation included.
+        scale: The size at which the run is, from 0.
+        state: The state after the chunk, valid during the callback only; `jnst.save_state` can save it.
+        make_image: See ``image``.
+    """
+
+    runs: tuple[int, ...]
+    first: int
+    num_steps: int
+    losses: np.ndarray
+    parts: Mapping[str, np.ndarray]
+    seconds: float
+    scale: int
+    state: State
+    make_image: Callable[[], Image]
+
+    @property
+    def last(self) -> int:
+        """The number of the chunk's last step."""
+        return self.first + self.losses.shape[-1] - 1
+
+    @property
+    def image(self) -> Image:
+        """The image as the run would return it now, ``(..., h, w, 3)`` in [0, 1]; ask for it during the callback."""
+        return self.make_image()
+
+
+Callback = Callable[[Report], Any]
+"""Called on the host between chunks of steps. Returning True ends the run; for a batch, a sequence with one value for
+each run ends those where it is True."""
+
+
+def run_jobs(
+    jobs: Sequence[Job],
+    params: Params,
+    *,
+    batched: bool,
+    runs: Sequence[int] = (0,),
+    store: TargetStore | None = None,
+    state: Any = None,
+    run_mesh: Mesh | None = None,
+    row_mesh: Mesh | None = None,
+    chunk: int | None = None,
+    callback: Callback | None = None,
+) -> Solution:
+    """Minimise at every size, each from the result of the one before.
+
+    Args:
+        jobs: Of one structure, each a run of the batch; a single one if not ``batched``.
+        params: The network's parameters, prepared for the device.
+        batched: Whether arrays have an axis of runs.
+        runs: What reports call the runs. Jobs beyond them only fill the devices.
+        store: Where targets are kept; None: nowhere.
+        state: Of an earlier call for the same single job: the run continues from there.
+        run_mesh: Devices among which the runs of a batch are divided.
+        row_mesh: Devices that share the image of a single job, each some of its rows.
+        chunk: Steps between two callbacks; None chooses.
+        callback: See `Callback`.
+
+    Raises:
+        ArgumentError: ``state`` belongs to another run.
+    """
+    begun, plan, axes = time.perf_counter(), jobs[0].plan, AXES if batched else None
+    put = partial(shard_rows, mesh=row_mesh) if row_mesh is not None else lambda tree: tree
+    store = store or TargetStore(limit=0, place=put)
+    first, current = (0, None) if state is None else _position(state, jobs[0], row_mesh)
+    driven: list[Drive] = []
+    finite = np.ones((len(jobs),) if batched else (), bool)
+    for index in range(first, len(plan.scales)):
+        program = _program(jobs, index, row_mesh, batched)
+        inputs, args = _arguments(jobs, index, params, store, batched)
+        if current is None:
+            starts = [initial_image(job, own) for job, own in zip(jobs, inputs, strict=True)]
+            current = start_runs(program, jnp.stack(starts) if batched else starts[0], axes)
+        elif current.image.shape[-3:-1] != plan.scales[index].shape:
+            current = _enlarged(
+                current,
+                program.leaves,
+                structure=program.structure,
+                shape=plan.scales[index].shape,
+                schedule=plan.settings.schedule,
+                axes=axes,
+            )
+        if run_mesh is not None:
+            program, current, args = _divided(program, current, args, run_mesh)
+        part = drive(
+            program,
+            put(current),
+            put(args),
+            num_steps=plan.scales[index].num_steps,
+            axes=axes,
+            mesh=run_mesh,
+            chunk=chunk,
+            callback=_reporting(callback, jobs, runs, program, index, begun, batched),
+        )
+        driven.append(part)
+        finite &= ~part.failed
+        current = part.state
+        if not part.running.any():
+            break
+    images = _images(jobs, driven[-1].state, program, batched)
+    return _solution(images, driven, finite, None if batched else current)
+
+
+def _program(jobs: Sequence[Job], index: int, mesh: Mesh | None, batched: bool) -> Program:
+    """The loss and the solver at one size; for a batch with the numbers of all runs' solvers stacked."""
+    plan = jobs[0].plan
+    image = jax.ShapeDtypeStruct((*plan.scales[index].shape, 3), jnp.float32)
+    loss = transfer_loss(plan.backbone, mesh=mesh)
+    programs = [as_program(loss, job.plan.scales[index].solver, image) for job in jobs]
+    if not batched:
+        return programs[0]
+    losses, solvers = zip(*(program.leaves for program in programs), strict=True)
+    return Program((losses[0], stack(solvers)), programs[0].structure)
+
+
+def stack(trees: Sequence[Any]) -> Any:
+    """Pytrees of one structure as one, whose leaves have a leading axis."""
+    return jax.tree.map(lambda *leaves: jnp.stack(leaves), *trees)
+
+
+def _arguments(
+    jobs: Sequence[Job], index: int, params: Params, store: TargetStore, batched: bool
+) -> tuple[Sequence[Inputs], TransferArgs]:
+    """Every job's inputs at one size, and the arguments of the loss."""
+    inputs, targets = zip(*(store.at(job, index, params) for job in jobs), strict=True)
+    objectives = [job.plan.scales[index].objective for job in jobs]
+    keys = [jax.random.fold_in(job.key, index) for job in jobs]
+    if not batched:
+        return inputs, TransferArgs(objectives[0], targets[0], params, keys[0])
+    return inputs, TransferArgs(stack(objectives), stack(targets), params, jnp.stack(keys))
+
+
+def _divided(program: Program, state: State, args: TransferArgs, mesh: Mesh) -> tuple[Program, State, TransferArgs]:
+    """Divide the runs of a batch among devices. Parameters are on all of them already."""
+    own = partial(place, mesh=mesh, divided=True)
+    program = program._replace(leaves=(program.leaves[0], own(program.leaves[1])))
+    args = args._replace(objective=own(args.objective), targets=own(args.targets), key=own(args.key))
+    return program, own(state), args
+
+
+@partial(Jit, static_argnames=("structure", "shape", "schedule", "axes"))
+def _enlarged(
+    state: State, leaves: Any, *, structure: Any, shape: tuple[int, int], schedule: Schedule, axes: Axes | None
+) -> State:
+    """The state before the first step at the next size."""
+
+    def enlarge(state: State, solver: Any) -> State:
+        program = Program((leaves[0], solver), structure)
+        image = result(state, program.build()[1]) if schedule.carry_average else state.image
+        fresh = start(program, resize(image, shape, schedule.enlarge))
+        fresh = dataclasses.replace(fresh, running=state.running)
+        pairs = list(zip(jax.tree.leaves(state.optimizer), jax.tree.leaves(fresh.optimizer), strict=True))
+        # L-BFGS's memory and the levels of a pyramid have no place in a larger image, and half a state is misleading.
+        fits = all(old.shape in (state.image.shape, new.shape) for old, new in pairs)
+        if not schedule.carry_optimizer or not fits:
+            return fresh
+        carry = partial(_carried, old_shape=state.image.shape, method=schedule.enlarge)
+        return dataclasses.replace(fresh, optimizer=jax.tree.map(carry, state.optimizer, fresh.optimizer))
+
+    return enlarge(state, leaves[1]) if axes is None else jax.vmap(enlarge, in_axes=(0, axes[0]))(state, leaves[1])
+
+
+def _carried(old: Array, fresh: Array, old_shape: tuple[int, ...], method: str) -> Array:
+    """Moments of the image are resized with it (those that cannot be negative stay so); counts are kept."""
+    if old.shape != old_shape:
+        return old
+    resized = resample(old, size_of(fresh), method)
+    return jnp.where(jnp.min(old) >= 0, jnp.maximum(resized, 0.0), resized)
+
+
+def _reporting(
+    callback: Callback | None,
+    jobs: Sequence[Job],
+    runs: Sequence[int],
+    program: Program,
+    index: int,
+    begun: float,
+    batched: bool,
+) -> Any:
+    """A callback of `jnst.solve.driver.drive` that counts over all sizes and sees only the runs that are wanted."""
+    if callback is None:
+        return None
+    steps, wanted = jobs[0].plan.num_steps, slice(len(runs)) if batched else ...
+
+    def report(first: int, losses: np.ndarray, parts: dict[str, np.ndarray], state: State) -> Any:
+        answer = callback(
+            Report(
+                runs=tuple(runs),
+                first=sum(steps[:index]) + first,
+                num_steps=sum(steps),
+                losses=losses[wanted],
+                parts={name: values[wanted] for name, values in parts.items()},
+                seconds=time.perf_counter() - begun,
+                scale=index,
+                state=state,
+                make_image=lambda: _images(jobs[: len(runs)], state, program, batched),
+            )
+        )
+        if not batched or np.ndim(answer) == 0 or len(runs) == len(jobs):
+            return answer
+        return [*answer, *[False] * (len(jobs) - len(runs))]
+
+    return report
+
+
+def _images(jobs: Sequence[Job], state: State, program: Program, batched: bool) -> Image:
+    """The runs' images as they are returned and shown."""
+    _, solver = program.build()
+    image = result(state, solver)
+    if not batched:
+        return finish(jobs[0], image)
+    return jnp.stack([finish(job, image[number]) for number, job in enumerate(jobs)])
+
+
+def _position(state: Any, job: Job, mesh: Mesh | None) -> tuple[int, State]:
+    """The size at which a state stands, and the state, if they belong to this job."""
+    leaves = leaves_of(state)
+    image = leaves.get(".image")
+    if image is None or getattr(image, "ndim", 0) != 3:
+        raise ArgumentError("`state` is no state of a run: expected `Solution.state`, or the result of jnst.load_state")
+    shapes = [scale.shape for scale in job.plan.scales]
+    if image.shape[:2] not in shapes:
+        raise ArgumentError(
+            f"`state` holds an image of {image.shape[:2]}, but this run has the sizes {shapes}: continue with the same "
+            "images and settings"
+        )
+    index = shapes.index(image.shape[:2])
+    program = _program([job], index, mesh, batched=False)
+    like = jax.eval_shape(partial(start, program), jax.ShapeDtypeStruct((*shapes[index], 3), jnp.float32))
+    return index, restore(leaves, like)
+
+
+def _solution(image: Image, driven: Sequence[Drive], finite: np.ndarray, state: State | None) -> Solution:
+    names = next((part.parts for part in driven if part.parts), {})
+
+    def joined(values: Sequence[np.ndarray]) -> np.ndarray:
+        return np.concatenate(values, -1)
+
+    return Solution(
+        image=image,
+        losses=joined([part.losses for part in driven]),
+        parts={name: joined([part.parts[name] for part in driven if name in part.parts]) for name in names},
+        num_steps=np.sum([part.num_steps for part in driven], 0),
+        finite=finite,
+        state=state,
+    )

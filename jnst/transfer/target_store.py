@@ -1,0 +1,130 @@
+"""Inputs at every size of a run and their targets, computed once for each content and each style."""
+
+from collections import OrderedDict
+from collections.abc import Callable, Hashable
+from typing import Any
+
+import jax
+
+from jnst.losses.objective import Objective, Targets
+from jnst.losses.targets import fit_content, fit_style, fit_targets
+from jnst.solve.compilation import Jit
+from jnst.transfer.inputs import Inputs, resize_inputs
+from jnst.transfer.plan import Job, Plan, style_sides
+from jnst.types import Image, Params
+
+_fit_content = Jit(fit_content, static_argnames="backbone")
+_fit_style = Jit(fit_style, static_argnames=("backbone", "shape"))
+
+
+def inputs_at(plan: Plan, index: int, inputs: Inputs) -> Inputs:
+    """The inputs at the sizes that they have beside one size of the image."""
+    sides = style_sides(plan, index, inputs.styles)
+    return resize_inputs(inputs, plan.scales[index].shape, sides, plan.smallest_side, plan.settings.schedule.resample)
+
+
+def target_shapes(job: Job, index: int, params: Params) -> Targets:
+    """The shapes and dtypes of the targets at one size, without computing them."""
+    plan, scale = job.plan, job.plan.scales[index]
+
+    def fit(inputs: Inputs, params: Params) -> Targets:
+        content, styles, weights, masks, style_masks = inputs_at(plan, index, inputs)
+        return fit_targets(
+            content,
+            styles,
+            scale.objective,
+            params,
+            backbone=plan.backbone,
+            style_weights=weights,
+            masks=masks,
+            style_masks=style_masks,
+            shape=scale.shape,
+        )
+
+    return jax.eval_shape(fit, job.inputs, params)
+
+
+class TargetStore:
+    """Keeps resized inputs and targets, for all jobs of a batch or a catalogue.
+
+    An image is known by its array: pass the same array again to have its targets again. The least recently used are
+    evicted when all together take more than ``limit`` bytes.
+
+    Args:
+        limit: In bytes; what was asked for last is kept in any case.
+        place: Puts inputs onto the devices that compute with them.
+
+    Attributes:
+        contents: How often targets of a content image were computed, at any size.
+        styles: The same for styles.
+    """
+
+    def __init__(self, limit: int = 2**30, place: Callable[[Any], Any] = lambda tree: tree) -> None:
+        self.contents = 0
+        self.styles = 0
+        self._limit, self._place = limit, place
+        self._kept: OrderedDict[Hashable, tuple[Any, Any]] = OrderedDict()
+
+    def at(self, job: Job, index: int, params: Params) -> tuple[Inputs, Targets]:
+        """A job's inputs at one size, and their targets."""
+        content, of_content = self._content(job, index, params)
+        styles, of_styles = self._style(job, index, params)
+        return job.inputs._replace(content=content, styles=styles), of_content + of_styles
+
+    def _content(self, job: Job, index: int, params: Params) -> tuple[Image | None, Targets]:
+        plan, scale, image = job.plan, job.plan.scales[index], job.inputs.content
+        terms = Objective(content=scale.objective.content)
+        if image is None:
+            return None, Targets()
+
+        def compute() -> tuple[Image | None, Targets]:
+            self.contents += bool(terms.content)
+            content = self._place(inputs_at(plan, index, Inputs(image))).content
+            return content, _fit_content(content, terms, params, backbone=plan.backbone)
+
+        resample = plan.settings.schedule.resample
+        key = (id(image), id(params), scale.shape, resample, plan.backbone, jax.tree.structure(terms))
+        return self._get(key, (image, params), compute)
+
+    def _style(self, job: Job, index: int, params: Params) -> tuple[tuple[Image, ...], Targets]:
+        plan, scale, given = job.plan, job.plan.scales[index], job.inputs._replace(content=None)
+        terms = Objective(style=scale.objective.style)
+        if not given.styles:
+            return (), Targets()
+
+        def compute() -> tuple[tuple[Image, ...], Targets]:
+            self.styles += bool(terms.style)
+            inputs = self._place(inputs_at(plan, index, given))
+            return inputs.styles, _fit_style(
+                inputs.styles,
+                terms,
+                params,
+                backbone=plan.backbone,
+                style_weights=inputs.style_weights,
+                masks=inputs.masks,
+                style_masks=inputs.style_masks,
+                shape=scale.shape if inputs.masks else None,
+            )
+
+        masks = jax.tree.map(id, (given.masks, given.style_masks))
+        key = (
+            *(id(style) for style in given.styles),
+            *style_sides(plan, index, given.styles),
+            None if given.style_weights is None else tuple(given.style_weights.tolist()),
+            *(masks, scale.shape if given.masks else None),
+            *(id(params), plan.settings.schedule.resample, plan.smallest_side, plan.backbone),
+            jax.tree.structure(terms),
+        )
+        return self._get(key, (given, params), compute)
+
+    def _get(self, key: Hashable, alive: Any, compute: Callable[[], Any]) -> Any:
+        """A kept value, or a new one. ``alive`` keeps the objects alive whose identities are part of the key."""
+        if key not in self._kept:
+            self._kept[key] = (alive, compute())
+        self._kept.move_to_end(key)
+        while len(self._kept) > 1 and self._bytes() > self._limit:
+            self._kept.popitem(last=False)
+        return self._kept[key][1]
+
+    def _bytes(self) -> int:
+        return sum(leaf.nbytes for _, value in self._kept.values() for leaf in jax.tree.leaves(value))
