@@ -1,4 +1,4 @@
-"""Run a benchmark: ``python -m benchmarks NAME [options]``; without a name, list them."""
+"""Run a benchmark: ``python -m benchmarks NAME [options]``. Without a name, list all of them."""
 
 import sys
 

@@ -1,7 +1,7 @@
-"""From the start of a process to its first finished step, with the embedded network: first, and with a cache.
+"""The time from the start of a process to its first finished step, with and without a cache of compiled programs.
 
-Every sample is a process of its own: Python, imports, weights, compiling, targets and one step. Those with a cache find
-JAX's persistent compilation cache, in a temporary folder, filled by a process before them.
+Each sample is a process of its own with the embedded network: Python, imports, weights, compilation, targets and one
+step. The cache is JAX's persistent compilation cache in a temporary folder, filled by an earlier process.
 """
 
 import argparse
@@ -12,14 +12,13 @@ from functools import partial
 from typing import Any
 
 from benchmarks.processes import run_module
-from benchmarks.samples import check_losses, ratios, shown, spread
-from benchmarks.timing import in_turns
+from benchmarks.samples import check_losses, ratios, shown, spread, take_turns
 
 CACHE = {
     "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
     "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
 }
-"""Keep every program, however small."""
+"""Cache every program, however small."""
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -27,20 +26,24 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def measure(options: argparse.Namespace) -> dict[str, Any]:
-    """Samples at every size, the two ways in turns."""
     rows = []
     for size in options.sizes:
         with tempfile.TemporaryDirectory() as folder:
             ways: dict[str, dict[str, str]] = {"first": {}, "cached": {"JAX_COMPILATION_CACHE_DIR": folder, **CACHE}}
-            rows.append(row(size, ways, options.rounds))
+            rows.append(measure_size(size, ways, options.rounds))
     return {"starts": rows}
 
 
-def row(size: int, ways: dict[str, dict[str, str]], rounds: int) -> dict[str, Any]:
-    """Seconds of each way, and the second's over the first's.
+def measure_size(size: int, ways: dict[str, dict[str, str]], rounds: int) -> dict[str, Any]:
+    """The seconds of each way, and their ratios.
+
+    Args:
+        size: The side of the image, in pixels.
+        ways: The environment variables of the ways "first" and "cached".
+        rounds: Processes of each.
 
     Raises:
-        RuntimeError: A process failed, or the losses are not the same.
+        RuntimeError: A process failed, or the losses differ.
     """
     seconds: dict[str, list[float]] = {name: [] for name in ways}
     losses: dict[str, list[float]] = {name: [] for name in ways}
@@ -50,10 +53,10 @@ def row(size: int, ways: dict[str, dict[str, str]], rounds: int) -> dict[str, An
         seconds[name].append(taken)
         losses[name].append(loss)
 
-    # Each once before: files are read from the disk, the cache is filled.
+    # One start of each that is not timed, to read files from the disk and to fill the cache.
     for name in ways:
         first_step(size, ways[name])
-    in_turns({name: partial(start, name) for name in ways}, rounds)
+    take_turns({name: partial(start, name) for name in ways}, rounds)
     check_losses(losses, dict.fromkeys(losses, 1e-6))
     found = {
         "size": size,
@@ -68,15 +71,15 @@ def row(size: int, ways: dict[str, dict[str, str]], rounds: int) -> dict[str, An
 
 
 def first_step(size: int, environment: dict[str, str]) -> tuple[float, float]:
-    """Seconds from the start of a process to its first finished step, and the loss of that."""
+    """The seconds from the start of a process to its first finished step, and the loss of that step."""
     begun = time.time()
-    said, _ = run_module("benchmarks.first_step", str(size), environment=environment)
-    report = json.loads(said.splitlines()[-1])
+    output, _ = run_module("benchmarks.children.first_step", str(size), environment=environment)
+    report = json.loads(output.splitlines()[-1])
     return report["done"] - begun, report["loss"]
 
 
 def plot(results: dict[str, Any]) -> Any:
-    """Every sample, and the medians."""
+    """Draw every sample, and the medians."""
     from matplotlib.figure import Figure
 
     rows = results["starts"]

@@ -1,26 +1,29 @@
-"""The embedded network against the VGG19 that it descends from: how much style it brings over, and how fast.
+"""The embedded network compared with VGG19, from which it was distilled: how much style it transfers, and its speed.
 
-For every pair of content and style, both networks stylise with the same number of steps. What counts is measured by the
-real VGG19: the style loss of neural-style (the sum over relu1_1, relu2_1, relu3_1 of mean squared errors of Gram
-matrices over c h w) and the content loss on relu3_2. The embedded network's style weight is chosen so that its content
-loss lies within 20 % of VGG19's. `gap closed` is (start - mini) / (start - vgg) in that style loss.
+For every pair of content and style, both networks stylise with the same number of steps. The results are judged by
+VGG19: by the style loss of neural-style (the sum over relu1_1, relu2_1, relu3_1 of the mean squared errors of Gram
+matrices over c h w) and the content loss on relu3_2. The style weight for the embedded network is chosen so that its
+content loss is within 20 % of that for VGG19. `gap closed` is (start - mini) / (start - vgg) in that style loss.
 
-It needs ``--shared``; ``--weights`` takes another student than the embedded one. It writes a contact sheet as well.
+Needs ``--shared``. ``--weights`` evaluates other weights than the embedded ones. Also writes a contact sheet.
 """
 
 import argparse
 import dataclasses
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import jax
 import numpy as np
+from PIL import Image as Pillow
 
 import jnst
 from benchmarks.networks import OXFORD
-from benchmarks.samples import shown, spread
-from benchmarks.sheets import contact_sheet
+from benchmarks.samples import ratios, shown, take_turns
+from jnst.apps.pixels import to_levels
+from jnst.apps.report import Heading, Tile, contact_sheet
 from jnst.backbones import Backbone
 from jnst.types import Image, Params
 
@@ -37,7 +40,7 @@ CONTENT = "relu3_2"
 
 @dataclasses.dataclass(frozen=True)
 class Row:
-    """A pair's outcome; losses are the real VGG19's."""
+    """The outcome of one pair, as VGG19 judges it."""
 
     content: str
     style: str
@@ -50,14 +53,14 @@ class Row:
 
 @dataclasses.dataclass(frozen=True)
 class Judge:
-    """The real VGG19's style and content loss of an image."""
+    """VGG19's style loss and content loss of an image."""
 
     backbone: Backbone
     params: Params
 
     def __call__(self, image: Image, content: Image, style: Image) -> tuple[float, float]:
         objective = jnst.make_objective(content_layers=(CONTENT,), style_layers=LAYERS)
-        targets = jnst.fit_targets(objective, self.params, content, style, backbone=self.backbone)
+        targets = jnst.fit_targets(content, style, objective, self.params, backbone=self.backbone)
         _, parts = jnst.total_loss(image, objective, targets, self.params, backbone=self.backbone)
         return sum(float(parts[f"style/{layer}"]) for layer in LAYERS), float(parts[f"content/{CONTENT}"])
 
@@ -66,17 +69,17 @@ def transfer(
     backbone: Backbone, params: Params, content: Image, style: Image, weight: float, steps: int
 ) -> tuple[Image, float]:
     settings = jnst.preset(
-        "jnst", content_layers=(CONTENT,), style_layers=LAYERS, style_weight=weight, pyramid=None, num_steps=(steps,)
+        "jnst", content_layers=(CONTENT,), style_layers=LAYERS, style_weight=weight, pyramid=None, num_steps=steps
     )
     begun = time.perf_counter()
-    solution = jnst.transfer.stylize(content, style, params, backbone=backbone, preset=settings)
+    solution = jnst.stylize(content, style, params, backbone=backbone, preset=settings)
     return solution.image, time.perf_counter() - begun
 
 
 def compare(
     judge: Judge, mini: tuple[Backbone, Params], content: Image, style: Image, steps: int
 ) -> tuple[dict[str, float], Image, Image]:
-    """Stylise with both, matching the content loss by at most four tries of the style weight."""
+    """Stylise with both networks, and try up to four style weights to match the content loss."""
     start, _ = judge(content, content, style)
     theirs, seconds_vgg19 = transfer(judge.backbone, judge.params, content, style, 100.0, steps)
     style_loss, content_loss = judge(theirs, content, style)
@@ -103,33 +106,26 @@ def compare(
     )
 
 
-def step_ratio(judge: Judge, mini: tuple[Backbone, Params], size: tuple[int, int], samples: int) -> list[float]:
-    """Seconds of a gradient to relu3_2 with the embedded network over VGG19's, alternating."""
+def step_ratio(judge: Judge, mini: tuple[Backbone, Params], size: tuple[int, int], rounds: int) -> dict[str, Any]:
+    """The time of a gradient to relu3_2 with the embedded network relative to VGG19."""
     image = jax.random.uniform(jax.random.key(0), (*size, 3))
-    steps = []
-    for backbone, params in (mini, (judge.backbone, judge.params)):
-        objective = jnst.make_objective(content_layers=(CONTENT,), style_layers=LAYERS)
-        targets = jnst.fit_targets(objective, params, image, image[::-1], backbone=backbone)
-        gradient = jax.jit(jax.grad(jnst.total_loss, has_aux=True), static_argnames="backbone")
-        steps.append(lambda g=gradient, o=objective, t=targets, p=params, b=backbone: g(image, o, t, p, backbone=b))
-    times = []
-    for _ in range(samples + 1):
-        times.append([_seconds(step) for step in steps])
-    return [ours / theirs for ours, theirs in times[1:]]
-
-
-def _seconds(step) -> float:
-    begun = time.perf_counter()
-    jax.block_until_ready(step())
-    return time.perf_counter() - begun
+    objective = jnst.make_objective(content_layers=(CONTENT,), style_layers=LAYERS)
+    gradient = jax.jit(jax.grad(jnst.total_loss, has_aux=True), static_argnames="backbone")
+    steps = {}
+    for name, (backbone, params) in {"mini": mini, "vgg19": (judge.backbone, judge.params)}.items():
+        targets = jnst.fit_targets(image, image[::-1], objective, params, backbone=backbone)
+        steps[name] = partial(gradient, image, objective, targets, params, backbone=backbone)
+        jax.block_until_ready(steps[name]())
+    seconds = take_turns(steps, rounds)
+    return ratios(seconds["mini"], seconds["vgg19"])
 
 
 def make_pairs(
     images: Path, judge: Judge, mini: tuple[Backbone, Params], size: int, steps: int
 ) -> tuple[list[Row], list[tuple[str, list[Image]]]]:
-    """Every pair's outcome, and the rows of the contact sheet."""
+    """The outcome of every pair, and the rows of the contact sheet."""
     table: list[Row] = []
-    pictures: list[tuple[str, list[Image]]] = []
+    sheet: list[tuple[str, list[Image]]] = []
     for content_name in CONTENTS:
         content = jnst.load_image(images / "content" / content_name, size=size)
         label = content_name.split("_")[0 if content_name.startswith("astro") else 1]
@@ -142,8 +138,20 @@ def make_pairs(
             both[1].append(ours)
             told = "  ".join(f"{key} {value:.3g}" for key, value in outcome.items())
             print(f"{content_name:30} {style_name:22} {told}", flush=True)
-        pictures += [(f"{label[:9]}\nVGG19", both[0]), (f"{label[:9]}\nmini", both[1])]
-    return table, pictures
+        sheet += [(f"{label[:9]}\nVGG19", both[0]), (f"{label[:9]}\nmini", both[1])]
+    return table, sheet
+
+
+def make_sheet(rows: list[tuple[str, list[Image]]]) -> Pillow.Image:
+    """A contact sheet with a column for each style."""
+    columns = [Heading(name.rsplit(".", 1)[0]) for name in STYLES]
+    height, width = rows[0][1][0].shape[:2]
+    return contact_sheet(
+        [Heading(label, shape=images[0].shape[:2]) for label, images in rows],  # pyright: ignore[reportArgumentType]
+        columns,
+        lambda row, column: Tile(to_levels(rows[row][1][column])),
+        shape=(height, width),
+    )
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -152,29 +160,28 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def measure(options: argparse.Namespace) -> dict[str, Any]:
-    """All pairs at the first size, then times of a step."""
+    """Compare all pairs at the first size, then time steps."""
     if options.shared is None:
         raise SystemExit("embedded needs --shared: the folder with weights/ and images/")
     size = options.sizes[0]
     judge = Judge(*jnst.load_backbone("vgg19", options.shared / OXFORD))
     mini = jnst.load_backbone(None, options.weights)
-    table, images = make_pairs(options.shared / "images", judge, mini, size, options.steps)
-    names = [name.rsplit(".", 1)[0] for name in STYLES]
-    contact_sheet(names, images).save(options.output / "embedded.jpg", quality=82)
-    ratios = spread(step_ratio(judge, mini, (size * 2 // 3, size), options.rounds))
+    table, rows = make_pairs(options.shared / "images", judge, mini, size, options.steps)
+    make_sheet(rows).save(options.output / "embedded.jpg", quality=82)
+    ratio = step_ratio(judge, mini, (size * 2 // 3, size), options.rounds)
     closed = [row.gap_closed for row in table]
-    print(f"step time, mini / VGG19 to {CONTENT}: {shown(ratios)}")
+    print(f"step time, mini / VGG19 to {CONTENT}: {shown(ratio)}")
     print(f"gap closed: mean {np.mean(closed):.3f}, worst {min(closed):.3f}")
     return {
         "size": size,
-        "step_ratio": ratios,
+        "step_ratio": ratio,
         "gap_closed": {"mean": float(np.mean(closed)), "worst": float(min(closed))},
         "pairs": [dataclasses.asdict(row) for row in table],
     }
 
 
 def plot(results: dict[str, Any]) -> Any:
-    """The gap closed of every pair."""
+    """Draw the gap closed of every pair."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(6.5, 4.2), dpi=120, layout="constrained")

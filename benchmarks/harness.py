@@ -1,10 +1,10 @@
-"""What every benchmark has in common: its options, how it is started, and the form of what it writes.
+"""The common part of all benchmarks: options, how a benchmark is run, and what it writes.
 
 A benchmark is a module with three functions:
 
-- ``add_options(parser)``: its own options, and its defaults of the common ones;
-- ``measure(options)``: measures, prints a table, and returns what it found as JSON values, every sample among it;
-- ``plot(results)``: draws it, a Matplotlib figure.
+- ``add_options(parser)`` adds its options, and sets its defaults of the common ones;
+- ``measure(options)`` measures, prints a table, and returns its results as JSON values, including every sample;
+- ``plot(results)`` returns a Matplotlib figure.
 """
 
 import argparse
@@ -16,8 +16,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
-from benchmarks.machine import machine
-from benchmarks.quiet import LOUD, others_share, times
+from benchmarks.machine import MAX_OTHERS_SHARE, describe_machine, others_share, read_cpu_times
 from jnst.errors import hint
 
 if TYPE_CHECKING:
@@ -25,7 +24,7 @@ if TYPE_CHECKING:
 
 RESULTS = Path(__file__).parent / "results"
 ROUNDS = 9
-FEWEST_ROUNDS = 7
+MIN_ROUNDS = 7
 """With fewer samples, medians and quartiles say little."""
 
 BENCHMARKS: dict[str, str] = {
@@ -42,7 +41,7 @@ BENCHMARKS: dict[str, str] = {
 """Every benchmark and its module."""
 
 NOISE = ("CPU", "Processor", "(R)", "(TM)", "with Radeon Graphics")
-"""Words in processors' names that tell nothing."""
+"""Words to leave out of processors' names."""
 
 
 class Benchmark(Protocol):
@@ -60,26 +59,28 @@ class Benchmark(Protocol):
 def main(arguments: Sequence[str]) -> int:
     """List the benchmarks, or run one; returns the exit status."""
     if not arguments or arguments[0] in ("-h", "--help"):
-        print("python -m benchmarks NAME [options]; NAME --help has its options.\n")
+        print("python -m benchmarks NAME [options]. NAME --help lists the options of a benchmark.\n")
         for name, module in BENCHMARKS.items():
             print(f"{name:12} {summary(load(module))}")
         return 0
-    name, *others = arguments
+    name, *rest = arguments
     if name not in BENCHMARKS:
         print(f"unknown benchmark {name!r}: {hint(name, BENCHMARKS)}")
         return 2
     benchmark = load(BENCHMARKS[name])
-    options = parse(name, benchmark, others)
+    options = parse(name, benchmark, rest)
     options.output.mkdir(parents=True, exist_ok=True)
-    if options.rounds < FEWEST_ROUNDS:
-        print(f"{options.rounds} rounds: too few to publish, at least {FEWEST_ROUNDS} are wanted")
-    before = times()
+    if options.rounds < MIN_ROUNDS:
+        print(f"{options.rounds} rounds are too few to publish: use at least {MIN_ROUNDS}")
+    before = read_cpu_times()
     results = benchmark.measure(options)
-    others = others_share(before, times())
-    if others is not None and others > LOUD:
-        print(f"others took {100 * others:.0f} % of the machine's time: ratios are not to be trusted, measure again")
+    others = others_share(before, read_cpu_times())
+    if others is not None and others > MAX_OTHERS_SHARE:
+        print(
+            f"other processes took {100 * others:.0f} % of the machine's time: do not trust the ratios, measure again"
+        )
     path = write(options.output, name, options, results | {"others_share": others}, benchmark)
-    print(f"{path} and {path.with_suffix('.png').name}")
+    print(f"wrote {path} and {path.with_suffix('.png').name}")
     return 0
 
 
@@ -88,23 +89,25 @@ def load(module: str) -> Benchmark:
 
 
 def summary(benchmark: Benchmark) -> str:
-    """The first line of its docstring."""
+    """The first line of a benchmark's docstring."""
     return (benchmark.__doc__ or "").partition("\n")[0]
 
 
 def parse(name: str, benchmark: Benchmark, arguments: Sequence[str]) -> argparse.Namespace:
-    """The common options and the benchmark's own."""
+    """Parse the common options and the benchmark's own."""
     parser = argparse.ArgumentParser(
         prog=f"python -m benchmarks {name}",
         description=benchmark.__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     common = parser.add_argument_group("common options")
-    common.add_argument("--shared", type=Path, help="folder with weights/, images/ and golden/; some need it")
-    common.add_argument("-o", "--output", type=Path, default=RESULTS, help="folder for JSON and plot")
-    common.add_argument("--rounds", type=int, default=ROUNDS, help="samples of each configuration, in turns")
-    common.add_argument("--sizes", type=int, nargs="+", help="in pixels")
-    common.add_argument("--weights", type=Path, help="a weights file, in place of the usual weights")
+    common.add_argument(
+        "--shared", type=Path, help="folder with weights/, images/ and golden/; some benchmarks need it"
+    )
+    common.add_argument("-o", "--output", type=Path, default=RESULTS, help="folder for the JSON file and the plot")
+    common.add_argument("--rounds", type=int, default=ROUNDS, help="samples of each configuration, taken in turns")
+    common.add_argument("--sizes", type=int, nargs="+", help="image sizes in pixels")
+    common.add_argument("--weights", type=Path, help="a weights file to use instead of the default weights")
     benchmark.add_options(parser)
     options = parser.parse_args(arguments)
     if options.rounds < 1:
@@ -113,30 +116,26 @@ def parse(name: str, benchmark: Benchmark, arguments: Sequence[str]) -> argparse
 
 
 def write(output: Path, name: str, options: argparse.Namespace, results: dict[str, Any], benchmark: Benchmark) -> Path:
-    """Write ``NAME-MACHINE-DATE.json`` and the plot beside it, and return the former's path.
+    """Write ``NAME-MACHINE-DATE.json`` and the plot, and return the path of the JSON file.
 
     Raises:
-        ValueError: A number that is not finite: no benchmark is worth anything with one.
+        ValueError: A number in the results is not finite.
     """
-    head, date = machine(), datetime.date.today().isoformat()
-    path = output / f"{name}-{slug(head)}-{date}.json"
-    settings = {key: str(value) if isinstance(value, Path) else value for key, value in vars(options).items()}
+    machine, date = describe_machine(), datetime.date.today().isoformat()
+    path = output / f"{name}-{slug(machine)}-{date}.json"
+    settings = {key: value.name if isinstance(value, Path) else value for key, value in vars(options).items()}
     del settings["output"]
-    if options.shared is not None:
-        settings["shared"] = options.shared.name
-    if options.weights is not None:
-        settings["weights"] = options.weights.name
-    content = {"benchmark": name, "date": date, "machine": head, "settings": settings, "results": results}
+    content = {"benchmark": name, "date": date, "machine": machine, "settings": settings, "results": results}
     path.write_text(json.dumps(content, indent=1, allow_nan=False) + "\n")
     benchmark.plot(results).savefig(path.with_suffix(".png"))
     return path
 
 
-def slug(head: Mapping[str, Any]) -> str:
-    """A short name of a machine: its processor's or accelerator's, and the number of its cores."""
-    model = head["cpu"] if head["backend"] == "cpu" else head["device"]
+def slug(machine: Mapping[str, Any]) -> str:
+    """A short name of a machine: its processor or accelerator, and the number of its cores."""
+    model = machine["cpu"] if machine["backend"] == "cpu" else machine["device"]
     for word in NOISE:
         model = model.replace(word, " ")
     model = re.sub(r"@.*", "", model)
     words = re.sub(r"[^a-z0-9]+", "-", model.lower()).strip("-")
-    return f"{words[:32].strip('-')}-{head['cores']}-cores"
+    return f"{words[:32].strip('-')}-{machine['cores']}-cores"

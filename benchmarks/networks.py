@@ -1,6 +1,6 @@
-"""The network and the images that all systems are given alike.
+"""The network and the images that all peers are given.
 
-jnst, and JAX with it, is imported only where it is needed: processes whose memory is measured have nothing else in it.
+jnst and JAX are imported only where they are needed, so that they do not count in processes whose memory is measured.
 """
 
 from pathlib import Path
@@ -22,11 +22,11 @@ CONTENT, STYLE = Path("images/content/kodim23_parrots.png"), Path("images/style/
 
 
 def vgg19(shared: Path | None = None, weights: Path | None = None, last: str = LAST) -> Network:
-    """VGG19 from ``conv1_1`` to ``last``: real where there are weights, He-normal from a fixed seed where not.
+    """VGG19 from ``conv1_1`` to ``last``, with real weights where there are some, else He-normal from a fixed seed.
 
     Args:
         shared: A folder with `OXFORD`, whose file may be partial.
-        weights: A weights file in its place.
+        weights: A weights file to use instead.
         last: The last convolution.
     """
     from jnst.backbones import param_shapes
@@ -44,33 +44,33 @@ def vgg19(shared: Path | None = None, weights: Path | None = None, last: str = L
 
 
 def _random(index: int, shape: tuple[int, ...]) -> np.ndarray:
-    """A He-normal kernel, or a bias of zeros."""
+    """Draw a He-normal kernel, or return a bias of zeros."""
     if len(shape) == 1:
         return np.zeros(shape)
     return np.random.default_rng([SEED, index]).normal(0.0, np.sqrt(2 / np.prod(shape[:-1])), shape)
 
 
 def square_images(shared: Path | None, size: int) -> tuple[ImageArray, ImageArray]:
-    """A content and a style image, ``(size, size, 3)``: real ones out of ``shared``, or the demo's."""
+    """A content and a style image, ``(size, size, 3)``: from ``shared``, or the demo's images without it."""
     if shared is None:
         from jnst.images.demo import content_image, style_image
 
         return content_image(size, size).astype(np.float32), style_image(size, size).astype(np.float32)
     content, style = (
-        as_floats(ImageOps.fit(_opened(shared / path), (size, size), Pillow.Resampling.BICUBIC))
+        as_floats(ImageOps.fit(_open(shared / path), (size, size), Pillow.Resampling.BICUBIC))
         for path in (CONTENT, STYLE)
     )
     return content, style
 
 
 def write_inputs(path: Path, network: Network, content: ImageArray, style: ImageArray) -> None:
-    """Keep what a peer is given in a file, for another process."""
+    """Write a network's parameters and two images to a file, for another process."""
     layers = {f"{layer}/{part}": array for layer, parts in network.items() for part, array in parts.items()}
     np.savez(path, content=content, style=style, **layers)  # pyright: ignore[reportArgumentType]
 
 
 def read_inputs(path: Path) -> tuple[Network, ImageArray, ImageArray]:
-    """What `write_inputs` wrote."""
+    """Read what `write_inputs` wrote."""
     network: Network = {}
     with np.load(path) as file:
         for name in file.files:
@@ -81,14 +81,14 @@ def read_inputs(path: Path) -> tuple[Network, ImageArray, ImageArray]:
 
 
 def sized_image(path: Path, size: int) -> ImageArray:
-    """An image with ``size`` as its longer side, as neural-style-pt loads it: bilinear, fractions cut off."""
-    image = _opened(path)
+    """Load an image as neural-style-pt does: its longer side is ``size``, fractions are cut off, bilinear."""
+    image = _open(path)
     factor = size / max(image.size)
     width, height = (int(factor * side) for side in image.size)
     return as_floats(image.resize((width, height), Pillow.Resampling.BILINEAR))
 
 
-def _opened(path: Path) -> Pillow.Image:
+def _open(path: Path) -> Pillow.Image:
     with Pillow.open(path) as image:
         return image.convert("RGB")
 

@@ -9,26 +9,33 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 START = "import runpy, sys; sys.path.append(sys.argv.pop(1)); runpy.run_module(sys.argv.pop(1), None, '__main__', True)"
-"""This folder comes last on the module path: jnst is the one that is installed, if one is."""
+"""Runs a module of this checkout, which comes last on the module path: an installed jnst takes precedence."""
+
+
+def child_environment(changes: Mapping[str, str] | None = None) -> dict[str, str]:
+    """The environment of a child process: without a cache of compiled programs, and without preallocation on GPUs."""
+    inherited = {name: value for name, value in os.environ.items() if name != "JAX_COMPILATION_CACHE_DIR"}
+    return {**inherited, "XLA_PYTHON_CLIENT_PREALLOCATE": "false", **(changes or {})}
 
 
 def run_module(module: str, *arguments: str, environment: Mapping[str, str] | None = None) -> tuple[str, float]:
-    """Run ``python -m module arguments`` and return its standard output and the seconds from its start to its end.
+    """Run ``python -m module arguments`` in an environment from `child_environment`.
 
-    Nothing that was compiled is kept from one process to the next, and none takes a whole GPU for itself.
+    Args:
+        module: Its full name.
+        *arguments: Its command-line arguments.
+        environment: Further environment variables.
+
+    Returns:
+        The standard output, and the seconds from the start of the process to its end.
 
     Raises:
-        RuntimeError: It failed; the message ends with what it said.
+        RuntimeError: It failed; the message ends with its standard error.
     """
-    inherited = {name: value for name, value in os.environ.items() if name != "JAX_COMPILATION_CACHE_DIR"}
-    variables = {
-        "XLA_PYTHON_CLIENT_PREALLOCATE": "false",
-        **(environment or {}),
-    }
     begun = time.perf_counter()
     finished = subprocess.run(
         [sys.executable, "-P", "-c", START, str(ROOT), module, *arguments],
-        env=inherited | variables,
+        env=child_environment(environment),
         capture_output=True,
         text=True,
     )

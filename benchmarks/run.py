@@ -1,11 +1,13 @@
-"""Whole runs: wall time to the loss that neural-style-pt reached, and whether less precision changes the end.
+"""Whole runs: the time to a loss that neural-style-pt reached, and the effect of lower precision on the result.
 
-`reach`: the images and settings of published curves of neural-style-pt (L-BFGS, VGG19 to relu3_2); jnst-waves
-minimises the same loss with jnst's own L-BFGS, which moves waves instead of pixels. All take turns, some steps each,
-until a float32 evaluation that is not timed finds the loss that the program had printed at evaluation 100. Time counts
-from the images on, with the fitting of targets; compiling is given on its own and in the sum. `agreement`: runs in
-float32 and in another precision on three pairs: final losses, how alike the images are; and for comparison a float32
-run whose start differs by `BESIDE`, which no file of 8 bits could hold. With L-BFGS that alone changes the image.
+`reach`: images and settings are those of published curves of neural-style-pt (L-BFGS, VGG19 to relu3_2). jnst-fourier
+minimises the same loss by L-BFGS with Fourier preconditioning. All peers take turns of some steps each, until the loss
+is at most that which neural-style-pt printed at evaluation 100. It is judged by a float32 evaluation that is not timed.
+Times start with the images and include fitting the targets. They are reported with and without compilation.
+
+`agreement`: runs in float32 and in another precision on three pairs of images, compared by their final losses and by
+the similarity of their images. For reference, there is a float32 run from an initial image with noise of `NOISE_STD`,
+which is less than 8-bit files can store. With L-BFGS, that alone changes the result.
 
 Both need ``--shared``.
 """
@@ -22,39 +24,40 @@ import jax.numpy as jnp
 import numpy as np
 
 import jnst
-from benchmarks import contest, networks, peers
-from benchmarks.judge import make_judge
+from benchmarks import comparison, networks, peers
 from benchmarks.networks import ImageArray
 from benchmarks.peers import PEERS, Settings, Step
 from benchmarks.peers.jnst_peer import network, preset
 from benchmarks.samples import check_losses, ratios, shown, spread
-from jnst.backbones.kernels.choice import PRECISIONS
+from jnst.backbones import PRECISIONS
 
 CURVES = ("trajectory_parrots_starry_lbfgs_max.json", "trajectory_houses_wave_lbfgs_avg.json")
 EVALUATION = 100
 STYLE_LAYERS = ("relu1_1", "relu2_1", "relu3_1")
-NAMES = ("jnst-float32", "jnst-auto", "jnst-waves", "torch-eager")
+NAMES = ("jnst-float32", "jnst-auto", "jnst-fourier", "torch-eager")
 PAIRS = (
     ("kodim23_parrots.png", "starry_night.jpg"),
     ("kodim08_houses_street.png", "great_wave.jpg"),
     ("astronaut_portrait.png", "the_scream.jpg"),
 )
 PARTS = ("reach", "agreement")
-BESIDE = 1e-6
-"""Standard deviation of what is added to the start of the run for comparison; images lie in [0, 1]."""
+NOISE_STD = 1e-6
+"""The standard deviation of the noise in the initial image of the reference run; images are in [0, 1]."""
 LIMIT = 4
-"""A run that needs so many times the published number of steps has failed."""
+"""A run fails if it needs more than this times the published number of steps."""
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--only", choices=PARTS, help="leave the other part out")
-    parser.add_argument("--curves", nargs="+", default=CURVES, help="files in golden/")
-    parser.add_argument("--evaluation", type=int, default=EVALUATION, help="whose loss is to be reached")
-    parser.add_argument("--every", type=int, default=5, help="steps in a turn")
-    parser.add_argument("--steps", type=int, default=200, help="of a run of `agreement`")
-    parser.add_argument("--optimizer", choices=("adam", "lbfgs"), default="adam", help="of a run of `agreement`")
-    parser.add_argument("--precision", choices=PRECISIONS, default="auto", help="beside float32, in `agreement`")
-    parser.add_argument("--peers", nargs="+", choices=PEERS, default=NAMES)
+    parser.add_argument("--only", choices=PARTS, help="measure only this part")
+    parser.add_argument("--curves", nargs="+", default=CURVES, help="files in golden/ for `reach`")
+    parser.add_argument(
+        "--evaluation", type=int, default=EVALUATION, help="the published evaluation whose loss is to be reached"
+    )
+    parser.add_argument("--every", type=int, default=5, help="steps in each turn of `reach`")
+    parser.add_argument("--steps", type=int, default=200, help="steps of a run of `agreement`")
+    parser.add_argument("--optimizer", choices=("adam", "lbfgs"), default="adam", help="optimiser of `agreement`")
+    parser.add_argument("--precision", choices=PRECISIONS, default="auto", help="compared with float32 in `agreement`")
+    parser.add_argument("--peers", nargs="+", choices=PEERS, default=NAMES, help="peers of `reach`")
     parser.set_defaults(sizes=[256])
 
 
@@ -73,8 +76,22 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
     return found
 
 
+def make_judge(content: ImageArray, style: ImageArray, settings: Settings) -> Callable[[ImageArray], float]:
+    """A function that returns the total loss of an image ``(h, w, 3)``, perhaps outside [0, 1].
+
+    It is computed in float32, with parameters that are not prepared, so that the network uses XLA's convolutions.
+    """
+    backbone, params = network(settings.params, "float32")
+    chosen = preset(settings)
+    backbone = chosen.network.configure(backbone)
+    objective = chosen.terms.objective(backbone)
+    targets = jnst.fit_targets(jnp.asarray(content), jnp.asarray(style), objective, params, backbone=backbone)
+    evaluate = jax.jit(jnst.total_loss, static_argnames="backbone")
+    return lambda image: float(evaluate(jnp.asarray(image), objective, targets, params, backbone=backbone)[0])
+
+
 def reach(path: Path, options: argparse.Namespace) -> dict[str, Any]:
-    """Runs to the published loss, `options.rounds` of them for each peer."""
+    """Run every peer to the published loss, ``options.rounds`` times."""
     published = json.loads(path.read_text())
     content, style = (
         networks.sized_image(options.shared / "images" / published[kind], published["image_size"])
@@ -103,7 +120,7 @@ def reach(path: Path, options: argparse.Namespace) -> dict[str, Any]:
 
 
 def seconds_to_first(prepare: Callable[[str], Step], name: str) -> float:
-    """From the images to the end of the first step."""
+    """The time to prepare a peer and to make its first step."""
     begun = time.perf_counter()
     prepare(name)()
     return time.perf_counter() - begun
@@ -117,13 +134,14 @@ def race(
     every: int,
     limit: int,
 ) -> dict[str, dict[str, Any]]:
-    """One run of each peer, in turns of ``every`` steps, until all have reached ``target``.
+    """Run each peer once, in turns of ``every`` steps, until all have reached ``target``.
 
     Returns:
-        For each its ``seconds``, ``steps``, ``losses`` by its own account, and ``reached``, the last judgement.
+        For each peer its ``seconds`` and ``steps``, the ``losses`` that it evaluated itself, and the loss that it
+        ``reached`` according to the judge.
 
     Raises:
-        RuntimeError: One has not reached it after ``limit`` steps, or met a loss that is not finite.
+        RuntimeError: A peer does not reach the target within ``limit`` steps, or has a loss that is not finite.
     """
     runs: dict[str, dict[str, Any]] = {}
     steps: dict[str, Step] = {}
@@ -147,8 +165,8 @@ def race(
 
 
 def report(tries: list[dict[str, dict[str, Any]]], compiling: dict[str, float], names: Iterable[str]) -> dict[str, Any]:
-    """Times of all tries, without and with compiling, and their ratios try by try."""
-    # Of L-BFGS's paths only the start is the same: its first step is scaled in other ways.
+    """Summarise and print the times of all tries, without and with compilation, and their ratios try by try."""
+    # Only the first losses of L-BFGS are the same: peers scale its first step differently.
     firsts = {name: tries[0][name]["losses"][:1] for name in names}
     check_losses(firsts, {name: PEERS[name].tolerance for name in names})
     found: dict[str, Any] = {"compile_seconds": compiling, "steps": {}, "reached": {}}
@@ -157,11 +175,11 @@ def report(tries: list[dict[str, dict[str, Any]]], compiling: dict[str, float], 
         found[key] = {
             "seconds": {name: spread(samples) for name, samples in seconds.items()},
             "ratios": {
-                f"{ours} / {other}": ratios(seconds[ours], seconds[other]) for ours, other in contest.pairs(names)
+                f"{ours} / {other}": ratios(seconds[ours], seconds[other]) for ours, other in comparison.pairs(names)
             },
         }
         for name, values in (found[key]["seconds"] | found[key]["ratios"]).items():
-            print(f"  {name:30} compiling {key}: {shown(values)}", flush=True)
+            print(f"  {name:30} compilation {key}: {shown(values)}", flush=True)
     for name in names:
         found["steps"][name] = [attempt[name]["steps"] for attempt in tries]
         found["reached"][name] = [attempt[name]["reached"] for attempt in tries]
@@ -170,20 +188,21 @@ def report(tries: list[dict[str, dict[str, Any]]], compiling: dict[str, float], 
 
 
 def agreement(shared: Path, settings: Settings, pair: tuple[str, str], size: int, precision: str) -> dict[str, Any]:
-    """`jnst.transfer.stylize` in both precisions: final losses judged in float32, and the images' similarity."""
+    """Compare `jnst.stylize` in two precisions by the final losses, judged in float32, and the images' similarity."""
     content, style = (
         networks.sized_image(shared / "images" / kind / name, size)
         for kind, name in zip(("content", "style"), pair, strict=True)
     )
     judge = make_judge(content, style, settings)
-    beside = np.clip(content + BESIDE * np.random.default_rng(0).standard_normal(content.shape), 0, 1)
-    runs = {"float32": ("float32", content), "beside": ("float32", beside), precision: (precision, content)}
+    noisy = np.clip(content + NOISE_STD * np.random.default_rng(0).standard_normal(content.shape), 0, 1)
+    runs = {"float32": ("float32", content), "noisy start": ("float32", noisy), precision: (precision, content)}
     ends, images = {}, {}
     for name, (each, start) in runs.items():
         backbone, arrays = network(settings.params, each)
         given: Any = {"backbone": backbone, "preset": preset(settings), "init": jnp.asarray(start, jnp.float32)}
-        solution = jnst.transfer.stylize(jnp.asarray(content), jnp.asarray(style), arrays, **given)
-        ends[name], images[name] = judge(np.asarray(solution.state.run.image)), solution.image
+        solution = jnst.stylize(jnp.asarray(content), jnp.asarray(style), arrays, **given)
+        assert solution.state is not None
+        ends[name], images[name] = judge(np.asarray(solution.state.image)), solution.image
     gaps = {name: end / ends["float32"] - 1 for name, end in ends.items()}
     similarities = {name: float(jnst.ssim(image, images["float32"])) for name, image in images.items()}
     row = {
@@ -195,11 +214,11 @@ def agreement(shared: Path, settings: Settings, pair: tuple[str, str], size: int
         "losses": ends,
         "gap": gaps[precision],
         "ssim": similarities[precision],
-        "beside": {"gap": gaps["beside"], "ssim": similarities["beside"]},
+        "noisy_start": {"gap": gaps["noisy start"], "ssim": similarities["noisy start"]},
     }
-    for name in (precision, "beside"):
+    for name in (precision, "noisy start"):
         print(
-            f"{pair[0]:28} {pair[1]:18} {size} {settings.optimizer}: {name:9} / float32 - 1 {gaps[name]:+.4f}, "
+            f"{pair[0]:28} {pair[1]:18} {size} {settings.optimizer}: {name:11} / float32 - 1 {gaps[name]:+.4f}, "
             f"SSIM {similarities[name]:.4f}",
             flush=True,
         )
@@ -208,7 +227,7 @@ def agreement(shared: Path, settings: Settings, pair: tuple[str, str], size: int
 
 
 def plot(results: dict[str, Any]) -> Any:
-    """Times to the published loss; gaps and similarities."""
+    """Draw the times to the published loss, and the differences between final losses."""
     from matplotlib.figure import Figure
 
     parts = [("reach", row) for row in results.get("reach", ())]
@@ -216,8 +235,8 @@ def plot(results: dict[str, Any]) -> Any:
     figure = Figure(figsize=(8, 2.4 * len(parts)), dpi=120, layout="constrained")
     for axis, (kind, row) in zip(figure.subplots(len(parts), squeeze=False)[:, 0], parts, strict=True):
         if kind == "reach":
-            contest.bars(axis, row["excluded"], f"{row['curve']}: to the loss {row['target']:.6g}")
-            axis.set_xlabel("seconds, compiling excluded")
+            comparison.draw_bars(axis, row["excluded"], f"{row['curve']}: to the loss {row['target']:.6g}")
+            axis.set_xlabel("seconds, compilation excluded")
             continue
         labels = [f"{pair['content'].split('.')[0]}, {pair['style'].split('.')[0]}, {pair['size']}" for pair in row]
         drawn = axis.barh(labels, [100 * pair["gap"] for pair in row])
@@ -225,6 +244,6 @@ def plot(results: dict[str, Any]) -> Any:
         axis.invert_yaxis()
         axis.margins(x=0.25)
         axis.axvline(0, color="0.3", lw=0.8)
-        axis.set(title=f"{row[0]['precision']} against float32", xlabel="final loss above float32's, %")
+        axis.set(title=f"{row[0]['precision']} compared with float32", xlabel="final loss above float32's, %")
         axis.tick_params(labelsize=8)
     return figure

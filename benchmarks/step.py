@@ -1,83 +1,120 @@
-"""A step of VGG19 to conv5_1 beside every peer's, and how a step's time grows with the image.
+"""The time of a step of VGG19 to conv5_1, compared with other systems, other sizes, or another checkout.
 
-All are given the same images, network, layers and losses (content relu4_2, style relu1_1 to relu5_1, Adam), with Gram
-matrices in neural-style-pt's conventions and with Wasserstein distances in Crowson's. They take turns; ratios are taken
-pair by pair. With ``--growth`` only some of them are timed, at sizes from 128 to 1024.
+All peers get the same images, network, layers and losses (content relu4_2, style relu1_1 to relu5_1, Adam): Gram
+matrices in neural-style-pt's conventions, and Wasserstein distances in Crowson's. They take turns, and ratios are taken
+pair by pair. With ``--growth``, three of them are timed at sizes from 128 to 1024. With ``--against``, the step of this
+checkout is compared with that of another one (see `benchmarks.checkouts`).
 """
 
 import argparse
 import gc
+import tempfile
+from pathlib import Path
 from typing import Any
 
 import jax
 
-from benchmarks import contest, networks
+from benchmarks import checkouts, comparison, networks
 from benchmarks.peers import PEERS, STATISTICS
 from benchmarks.samples import slope
 
 SIZES = (256, 512)
 GROWTH_SIZES = (128, 192, 256, 384, 512, 768, 1024)
-GROWING = ("jnst-float32", "jnst-auto", "torch-eager")
+GROWTH_PEERS = ("jnst-float32", "jnst-auto", "torch-eager")
+AGAINST_PEERS = ("jnst-float32",)
 COMPARABLE = tuple(name for name, peer in PEERS.items() if "optimizer" not in peer.options)
-"""Those that take the settings' optimiser: another's losses are others from the second step on."""
-USUAL = tuple(name for name in COMPARABLE if name != "jnst-bfloat16")
+"""Peers that use the optimiser of the settings. With another one, losses differ from the second step on."""
+DEFAULT_PEERS = tuple(name for name in COMPARABLE if name != "jnst-bfloat16")
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--peers", nargs="+", choices=COMPARABLE, help="only these")
-    parser.add_argument("--statistics", nargs="+", choices=STATISTICS, default=list(STATISTICS))
-    parser.add_argument("--growth", action="store_true", help=f"time at {', '.join(map(str, GROWTH_SIZES))} pixels")
+    parser.add_argument("--peers", nargs="+", choices=COMPARABLE, help="the peers to time")
+    parser.add_argument(
+        "--statistics", nargs="+", choices=STATISTICS, help="all by default; gram with --growth or --against"
+    )
+    sizes = ", ".join(map(str, GROWTH_SIZES))
+    modes = parser.add_mutually_exclusive_group()
+    modes.add_argument("--growth", action="store_true", help=f"time steps at {sizes} pixels")
+    modes.add_argument(
+        "--against",
+        type=checkouts.checkout,
+        metavar="DIR",
+        help="compare this checkout with another one, which contains jnst/ and benchmarks/",
+    )
 
 
 def measure(options: argparse.Namespace) -> dict[str, Any]:
-    """A contest for every statistic at every size; with ``--growth`` also the slopes."""
-    names = options.peers or (GROWING if options.growth else USUAL)
-    statistics = ["gram"] if options.growth else options.statistics
+    """Compare all peers for every statistic at every size; with ``--growth``, also compute the slopes."""
+    if options.against is not None:
+        return {"comparisons": compare_checkouts(options)}
+    names = options.peers or (GROWTH_PEERS if options.growth else DEFAULT_PEERS)
+    statistics = options.statistics or (["gram"] if options.growth else STATISTICS)
     params = networks.vgg19(options.shared, options.weights)
     rows = []
     for size in options.sizes or (GROWTH_SIZES if options.growth else SIZES):
         images = networks.square_images(options.shared, size)
         for statistic in statistics:
-            steps, unavailable = contest.enter(names, *images, STATISTICS[statistic](params))
+            steps, unavailable = comparison.prepare_steps(names, *images, STATISTICS[statistic](params))
             if steps:
-                found = contest.measure(steps, options.rounds)
-                contest.show(f"{statistic}, {size} x {size}", found)
+                found = comparison.measure(steps, options.rounds)
+                comparison.show(f"{statistic}, {size} x {size}", found)
                 rows.append({"size": size, "statistic": statistic, **found, "unavailable": unavailable})
             del steps
             gc.collect()
             jax.clear_caches()
-    return {"contests": rows, **({"slopes": slopes(rows)} if options.growth else {})}
+    return {"comparisons": rows, **({"slopes": slopes(rows)} if options.growth else {})}
+
+
+def compare_checkouts(options: argparse.Namespace) -> list[dict[str, Any]]:
+    """Compare this checkout with ``options.against`` for every peer, statistic and size."""
+    rows = []
+    params = networks.vgg19(options.shared, options.weights)
+    with tempfile.TemporaryDirectory() as folder:
+        inputs = Path(folder) / "inputs.npz"
+        for size in options.sizes or SIZES:
+            networks.write_inputs(inputs, params, *networks.square_images(options.shared, size))
+            for statistic in options.statistics or ["gram"]:
+                for peer in options.peers or AGAINST_PEERS:
+                    print(f"{peer}, {statistic}, {size} x {size}", flush=True)
+                    found = checkouts.measure(options.against, peer, statistic, inputs, rounds=options.rounds)
+                    comparison.show(f"{peer}, {statistic}, {size} x {size}", found)
+                    rows.append({"size": size, "statistic": statistic, "peer": peer, **found})
+    return rows
 
 
 def slopes(rows: list[dict[str, Any]]) -> dict[str, float]:
-    """By which power of the number of pixels each peer's step grows."""
+    """The power of the number of pixels with which each peer's step grows."""
     if len(rows) < 2:
         raise RuntimeError("growth needs at least two sizes")
     pixels = [row["size"] ** 2 for row in rows]
     found = {}
     for name in rows[0]["seconds"]:
         found[name] = slope(pixels, [row["seconds"][name]["median"] for row in rows])
-        print(f"{name:46} grows with the {found[name]:.3f}th power of the pixels")
+        print(f"{name:46} grows with the power {found[name]:.3f} of the number of pixels")
     return found
 
 
 def plot(results: dict[str, Any]) -> Any:
-    """Bars for every contest; with slopes, lines."""
+    """Draw bars for every comparison; with slopes, lines."""
     from matplotlib.figure import Figure
 
-    rows = results["contests"]
+    rows = results["comparisons"]
     if "slopes" in results:
         figure = Figure(figsize=(6, 4.2), dpi=120, layout="constrained")
         draw_growth(figure.subplots(), rows, results["slopes"])
         return figure
-    statistics = list(dict.fromkeys(row["statistic"] for row in rows))
+    titles = [", ".join(filter(None, (row.get("peer"), row["statistic"]))) for row in rows]
     sizes = list(dict.fromkeys(row["size"] for row in rows))
-    most = [max(len(row["seconds"]) for row in rows if row["statistic"] == statistic) for statistic in statistics]
-    figure = Figure(figsize=(5.5 * len(sizes), 1.6 + 0.32 * sum(most)), dpi=120, layout="constrained")
-    axes = figure.subplots(len(statistics), len(sizes), squeeze=False, height_ratios=[count + 2 for count in most])
-    for row in rows:
-        axis = axes[statistics.index(row["statistic"]), sizes.index(row["size"])]
-        contest.bars(axis, row, f"{row['statistic']}, {row['size']} x {row['size']}")
+    most = {
+        title: max(len(row["seconds"]) for row, own in zip(rows, titles, strict=True) if own == title)
+        for title in titles
+    }
+    figure = Figure(figsize=(5.5 * len(sizes), 1.6 + 0.32 * sum(most.values())), dpi=120, layout="constrained")
+    heights = [count + 2 for count in most.values()]
+    axes = figure.subplots(len(most), len(sizes), squeeze=False, height_ratios=heights)
+    for row, title in zip(rows, titles, strict=True):
+        axis = axes[list(most).index(title), sizes.index(row["size"])]
+        comparison.draw_bars(axis, row, f"{title}, {row['size']} x {row['size']}")
     return figure
 
 
@@ -92,6 +129,6 @@ def draw_growth(axis: Any, rows: list[dict[str, Any]], found: dict[str, float]) 
     axis.set_yscale("log")
     axis.set_xticks(sizes, [str(size) for size in sizes])
     axis.minorticks_off()
-    axis.set(xlabel="side of the image, pixels", ylabel="seconds of a step", title="growth; slopes are by pixels")
+    axis.set(xlabel="side of the image, pixels", ylabel="seconds of a step", title="growth (slopes by pixels)")
     axis.grid(alpha=0.3)
     axis.legend()

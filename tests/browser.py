@@ -1,6 +1,6 @@
-"""A headless Chromium for tests of pages, driven by its DevTools protocol over a pipe: no driver, no open port.
+"""A headless Chromium for tests of pages, driven through its DevTools protocol over a pipe: no driver, no open port.
 
-A folder's conftest.py offers the fixture with `from browser import browser` and `__all__ = ["browser"]`; a test says
+A folder's conftest.py provides the fixture with `from browser import browser` and `__all__ = ["browser"]`. In a test:
 
     page = browser.open(url, viewport=PHONE)      # file:// or http://127.0.0.1:port
     page.wait_for("document.images.length > 0")
@@ -36,17 +36,18 @@ PHONE, DESKTOP = (390, 844), (1280, 800)
 LAUNCH = (
     "from os import *; from sys import argv; dup2(int(argv[1]), 3); dup2(int(argv[2]), 4); execv(argv[3], argv[3:])"
 )
-"""Chromium reads its orders from file descriptor 3 and writes to 4; what opens it must not fork this process."""
+"""Chromium reads commands from file descriptor 3 and writes to 4. A small program sets these up, so that this process,
+which has threads, need not run code after a fork."""
 
 
 class Browser:
-    """One Chromium with a folder of its own for what it remembers."""
+    """A Chromium with its own profile folder."""
 
     def __init__(self, program: str, folder: Path):
-        orders, self._orders = os.pipe()
+        commands, self._commands = os.pipe()
         self._answers, answers = os.pipe()
-        # Above 4, so that putting one in its place does not close the other.
-        ends = [_high(orders), _high(answers)]
+        # Above 4, so that moving one into its place does not close the other.
+        ends = [_high(commands), _high(answers)]
         self._log = folder / "log"
         with self._log.open("wb") as log:
             self._process = subprocess.Popen(
@@ -60,20 +61,20 @@ class Browser:
         self._number, self._unread, self._events = 0, b"", []
 
     def open(self, url: str, *, viewport: tuple[int, int] = DESKTOP, dark: bool = False) -> "Page":
-        """A new tab with the page, loaded."""
-        target = self.order("Target.createTarget", url="about:blank")["targetId"]
-        page = Page(self, target, self.order("Target.attachToTarget", targetId=target, flatten=True)["sessionId"])
+        """Load a page in a new tab."""
+        target = self.command("Target.createTarget", url="about:blank")["targetId"]
+        page = Page(self, target, self.command("Target.attachToTarget", targetId=target, flatten=True)["sessionId"])
         page.look(viewport, dark=dark)
         page.load(url)
         return page
 
-    def order(self, method: str, session: str | None = None, seconds: float = 30, **params: Any) -> dict[str, Any]:
-        """Send an order, and wait for its answer; events that come in between are kept."""
+    def command(self, method: str, session: str | None = None, seconds: float = 30, **params: Any) -> dict[str, Any]:
+        """Send a command and wait for its answer. Events that arrive in between are kept."""
         self._number += 1
         message: dict[str, Any] = {"id": self._number, "method": method, "params": params}
         if session is not None:
             message["sessionId"] = session
-        os.write(self._orders, json.dumps(message).encode() + b"\0")
+        os.write(self._commands, json.dumps(message).encode() + b"\0")
         end = time.monotonic() + seconds
         while (answer := self._receive(end)).get("id") != self._number:
             self._events.append(answer)
@@ -82,8 +83,8 @@ class Browser:
         return answer["result"]
 
     def events(self, session: str) -> list[dict[str, Any]]:
-        """All of a tab's events until now."""
-        self.order("Target.getTargets")
+        """All events of a tab so far."""
+        self.command("Target.getTargets")
         return [event for event in self._events if event.get("sessionId") == session]
 
     def _receive(self, end: float) -> dict[str, Any]:
@@ -98,8 +99,8 @@ class Browser:
         return json.loads(message)
 
     def close(self) -> None:
-        """End the process."""
-        for end in (self._orders, self._answers):
+        """Stop the process."""
+        for end in (self._commands, self._answers):
             os.close(end)
         self._process.terminate()
         try:
@@ -115,30 +116,30 @@ class Page:
     def __init__(self, browser: Browser, target: str, session: str):
         self._browser, self._target, self._session = browser, target, session
         for domain in ("Page", "Runtime", "Log", "Network"):
-            self._order(f"{domain}.enable")
+            self._command(f"{domain}.enable")
 
-    def _order(self, method: str, **params: Any) -> dict[str, Any]:
-        return self._browser.order(method, self._session, **params)
+    def _command(self, method: str, **params: Any) -> dict[str, Any]:
+        return self._browser.command(method, self._session, **params)
 
     def load(self, url: str) -> None:
-        """Go to a page, and wait until it and its images are loaded."""
-        fault = self._order("Page.navigate", url=url).get("errorText")
+        """Load a page, and wait until it and its images are complete."""
+        fault = self._command("Page.navigate", url=url).get("errorText")
         if fault:
             raise RuntimeError(f"{url}: {fault}")
         self.wait_for("document.readyState === 'complete' && location.href !== 'about:blank'")
 
     def look(self, viewport: tuple[int, int] = DESKTOP, *, dark: bool = False) -> None:
-        """Set the window's width and height in CSS pixels, and whether the user prefers dark pages."""
+        """Set the width and height of the window in CSS pixels, and whether the user prefers dark pages."""
         width, height = viewport
-        self._order(
+        self._command(
             "Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=width < 600
         )
         scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
-        self._order("Emulation.setEmulatedMedia", features=[scheme])
+        self._command("Emulation.setEmulatedMedia", features=[scheme])
 
     def evaluate(self, expression: str) -> Any:
-        """What an expression (or its promise) gives, as JSON does."""
-        answer = self._order("Runtime.evaluate", expression=expression, returnByValue=True, awaitPromise=True)
+        """The value of a JavaScript expression, or of its promise."""
+        answer = self._command("Runtime.evaluate", expression=expression, returnByValue=True, awaitPromise=True)
         if "exceptionDetails" in answer:
             raise RuntimeError(f"{expression}: {_thrown(answer['exceptionDetails'])}")
         return answer["result"].get("value")
@@ -152,7 +153,7 @@ class Page:
             time.sleep(0.05)
 
     def errors(self) -> list[str]:
-        """Exceptions, console errors, and what the browser itself found wrong (missing files, refused by a policy)."""
+        """Exceptions, console errors, and errors of the browser itself, such as missing files."""
         found = []
         for event in self._browser.events(self._session):
             method, params = event["method"], event["params"]
@@ -165,34 +166,34 @@ class Page:
         return found
 
     def requests(self) -> list[str]:
-        """The addresses of all requests, in order, without images that stand in the page itself."""
+        """The addresses of all requests in order, except those of embedded images."""
         events = self._browser.events(self._session)
         sent = [event["params"]["request"]["url"] for event in events if event["method"] == "Network.requestWillBeSent"]
         return [url for url in sent if urlsplit(url).scheme not in ("data", "blob", "about")]
 
     def foreign_requests(self) -> list[str]:
-        """Requests to another place than the page's own: another host or port, or for a file:// page any but files."""
+        """Requests to another host or port than the page's own; for a file:// page, all but those of files."""
         own = self.evaluate("location.protocol + '//' + location.host")
         return [url for url in self.requests() if "{0.scheme}://{0.netloc}".format(urlsplit(url)) != own]
 
     def screenshot(self, path: Path, *, whole: bool = True) -> None:
-        """Save what is seen as PNG, with all that is below the window if ``whole``."""
-        data = self._order("Page.captureScreenshot", format="png", captureBeyondViewport=whole, **self._clip(whole))
+        """Save a PNG of the whole page, or only of what fits the window."""
+        data = self._command("Page.captureScreenshot", format="png", captureBeyondViewport=whole, **self._clip(whole))
         path.write_bytes(base64.b64decode(data["data"]))
 
     def _clip(self, whole: bool) -> dict[str, Any]:
         if not whole:
             return {}
-        size = self._order("Page.getLayoutMetrics")["cssContentSize"]
+        size = self._command("Page.getLayoutMetrics")["cssContentSize"]
         return {"clip": {"x": 0, "y": 0, "width": size["width"], "height": size["height"], "scale": 1}}
 
     def pdf(self, path: Path) -> None:
-        """Print to a file."""
-        path.write_bytes(base64.b64decode(self._order("Page.printToPDF", printBackground=False)["data"]))
+        """Print the page to a PDF file."""
+        path.write_bytes(base64.b64decode(self._command("Page.printToPDF", printBackground=False)["data"]))
 
     def close(self) -> None:
         """Close the tab."""
-        self._browser.order("Target.closeTarget", targetId=self._target)
+        self._browser.command("Target.closeTarget", targetId=self._target)
 
 
 def _high(descriptor: int) -> int:
@@ -207,7 +208,7 @@ def _thrown(details: dict[str, Any]) -> str:
 
 @pytest.fixture(scope="session")
 def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
-    """A Chromium; the test is skipped where none is installed, but fails when CI is set."""
+    """A Chromium. Where none is installed, the test is skipped, or fails if CI is set."""
     program = next(filter(None, map(shutil.which, NAMES)), None)
     if program is None:
         reason = f"needs a browser: install Chromium (apt-get install chromium), one of {', '.join(NAMES)}"

@@ -1,4 +1,4 @@
-"""Running the command line inside the test process, and small images to run it on."""
+"""Run the command line inside the test process, on small images."""
 
 from pathlib import Path
 from typing import NamedTuple
@@ -16,7 +16,7 @@ WIDTH, HEIGHT = 64, 48
 
 
 class Finished(NamedTuple):
-    """What a command left behind: its exit status, and the lines of standard output and of standard error."""
+    """The exit status of a command, and the lines that it wrote to standard output and to standard error."""
 
     status: int
     out: list[str]
@@ -31,7 +31,7 @@ class Finished(NamedTuple):
 
 
 def run(capsys: pytest.CaptureFixture[str], *args: object) -> Finished:
-    """Run `jnst` with these arguments; as from a shell, a `SystemExit` is an exit status too."""
+    """Run `jnst` with these arguments. As in a shell, a `SystemExit` becomes an exit status."""
     capsys.readouterr()
     try:
         status = main([str(arg) for arg in args])

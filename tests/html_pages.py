@@ -53,6 +53,10 @@ class Parsed(HTMLParser):
         """The attributes of all drawn curves."""
         return [image for image in self.all("img") if image.get("class") == "curves"]
 
+    def curves(self) -> list[str]:
+        """The names of all drawn curves."""
+        return [name for plot in self.plots() for name in plot["alt"].rpartition(" over ")[0].split(", ")]
+
     def addresses(self) -> list[str]:
         """Everything that a browser might request."""
         return [value for _, attributes in self.tags for name, value in attributes.items() if name in ADDRESSES]

@@ -16,7 +16,7 @@ from jnst.apps.cli import main as command_line
 CLASSES: list[type[jnst.JnstError]] = [
     value for value in vars(errors).values() if inspect.isclass(value) and issubclass(value, jnst.JnstError)
 ]
-BACKBONE = jnst.make_backbone("vgg19", held=("conv1_1/kernel", "conv1_1/bias", "conv1_2/kernel", "conv1_2/bias"))
+BACKBONE = jnst.make_backbone("vgg19", available=("conv1_1/kernel", "conv1_1/bias", "conv1_2/kernel", "conv1_2/bias"))
 IMAGE = np.full((8, 6, 3), 0.5, np.float32)
 NO_LAYERS = jnst.preset(content_layers=(), style_layers=(), num_steps=(1,))
 PRESET = jnst.preset(content_layers=("relu1_2",), style_layers=("relu1_1",), num_steps=(1,))

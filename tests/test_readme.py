@@ -1,4 +1,4 @@
-"""The README's own code runs: Python blocks in one namespace, `jnst` commands through the command line, in order."""
+"""The README's code runs in an empty folder: Python blocks in one namespace, `jnst` commands, all in their order."""
 
 import re
 import shlex
@@ -6,8 +6,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import jax.numpy as jnp
 import pytest
 
+import jnst
 from jnst.apps import demo
 from jnst.apps.cli import main
 
@@ -21,9 +23,9 @@ QUICK = {
     "synthesize": ("--shape", "64x48", "--steps", "2"),
     "reconstruct": ("--size", "64", "--steps", "2"),
 }
-"""What is added to commands, after their own flags, that make images."""
+"""Flags that are added to commands that make images, after their own."""
 NOT_RUN = {"pip", "git", "cd", "pytest", "ruff", "pyright", "python"}
-"""First words of commands that only stand in the README."""
+"""First words of commands that are not run."""
 
 
 class Block(NamedTuple):
@@ -89,13 +91,16 @@ def project(tmp_path, monkeypatch):
     return folder
 
 
-def test_readme(project, shared, monkeypatch):
+def test_readme(project, monkeypatch):
+    """With two images of the reader's own, and nothing else."""
     monkeypatch.setattr(demo, "STEPS", (2, 2))
-    (project.parent / "shared").symlink_to(shared)
+    for name, image in zip(("photo.jpg", "painting.jpg"), jnst.demo_images(), strict=True):
+        jnst.save_image(name, jnst.resize(jnp.asarray(image), (96, 128)))
     text = (ROOT / "README.md").read_text()
     languages = {block.language for block in blocks(text)}
     assert "python" in languages
     assert languages & set(SHELLS)
+    assert not [block.line for block in blocks(text) if "../shared" in block.code]
     run_blocks(text)
 
 

@@ -1,1 +1,1 @@
-"""The experiments that five student projects describe, each run by one short script over jnst's public functions."""
+"""Experiments that five student projects describe. Each is a short script that uses jnst's public functions."""

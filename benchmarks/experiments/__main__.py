@@ -1,9 +1,9 @@
-"""python -m benchmarks.experiments NAME [flags]: see --help of each."""
+"""Run an experiment: python -m benchmarks.experiments NAME [options]. NAME --help lists the options."""
 
 import sys
 
 from benchmarks.experiments import backbones, classifier, layer_weights, layers, loss_table
-from jnst.errors import JnstError, hint
+from jnst.errors import ArgumentError, JnstError, hint
 
 EXPERIMENTS = {
     "classifier": classifier.main,
@@ -12,19 +12,19 @@ EXPERIMENTS = {
     "loss-table": loss_table.main,
     "layers": layers.main,
 }
-"""In the order of the documents."""
+"""In the order of the projects."""
 
 
 def main(arguments: list[str]) -> int:
-    """Run one experiment; the exit status."""
-    name, *flags = arguments or ["--help"]
+    """Run one experiment; returns the exit status."""
+    name, *rest = arguments or ["--help"]
     if name in ("-h", "--help"):
         print(f"{__doc__}\n\nNAME: {', '.join(EXPERIMENTS)}")
         return 0
     try:
         if name not in EXPERIMENTS:
-            raise JnstError(f"unknown experiment {name!r}: {hint(name, EXPERIMENTS)}")
-        EXPERIMENTS[name](flags)
+            raise ArgumentError(f"unknown experiment {name!r}: {hint(name, EXPERIMENTS)}")
+        EXPERIMENTS[name](rest)
     except JnstError as error:
         print(f"benchmarks.experiments: error: {error}", file=sys.stderr)
         return error.exit_code

@@ -1,7 +1,7 @@
 """Experiment 2: layer weights 1, 0.8, 0.5, 0.3, 0.1 and the ratio of content to style weight.
 
-Content on conv4_2, style on conv1_1 to conv5_1, as far as a network has them; the style weight goes through five values
-of one compiled program. Below the images what the network sees: feature maps and Gram matrices of the style.
+Content is matched on conv4_2, style on conv1_1 to conv5_1, as far as a network has them. Five style weights share one
+compiled program. Below the images are feature maps and Gram matrices of the style.
 """
 
 from collections.abc import Sequence
@@ -10,9 +10,18 @@ from typing import Any
 import numpy as np
 
 import jnst
-from benchmarks.experiments.classes import to_pixels
-from benchmarks.experiments.outcome import Network, flags, images, networks, parse, reached, save, table_sheet
+from benchmarks.experiments.experiment import (
+    Network,
+    available_layers,
+    load_images,
+    load_networks,
+    make_parser,
+    parse,
+    save,
+    table_sheet,
+)
 from jnst.apps import report
+from jnst.apps.pixels import to_levels
 from jnst.apps.report import Heading, Plot, Table, Tile
 from jnst.types import Image
 
@@ -20,27 +29,27 @@ CONTENT, STYLE = ("conv4_2",), ("conv1_1", "conv2_1", "conv3_1", "conv4_1", "con
 LAYER_WEIGHTS = (1.0, 0.8, 0.5, 0.3, 0.1)
 BETAS = (1e0, 1e1, 1e2, 1e3, 1e4)
 PUBLISHED = {"total": (11.05e6, 2.17e6), "steps": 2400, "alpha": 1.0, "beta": 1e4}
-"""What the document prints of an older run."""
+"""What the project prints for an earlier run."""
 HEADER = ("network", "alpha/beta", "first total", "last total", "first/last", "content", "style/beta")
-NOTE = "A smaller alpha/beta is more style. Our losses are relative; the document's are sums of squares."
+NOTE = "A smaller alpha/beta means more style. Our losses are relative; those of the project are sums of squares."
 
 
 def settings_of(network: Network, steps: int) -> jnst.Preset:
-    """Our losses, which are relative to their targets, under the document's layers and weights."""
-    style = reached(network, STYLE, network.backbone.style_layers)[: len(LAYER_WEIGHTS)]
+    """Our losses, which are relative to their targets, with the project's layers and weights."""
+    style = available_layers(network, STYLE, network.backbone.style_layers)[: len(LAYER_WEIGHTS)]
     return jnst.preset(
         "jnst",
-        content_layers=reached(network, CONTENT, network.backbone.content_layers)[:1],
+        content_layers=available_layers(network, CONTENT, network.backbone.content_layers)[:1],
         style_layers=style,
         style_layer_weights=LAYER_WEIGHTS[: len(style)],
         mean_of_styles=False,
         pyramid=None,
-        num_steps=(steps,),
+        num_steps=steps,
     )
 
 
-def outcomes(network: Network, swept: jnst.Solutions) -> list[dict[str, Any]]:
-    """What every style weight came to."""
+def outcomes(network: Network, swept: jnst.Solution) -> list[dict[str, Any]]:
+    """The losses with every style weight."""
     rows = []
     for index, beta in enumerate(BETAS):
         last = {name: float(values[index, -1]) for name, values in swept.parts.items()}
@@ -52,13 +61,13 @@ def outcomes(network: Network, swept: jnst.Solutions) -> list[dict[str, Any]]:
 
 
 def table_row(row: dict[str, Any]) -> tuple[Any, ...]:
-    """As `HEADER` has it."""
+    """The cells of a row, in the order of `HEADER`."""
     ratio = f"{row['alpha'] / row['beta']:g}", row["first"], row["last"], row["first"] / row["last"]
     return (row["network"], *ratio, row["content"], row["style_over_beta"])
 
 
-def seen(network: Network, layers: Sequence[str], style: Image) -> list[list[Tile]]:
-    """A row of feature maps and a row of Gram matrices of the style layers."""
+def feature_tiles(network: Network, layers: Sequence[str], style: Image) -> list[list[Tile]]:
+    """A row of tiles with feature maps, and one with Gram matrices, of the style layers."""
     features = network.backbone.apply(network.params, style, layers)
     maps = {layer: report.feature_montage(features[layer]) for layer in layers}
     grams = {layer: report.gram_image(jnst.gram_matrix(features[layer])) for layer in layers}
@@ -69,28 +78,29 @@ def seen(network: Network, layers: Sequence[str], style: Image) -> list[list[Til
 
 
 def main(words: Sequence[str]) -> None:
-    """Run all, and write images, curves and what the networks see."""
-    args = parse(flags("layer-weights", __doc__, size=256, steps=500), words)
-    content_name, content = next(iter(images(args, "contents", 1).items()))
-    style_name, style = next(iter(images(args, "styles", 1).items()))
+    """Run the experiment, and write its results."""
+    args = parse(make_parser("layer-weights", __doc__, size=256, steps=500), words)
+    content_name, content = next(iter(load_images(args, "contents", 1).items()))
+    style_name, style = next(iter(load_images(args, "styles", 1).items()))
     tiles: list[list[Tile]] = []
     rows: list[Heading] = []
     plots: list[tuple[str, list[Plot]]] = []
     results: list[dict[str, Any]] = []
-    for network in networks(args, ("vgg19",)):
+    for network in load_networks(args, ("vgg19",)):
         settings = settings_of(network, args.steps)
-        layers = settings.style_layers or ()
+        layers = settings.terms.style_layers or ()
         swept = jnst.sweep(
             content, style, {"style_weight": BETAS}, network.params, backbone=network.backbone, preset=settings
         )
         print(
-            f"{network.name}: content {', '.join(settings.content_layers or ())}, style {', '.join(layers)}", flush=True
+            f"{network.name}: content {', '.join(settings.terms.content_layers or ())}, style {', '.join(layers)}",
+            flush=True,
         )
         results += outcomes(network, swept)
         captions = [f"alpha/beta {1 / beta:g}" for beta in BETAS]
-        tiles.append([Tile(to_pixels(image), caption=text) for image, text in zip(swept.image, captions, strict=True)])
-        tiles += seen(network, layers, style)
-        rows.append(Heading(network.name, (to_pixels(content), to_pixels(style))))
+        tiles.append([Tile(to_levels(image), caption=text) for image, text in zip(swept.image, captions, strict=True)])
+        tiles += feature_tiles(network, layers, style)
+        rows.append(Heading(network.name, (to_levels(content), to_levels(style))))
         rows += [Heading("feature maps of the style"), Heading("Gram matrices of the style")]
         curves = {"total": swept.losses[-1]} | {name: values[-1] for name, values in swept.parts.items()}
         plots.append((f"Losses of {network.name} at {captions[-1]}", [Plot(curves)]))
@@ -101,11 +111,11 @@ def main(words: Sequence[str]) -> None:
         lambda row, column: tiles[row][column] if column < len(tiles[row]) else Tile(None),
         content,
         captions=1,
-        note=f"{content_name} after {style_name}, {args.steps} steps, layer weights {weights}",
+        note=f"{content_name} in the style of {style_name}, {args.steps} steps, layer weights {weights}",
     )
     older, newer = PUBLISHED["total"]
     published = (
-        "document, VGG19",
+        "project, VGG19",
         f"{PUBLISHED['alpha'] / PUBLISHED['beta']:g}",
         older,
         newer,
@@ -114,4 +124,4 @@ def main(words: Sequence[str]) -> None:
         None,
     )
     table = Table(HEADER, [*map(table_row, results), published], NOTE)
-    save(args, "Layer weights", sheet, [("Totals", [table]), *plots], rows=results, document=PUBLISHED)
+    save(args, "Layer weights", sheet, [("Totals", [table]), *plots], rows=results, project=PUBLISHED)

@@ -1,6 +1,6 @@
-"""The systems that are measured: ours and others, each written from its description, a file each.
+"""The systems that are compared: jnst and others, each written from its description.
 
-A file has ``prepare(content, style, settings) -> Step`` and ``run(content, style, settings) -> (image, losses)``.
+Every module has a function ``prepare(content, style, settings, **options) -> Step``.
 """
 
 import dataclasses
@@ -9,11 +9,13 @@ from collections.abc import Mapping
 from types import ModuleType
 from typing import Any
 
+import numpy as np
+
 from benchmarks.networks import ImageArray
-from benchmarks.peers.settings import STATISTICS, Settings, Step, Unavailable
+from benchmarks.peers.interface import STATISTICS, Settings, Step, Unavailable
 from benchmarks.samples import BFLOAT16, FLOAT32
 
-__all__ = ["PEERS", "STATISTICS", "Peer", "Settings", "Step", "Unavailable", "load", "prepare"]
+__all__ = ["PEERS", "STATISTICS", "Peer", "Settings", "Step", "Unavailable", "load", "prepare", "run"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -21,9 +23,9 @@ class Peer:
     """A row of `PEERS`.
 
     Attributes:
-        module: In this folder.
-        statistics: What it can minimise.
-        tolerance: How far its first loss may lie from float32's, relative.
+        module: Its module in this folder.
+        statistics: The style statistics that it has.
+        tolerance: The largest relative difference between its first loss and that in float32.
         options: Further arguments of its ``prepare``.
     """
 
@@ -34,26 +36,27 @@ class Peer:
 
 
 BOTH = ("gram", "wasserstein")
+COMPILED = {"compiled": True, "channels_last": True, "tf32": True}
 
 PEERS: dict[str, Peer] = {
     "jnst-float32": Peer("jnst_peer", BOTH, options={"precision": "float32"}),
     "jnst-auto": Peer("jnst_peer", BOTH, BFLOAT16, {"precision": "auto"}),
     "jnst-bfloat16": Peer("jnst_peer", BOTH, BFLOAT16, {"precision": "bfloat16"}),
-    "jnst-waves": Peer("jnst_peer", tolerance=BFLOAT16, options={"precision": "auto", "optimizer": "lbfgs-waves"}),
-    "torch-eager": Peer("torch_eager"),
-    "torch-channels-last": Peer("torch_channels_last"),
-    "torch-bfloat16": Peer("torch_bfloat16", tolerance=BFLOAT16),
-    "torch-compile": Peer("torch_compile", options={"precision": "float32"}),
-    "torch-compile-bfloat16": Peer("torch_compile", tolerance=BFLOAT16, options={"precision": "bfloat16"}),
+    "jnst-fourier": Peer("jnst_peer", tolerance=BFLOAT16, options={"precision": "auto", "optimizer": "lbfgs-fourier"}),
+    "torch-eager": Peer("torch_neural_style"),
+    "torch-channels-last": Peer("torch_neural_style", options={"channels_last": True, "tf32": True}),
+    "torch-bfloat16": Peer("torch_neural_style", ("gram",), BFLOAT16, {"dtype": "bfloat16", "channels_last": True}),
+    "torch-compile": Peer("torch_neural_style", options=COMPILED),
+    "torch-compile-bfloat16": Peer("torch_neural_style", ("gram",), BFLOAT16, {**COMPILED, "dtype": "bfloat16"}),
     "crowson": Peer("crowson", ("wasserstein",)),
     "flaxmodels-dispatched": Peer("flaxmodels_naive", options={"length": 1}),
     "flaxmodels-scanned": Peer("flaxmodels_naive", options={"length": 5}),
 }
-"""Every configuration by name; the first that is asked for is what the others' losses are compared with."""
+"""Every configuration by name. Losses are compared with those of the first one in a measurement."""
 
 
 def load(name: str) -> ModuleType:
-    """The module of a row of `PEERS`.
+    """Import the module of a peer.
 
     Raises:
         Unavailable: A package that it needs is missing.
@@ -65,11 +68,30 @@ def load(name: str) -> ModuleType:
 
 
 def prepare(name: str, content: ImageArray, style: ImageArray, settings: Settings) -> Step:
-    """The step of a row of `PEERS`.
+    """Prepare the steps of a peer.
+
+    Args:
+        name: A key of `PEERS`.
+        content: ``(h, w, 3)`` in [0, 1], or a batch of such images.
+        style: Likewise.
+        settings: What to minimise, and how.
 
     Raises:
-        Unavailable: It does not work here, or does not know what the settings ask for.
+        Unavailable: The peer does not work here, or does not support the settings.
     """
     if settings.statistic not in PEERS[name].statistics:
-        raise Unavailable(f"it does not know the statistic {settings.statistic!r}")
+        raise Unavailable(f"it does not have the statistic {settings.statistic!r}")
     return load(name).prepare(content, style, settings, **PEERS[name].options)
+
+
+def run(name: str, content: ImageArray, style: ImageArray, settings: Settings) -> tuple[ImageArray, list[float]]:
+    """Let a peer make `Settings.steps` steps; arguments and errors as for `prepare`.
+
+    Returns:
+        The image in [0, 1], and the loss at each step.
+    """
+    step = prepare(name, content, style, settings)
+    losses: list[float] = []
+    while len(losses) < settings.steps:
+        losses += step.advance()
+    return np.clip(step.image(), 0.0, 1.0).astype(np.float32), losses[: settings.steps]

@@ -6,16 +6,16 @@ import torch.nn.functional as F  # pyright: ignore[reportMissingImports]
 from torch import Tensor  # pyright: ignore[reportMissingImports]
 
 from benchmarks.networks import ImageArray
-from benchmarks.peers import torch_step
-from benchmarks.peers.settings import Settings, Step, Unavailable, make_run
-from benchmarks.peers.torch_step import Flavour, Loss, mse
+from benchmarks.peers import torch_neural_style
+from benchmarks.peers.interface import Settings, Step, Unavailable
+from benchmarks.peers.torch_neural_style import Loss, Mode, mse
 
 ITERATIONS = 12
 EPS = 1e-4
 
 
-def root_of(matrix: Tensor) -> Tensor:
-    """The square root of every ``(c, c)`` by the coupled Newton-Schulz iteration, begun at a Frobenius norm of 1."""
+def square_root(matrix: Tensor) -> Tensor:
+    """Square roots of ``(..., c, c)`` by the coupled Newton-Schulz iteration, from a Frobenius norm of 1."""
     norm = matrix.norm(dim=(-2, -1), keepdim=True)
     eye = torch.eye(matrix.shape[-1], dtype=matrix.dtype, device=matrix.device)
     root, inverse = matrix / norm, eye.expand_as(matrix)
@@ -25,15 +25,17 @@ def root_of(matrix: Tensor) -> Tensor:
     return root * norm.sqrt()
 
 
-class Root(torch.autograd.Function):
-    """`root_of` a symmetric matrix, with R X + X R = G for the gradient X, by the iteration for a matrix' sign.
+class SquareRoot(torch.autograd.Function):
+    """`square_root` of symmetric matrices.
 
-    The sign of [[R, G], [0, -R]] is [[1, 2 X], [0, -1]], and S <- S (3 - S²) / 2 leads there, block by block.
+    The gradient X by the matrix solves R X + X R = G, where R is the root and G the gradient by it. It is found by the
+    iteration for the sign of a matrix: S <- S (3 - S²) / 2 converges to the sign of [[R, G], [0, -R]], which is
+    [[1, 2 X], [0, -1]], block by block.
     """
 
     @staticmethod
     def forward(ctx, matrix: Tensor) -> Tensor:
-        root = root_of(matrix)
+        root = square_root(matrix)
         ctx.save_for_backward(root)
         return root
 
@@ -51,7 +53,7 @@ class Root(torch.autograd.Function):
 
 
 def moments(layer: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean ``(n, c)`` and covariance + 1e-4 ``(n, c, c)``."""
+    """The mean ``(n, c)``, and the covariance ``(n, c, c)`` with 1e-4 added to its diagonal."""
     rows = layer.flatten(2)
     mean = rows.mean(-1)
     second = rows @ rows.mT / rows.shape[-1]
@@ -64,7 +66,7 @@ def traces(matrices: Tensor) -> Tensor:
 
 
 def smoothness(image: Tensor) -> Tensor:
-    """Mean squares of differences with all eight neighbours, at a border of repeated pixels; summed over the batch."""
+    """Mean squared differences of all eight neighbours, with repeated pixels at the border, summed over the batch."""
     padded = F.pad(image, (1, 1, 1, 1), mode="replicate")
     inside = padded[..., 1:-1, 1:-1]
     straight = (padded[..., 1:-1, 2:] - inside, padded[..., 2:, 1:-1] - inside)
@@ -78,24 +80,25 @@ def smoothness(image: Tensor) -> Tensor:
 
 
 def wasserstein_loss(content: Tensor, style: Tensor, settings: Settings) -> Loss:
-    """The loss of images in [0, 1], with the targets of others."""
-    weights = torch_step.load_weights(settings.params, Flavour())
+    """The loss of images in [0, 1], with targets from a content and a style image."""
+    weights = torch_neural_style.load_weights(settings.params, Mode())
 
-    def tapped(x: Tensor, layers: tuple[str, ...]) -> torch_step.Features:
-        return torch_step.features(torch_step.to_input(x), weights, layers, settings.pooling, replicate=True)
+    def compute(x: Tensor, layers: tuple[str, ...]) -> torch_neural_style.Features:
+        inputs = torch_neural_style.to_input(x)
+        return torch_neural_style.features(inputs, weights, layers, settings.pooling, replicate=True)
 
     with torch.no_grad():
-        kept = tapped(content, (settings.content_layer,))[settings.content_layer].clone()
-        targets = {layer: moments(tap) for layer, tap in tapped(style, settings.style_layers).items()}
-        roots = {layer: root_of(covariance) for layer, (_, covariance) in targets.items()}
+        content_target = compute(content, (settings.content_layer,))[settings.content_layer].clone()
+        targets = {layer: moments(feature) for layer, feature in compute(style, settings.style_layers).items()}
+        roots = {layer: square_root(covariance) for layer, (_, covariance) in targets.items()}
     factors = dict(zip(settings.style_layers, settings.style_layer_weights, strict=True))
 
     def loss(x: Tensor) -> Tensor:
-        taps = tapped(x, settings.layers)
-        total = settings.content_weight * mse(taps[settings.content_layer], kept)
+        found = compute(x, settings.layers)
+        total = settings.content_weight * mse(found[settings.content_layer], content_target)
         for layer, factor in factors.items():
-            (mean, covariance), (target_mean, target), half = moments(taps[layer]), targets[layer], roots[layer]
-            middle = Root.apply(half @ covariance @ half)
+            (mean, covariance), (target_mean, target), half = moments(found[layer]), targets[layer], roots[layer]
+            middle = SquareRoot.apply(half @ covariance @ half)
             variances = traces(target) + traces(covariance) - 2 * traces(middle)  # pyright: ignore[reportArgumentType]
             distance = mse(mean, target_mean) + variances.sum() / mean.shape[1]
             total = total + settings.style_weight * factor * distance
@@ -105,23 +108,31 @@ def wasserstein_loss(content: Tensor, style: Tensor, settings: Settings) -> Loss
 
 
 def prepare(content: ImageArray, style: ImageArray, settings: Settings) -> Step:
-    if settings.statistic != "wasserstein" or settings.pooling != "max":
-        raise Unavailable("it minimises Wasserstein distances, with the maximum pooling that its default is")
-    moved, decay = torch_step.to_tensor(content), settings.average
-    loss = wasserstein_loss(moved.clone(), torch_step.to_tensor(style), settings)
-    average, counted = torch.zeros_like(moved), [0]
+    """Prepare a run.
 
-    def after() -> None:
+    Args:
+        content: ``(h, w, 3)`` in [0, 1], or a batch of such images.
+        style: Likewise.
+        settings: What to minimise, and how.
+
+    Raises:
+        Unavailable: Another statistic or pooling.
+    """
+    if settings.statistic != "wasserstein" or settings.pooling != "max":
+        raise Unavailable("it supports only Wasserstein distances and maximum pooling")
+    variable, decay = torch_neural_style.to_tensor(content), settings.average
+    loss = wasserstein_loss(variable.clone(), torch_neural_style.to_tensor(style), settings)
+    average, steps = torch.zeros_like(variable), 0
+
+    def after_update() -> None:
+        nonlocal steps
         with torch.no_grad():
-            moved.clamp_(0, 1)
-            average.mul_(decay).add_(moved, alpha=1 - decay)
-        counted[0] += 1
+            variable.clamp_(0, 1)
+            average.mul_(decay).add_(variable, alpha=1 - decay)
+        steps += 1
 
     def image() -> np.ndarray:
-        shown = average / (1 - decay ** counted[0]) if decay and counted[0] else moved
-        return torch_step.to_image(shown, np.shape(content))
+        shown = average / (1 - decay**steps) if decay and steps else variable
+        return torch_neural_style.to_image(shown, np.shape(content))
 
-    return torch_step.make_step(loss, moved, settings, image, Flavour(), after)
-
-
-run = make_run(prepare)
+    return torch_neural_style.make_step(loss, variable, settings, image, Mode(), after_update)

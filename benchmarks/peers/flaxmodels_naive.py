@@ -1,7 +1,7 @@
 """The step as JAX notebooks write it, on flaxmodels' VGG19: jitted and dispatched from Python, or scanned.
 
-The parameters are handed to the compiled function, where many notebooks close over them: that would compile for minutes
-and change nothing else.
+The parameters are arguments of the compiled function. Many notebooks close over them instead, which takes minutes to
+compile and changes nothing else.
 """
 
 from functools import partial
@@ -14,13 +14,13 @@ import numpy as np
 import optax
 
 from benchmarks.networks import ImageArray, Network
-from benchmarks.peers.settings import HISTORY, MEAN, Settings, Step, Unavailable, make_run
+from benchmarks.peers.interface import HISTORY, MEAN, Settings, Step, Unavailable
 from jnst.backbones import param_shapes
 from jnst.types import Array
 
 
-def whole(params: Network) -> dict[str, dict[str, Array]]:
-    """With zeros for the layers that the network names but nothing here looks at."""
+def complete_params(params: Network) -> dict[str, dict[str, Array]]:
+    """Add zeros for the layers that the network declares but nothing here uses."""
     tree: dict[str, dict[str, Array]] = {}
     for name, shape in param_shapes("vgg19").items():
         layer, _, part = name.partition("/")
@@ -40,10 +40,10 @@ def gram(layer: Array) -> Array:
 
 
 def loss(x: Array, params: Any, content: Array, grams: list[Array], settings: Settings) -> Array:
-    taps = activations(params, x)
-    total = settings.content_weight * jnp.mean((taps[settings.content_layer] - content) ** 2)
+    found = activations(params, x)
+    total = settings.content_weight * jnp.mean((found[settings.content_layer] - content) ** 2)
     for layer, factor, target in zip(settings.style_layers, settings.style_layer_weights, grams, strict=True):
-        total += settings.style_weight * factor * jnp.mean((gram(taps[layer]) - target) ** 2)
+        total += settings.style_weight * factor * jnp.mean((gram(found[layer]) - target) ** 2)
     rows, columns = x[1:] - x[:-1], x[:, 1:] - x[:, :-1]
     return total + settings.tv_weight * (jnp.sum(jnp.abs(rows)) + jnp.sum(jnp.abs(columns)))
 
@@ -55,24 +55,30 @@ def make_optimizer(settings: Settings) -> optax.GradientTransformation:
 
 
 def make_targets(params: Any, content: Array, style: Array, settings: Settings) -> tuple[Array, list[Array]]:
-    taps = activations(params, style)
-    return activations(params, content)[settings.content_layer], [gram(taps[layer]) for layer in settings.style_layers]
+    found = activations(params, style)
+    return activations(params, content)[settings.content_layer], [gram(found[layer]) for layer in settings.style_layers]
 
 
 def to_input(image: ImageArray) -> Array:
-    """What the network is fed, and what the optimiser moves: BGR, 0-255, minus its mean."""
+    """The network's input, which is also what the optimiser sees: BGR, 0-255, minus the mean."""
     return jnp.asarray(image[..., ::-1]) * 255.0 - jnp.asarray(MEAN)
 
 
 def prepare(content: ImageArray, style: ImageArray, settings: Settings, length: int = 1) -> Step:
-    """The step; with a ``length`` above 1, so many in one `jax.lax.scan`.
+    """Prepare a run.
+
+    Args:
+        content: ``(h, w, 3)`` in [0, 1].
+        style: Likewise.
+        settings: What to minimise, and how.
+        length: How many steps a call makes. Several are made in one `jax.lax.scan`.
 
     Raises:
-        Unavailable: A batch, or settings that its network or its losses do not have.
+        Unavailable: A batch, or settings that the network or the losses do not have.
     """
     if settings.statistic != "gram" or settings.pooling != "max" or content.ndim != 3:
-        raise Unavailable("it takes one image, Gram matrices and maximum pooling")
-    params, optimizer = whole(settings.params), make_optimizer(settings)
+        raise Unavailable("it supports only one image, Gram matrices and maximum pooling")
+    params, optimizer = complete_params(settings.params), make_optimizer(settings)
     targets = jax.jit(partial(make_targets, settings=settings))(params, to_input(content), to_input(style))
 
     def update(x: Array, state: Any, params: Any, targets: Any) -> tuple[Array, Any, Array]:
@@ -93,17 +99,15 @@ def prepare(content: ImageArray, style: ImageArray, settings: Settings, length: 
         (x, state), values = jax.lax.scan(body, (x, state), length=length)
         return x, state, values
 
-    start = to_input(content)
-    held: list[Any] = [start, optimizer.init(start)]
+    x = to_input(content)
+    state = optimizer.init(x)
 
     def advance() -> list[float]:
-        *held[:], values = jax.block_until_ready(steps(*held, params, targets))
+        nonlocal x, state
+        x, state, values = jax.block_until_ready(steps(x, state, params, targets))
         return [float(value) for value in values]
 
     def image() -> np.ndarray:
-        return np.asarray((held[0] + jnp.asarray(MEAN)) / 255.0)[..., ::-1]
+        return np.asarray((x + jnp.asarray(MEAN)) / 255.0)[..., ::-1]
 
     return Step(advance, image, length)
-
-
-run = make_run(prepare)

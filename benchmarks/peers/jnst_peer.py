@@ -1,8 +1,7 @@
-"""jnst: the programs that `jnst.transfer.stylize` runs, or with several images those of `jnst.stylize_batch`, step by step."""
+"""jnst: the compiled steps of `jnst.stylize`, or for a batch those of `jnst.stylize_batch`."""
 
 import dataclasses
 from functools import partial
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -10,34 +9,33 @@ import numpy as np
 
 import jnst
 from benchmarks.networks import ImageArray, Network
-from benchmarks.peers.settings import HISTORY, Settings, Step, make_run
+from benchmarks.peers.interface import HISTORY, Settings, Step
 from jnst.backbones import Backbone
 from jnst.presets import Preset
-from jnst.solve import run as optimize
+from jnst.solve.devices import platform_of
+from jnst.solve.driver import CHUNK, copied, lower_steps, start_runs
 from jnst.solve.optimizers import LBFGS, OPTIMIZERS, Adam
-from jnst.transfer import lanes
-from jnst.transfer.coarse_to_fine import initial
-from jnst.transfer.fitting import TargetStore
-from jnst.transfer.jobs import check_images, stylize_job
-from jnst.transfer.pace import chunk_length
-from jnst.transfer.plan import Job
-from jnst.transfer.together import AXES
+from jnst.solve.step import as_program, result
+from jnst.transfer.inputs import check_inputs
+from jnst.transfer.multiscale import AXES, stack
+from jnst.transfer.plan import Job, initial_image, make_job
+from jnst.transfer.target_store import TargetStore
 from jnst.types import Params
 
 
 def network(params: Network, precision: str) -> tuple[Backbone, Params]:
-    """VGG19 as far as there are parameters, and these on the device."""
-    held = [f"{layer}/{part}" for layer, parts in params.items() for part in parts]
-    backbone = jnst.make_backbone("vgg19", training="oxford", held=held, precision=precision)
+    """VGG19 up to the last layer in ``params``, and its parameters on the device."""
+    available = [f"{layer}/{part}" for layer, parts in params.items() for part in parts]
+    backbone = jnst.make_backbone("vgg19", training="oxford", available=available, precision=precision)
     return backbone, jax.tree.map(jnp.asarray, params)
 
 
 def preset(settings: Settings) -> Preset:
-    """The published preset with the settings put in."""
+    """The published preset with these settings."""
     optimizers = {
         "adam": Adam(settings.learning_rate, b2=settings.b2),
         "lbfgs": LBFGS(memory_size=HISTORY),
-        "lbfgs-waves": OPTIMIZERS["lbfgs-waves"](),
+        "lbfgs-fourier": OPTIMIZERS["lbfgs-fourier"](),
     }
     return jnst.preset(
         {"gram": "neural-style-pt", "wasserstein": "crowson"}[settings.statistic],
@@ -49,7 +47,7 @@ def preset(settings: Settings) -> Preset:
         tv_weight=settings.tv_weight,
         pooling=settings.pooling,
         optimizer=optimizers[settings.optimizer],
-        num_steps=(settings.steps,),
+        num_steps=settings.steps,
         average=settings.average,
         init="content",
         pyramid=None,
@@ -57,10 +55,10 @@ def preset(settings: Settings) -> Preset:
 
 
 def make_jobs(content: ImageArray, style: ImageArray, settings: Settings, backbone: Backbone) -> list[Job]:
-    """A job for every image."""
+    """One job for each image."""
     contents, styles = (each.reshape(-1, *each.shape[-3:]) for each in (content, style))
     return [
-        stylize_job(check_images(jnp.asarray(one), jnp.asarray(other)), preset(settings), backbone)
+        make_job(check_inputs(jnp.asarray(one), jnp.asarray(other)), preset(settings), backbone)
         for one, other in zip(contents, styles, strict=True)
     ]
 
@@ -68,39 +66,42 @@ def make_jobs(content: ImageArray, style: ImageArray, settings: Settings, backbo
 def prepare(
     content: ImageArray, style: ImageArray, settings: Settings, precision: str = "float32", optimizer: str | None = None
 ) -> Step:
-    """The step: on CPUs one, on accelerators as many as `jnst.transfer.stylize` compiles into one program there.
+    """Prepare a run: one step at a time on CPUs; on accelerators as many as `jnst.stylize` makes in one program.
 
-    ``optimizer`` is another than the settings'.
+    Args:
+        content: ``(h, w, 3)`` in [0, 1], or a batch of such images.
+        style: Likewise.
+        settings: What to minimise, and how.
+        precision: The network's.
+        optimizer: Used instead of `Settings.optimizer`.
     """
     settings = dataclasses.replace(settings, optimizer=optimizer or settings.optimizer)
     backbone, params = network(settings.params, precision)
     jobs, store = make_jobs(content, style, settings, backbone), TargetStore(limit=0)
-    params = jobs[0].plan.backbone.lay_out(params)
-    method = jobs[0].plan.scales[0].method
-    given, targets = zip(*(store.at(job, 0, params) for job in jobs), strict=True)
-    images = [initial(job, pictures) for job, pictures in zip(jobs, given, strict=True)]
-    objectives = [job.plan.scales[0].objective for job in jobs]
-    length = chunk_length(images[0])
+    plan, scale = jobs[0].plan, jobs[0].plan.scales[0]
+    params = plan.backbone.prepare(params)
+    inputs, targets = zip(*(store.at(job, 0, params) for job in jobs), strict=True)
+    images = [initial_image(job, own) for job, own in zip(jobs, inputs, strict=True)]
+    keys = [jax.random.fold_in(job.key, 0) for job in jobs]
+    program = as_program(jnst.transfer_loss(plan.backbone), scale.solver, images[0])
+    show = partial(result, solver=scale.solver)
     if len(jobs) == 1:
-        state = optimize.start(images[0], method)
-        args = (objectives[0], targets[0], params, jobs[0].key)
-        advance = partial(optimize.advance, args=args, method=method, length=length)
-        shown = partial(optimize.image, method=method)
+        axes, image = None, images[0]
+        args = jnst.TransferArgs(scale.objective, targets[0], params, keys[0])
     else:
-        state = lanes.start(jnp.stack(images), method)
-        keys = jnp.stack([job.key for job in jobs])
-        args = (lanes.stack(objectives), lanes.stack(targets), params, keys)
-        advance = partial(lanes.advance, args=args, method=method, length=length, axes=AXES)
-        shown = jax.vmap(partial(optimize.image, method=method))
-    held: list[Any] = [state]
+        axes, image, show = AXES, jnp.stack(images), jax.vmap(show)
+        program = program._replace(leaves=(program.leaves[0], stack([program.leaves[1]] * len(jobs))))
+        objectives = [job.plan.scales[0].objective for job in jobs]
+        args = jnst.TransferArgs(stack(objectives), stack(targets), params, jnp.stack(keys))
+    state = copied(start_runs(program, image, axes))
+    make_steps = lower_steps(program, state, args, axes=axes).compile()
+    length = 1 if platform_of(args) == "cpu" else CHUNK
 
-    def step() -> list[float]:
-        held[0], (total, parts) = advance(held[0])
-        total, _ = jax.device_get((total, parts))
-        jax.block_until_ready(held[0])
-        return np.atleast_2d(total).sum(0).tolist()
+    def advance() -> list[float]:
+        nonlocal state
+        state, (losses, parts) = make_steps(state, program.leaves, args, np.int32(length))
+        losses, _, _ = jax.device_get((losses, parts, state.running))
+        jax.block_until_ready(state)
+        return np.atleast_2d(losses).sum(0).tolist()
 
-    return Step(step, lambda: np.asarray(shown(held[0])).reshape(np.shape(content)), length)
-
-
-run = make_run(prepare)
+    return Step(advance, lambda: np.asarray(show(state)).reshape(np.shape(content)), length)

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Sequence
-from typing import Any, ClassVar, Protocol
+from typing import Any, Protocol
 
 import jax
 import jax.numpy as jnp
@@ -19,13 +19,15 @@ class FeatureLoss(Protocol):
 
     Losses are frozen dataclasses: static and hashable. A **guide** ``(..., h, w)`` holds the weight of each position,
     at least 0, of which only the proportions matter. None weights all positions equally.
-
-    Attributes:
-        joint: False if the loss takes one layer: ``features`` and ``guide`` are arrays. True if it takes several
-            layers at once: both are tuples with one array per layer.
     """
 
-    joint: ClassVar[bool]
+    @property
+    def joint(self) -> bool:
+        """Whether the loss takes several layers at once.
+
+        If it does, ``features`` and ``guide`` are tuples with one array per layer; if not, they are arrays.
+        """
+        ...
 
     def fit(self, features: Features, guide: Guide | None = None) -> Target:
         """Compute the target from features ``(..., h, w, c)``."""

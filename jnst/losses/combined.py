@@ -42,7 +42,7 @@ class Sum:
                 )
 
     @property
-    def joint(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]
+    def joint(self) -> bool:
         """Whether the parts are joint losses."""
         return self.parts[0][0].joint
 

@@ -1,7 +1,6 @@
 """Squared error between features at the same positions."""
 
 import dataclasses
-from typing import ClassVar
 
 from jnst.losses.base import squared_error
 from jnst.statistics import unit_mean
@@ -40,7 +39,7 @@ class SquaredError:
         reduction: See `content_loss`.
     """
 
-    joint: ClassVar[bool] = False
+    joint = False
     reduction: str = "mean"
 
     def fit(self, features: Features, guide: Guide | None = None) -> Features:

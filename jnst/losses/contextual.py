@@ -2,7 +2,6 @@
 
 import dataclasses
 from collections.abc import Sequence
-from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -66,7 +65,7 @@ def contextual_loss(
 
 def _effective_count(weights: Array) -> Array:
     """The number of rows if the weights are equal: the square of their sum divided by the sum of their squares."""
-    return jnp.sum(weights, -1) ** 2 / jnp.maximum(jnp.sum(weights**2, -1), 1e-30)
+    return jnp.sum(weights, -1) ** 2 / jnp.maximum(jnp.sum(weights**2, -1), 1e-18)
 
 
 def _similarity(x: Array, y: Array, x_allowed: Array, y_weights: Array, bandwidth: float) -> Array:
@@ -102,7 +101,7 @@ class Contextual:
         max_positions: Maximum number of positions per image.
     """
 
-    joint: ClassVar[bool] = False
+    joint = False
     bandwidth: float = 0.5
     max_positions: int = 4096
 

@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Sequence
-from typing import ClassVar, NamedTuple
+from typing import NamedTuple
 
 from jnst.losses.base import blend_linearly, squared_error
 from jnst.statistics import covariance, mean_covariance
@@ -67,7 +67,7 @@ class Covariance:
         reduction: See `covariance_loss`.
     """
 
-    joint: ClassVar[bool] = False
+    joint = False
     reduction: str = "mean"
 
     def fit(self, features: Features, guide: Guide | None = None) -> Moments:

@@ -3,7 +3,7 @@
 import dataclasses
 import itertools
 from collections.abc import Sequence
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 
@@ -35,7 +35,7 @@ class CrossGram:
         Improved Style Transfer by Respecting Inter-layer Correlations, 2018, arXiv:1801.01933.
     """
 
-    joint: ClassVar[bool] = True
+    joint = True
     normalization: str = "chw"
     reduction: str = "mean"
 

@@ -2,9 +2,7 @@
 
 import jax
 import jax.numpy as jnp
-from jax import lax
 
-from jnst.losses.base import absolute
 from jnst.types import Array, Features, sum_dtype
 
 SMALLEST = 1e-30
@@ -15,8 +13,8 @@ SMALLEST = 1e-30
 def unit_gradient(features: Features, weight: Array) -> Features:
     """Return ``features`` unchanged, but scale their gradient to 1-norm ``weight``, image by image.
 
-    A gradient of 0 stays 0. The scaling is not linear in the gradient, so there is no forward mode; reverse mode
-    works twice.
+    A gradient of 0 stays 0. The scaled gradient is not linear in the gradient, so forward mode is not available.
+    Reverse mode can be applied twice.
 
     Args:
         features: ``(..., h, w, c)``, the input of a loss that is multiplied by ``weight`` afterwards.
@@ -34,13 +32,29 @@ def _forward(features: Features, weight: Array) -> tuple[Features, Array]:
 
 
 def _backward(weight: Array, gradient: Features) -> tuple[Features, Array]:
-    size = jnp.sum(absolute(gradient.astype(sum_dtype(gradient))), (-3, -2, -1), keepdims=True)
-    positive = size > SMALLEST
-    size = jnp.where(positive, size, 1.0)
-    # The same as weight / size. The derivative of that would divide by size², which underflows.
-    constant = lax.stop_gradient(size)
-    factor = jnp.asarray(weight)[..., None, None, None] / constant / (size / constant)
-    return jnp.where(positive, gradient * factor, 0.0).astype(gradient.dtype), jnp.zeros_like(weight)
+    scaled = _scale(gradient, jnp.asarray(weight)[..., None, None, None])
+    return scaled.astype(gradient.dtype), jnp.zeros_like(weight)
 
 
 unit_gradient.defvjp(_forward, _backward)
+
+
+@jax.custom_jvp
+def _scale(gradient: Features, weight: Array) -> Features:
+    size = _one_norm(gradient)
+    return gradient * jnp.where(size > SMALLEST, weight / jnp.maximum(size, SMALLEST), 0.0)
+
+
+@_scale.defjvp
+def _scale_jvp(primals: tuple[Features, Array], tangents: tuple[Features, Array]) -> tuple[Features, Features]:
+    """Without the square of the 1-norm, which would underflow."""
+    (gradient, weight), (gradient_tangent, weight_tangent) = primals, tangents
+    size, scaled = _one_norm(gradient), _scale(gradient, weight)
+    inverse = jnp.where(size > SMALLEST, 1.0 / jnp.maximum(size, SMALLEST), 0.0)
+    size_tangent = jnp.sum(jnp.sign(gradient) * gradient_tangent, (-3, -2, -1), keepdims=True, dtype=size.dtype)
+    direct = (weight * gradient_tangent + weight_tangent * gradient) * inverse
+    return scaled, direct - scaled * (inverse * size_tangent)
+
+
+def _one_norm(gradient: Features) -> Array:
+    return jnp.sum(jnp.abs(gradient.astype(sum_dtype(gradient))), (-3, -2, -1), keepdims=True)

@@ -2,7 +2,6 @@
 
 import dataclasses
 from collections.abc import Sequence
-from typing import ClassVar
 
 from jnst.losses.base import blend_linearly, squared_error
 from jnst.statistics import gram_matrix
@@ -49,7 +48,7 @@ class Gram:
         reduction: See `style_loss`.
     """
 
-    joint: ClassVar[bool] = False
+    joint = False
     normalization: str = "chw"
     reduction: str = "mean"
 

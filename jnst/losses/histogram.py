@@ -3,7 +3,6 @@
 import dataclasses
 import math
 from collections.abc import Sequence
-from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -69,7 +68,7 @@ class Histogram:
         reduction: See `histogram_loss`.
     """
 
-    joint: ClassVar[bool] = False
+    joint = False
     reduction: str = "mean"
 
     def fit(self, features: Features, guide: Guide | None = None) -> Quantiles:

@@ -1,7 +1,6 @@
 """Squared error between the Laplacians of an image and the content image: edges and details."""
 
 import dataclasses
-from typing import ClassVar
 
 from jnst.errors import ArgumentError
 from jnst.losses.base import squared_error
@@ -80,7 +79,7 @@ class LaplacianContent:
         ArgumentError: A pool below 1.
     """
 
-    joint: ClassVar[bool] = False
+    joint = False
     pool: int = 4
     sum_channels: bool = False
     reduction: str = "mean"

@@ -3,7 +3,7 @@
 import dataclasses
 from collections.abc import Sequence
 from functools import partial
-from typing import ClassVar, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -72,7 +72,7 @@ class MarkovRandomField:
         stride: See `mrf_loss`.
     """
 
-    joint: ClassVar[bool] = False
+    joint = False
     size: int = 3
     stride: int = 1
 

@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Sequence
-from typing import ClassVar, NamedTuple
+from typing import NamedTuple
 
 from jnst.losses.base import blend_linearly, squared_error
 from jnst.statistics import mean_std, safe_sqrt
@@ -51,7 +51,7 @@ class MeanStd:
         reduction: See `mean_std_loss`.
     """
 
-    joint: ClassVar[bool] = False
+    joint = False
     reduction: str = "mean"
 
     def fit(self, features: Features, guide: Guide | None = None) -> MeanStdTarget:

@@ -4,7 +4,7 @@ import dataclasses
 import math
 from collections.abc import Callable
 from functools import partial, reduce
-from typing import ClassVar, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -152,7 +152,7 @@ class Photorealism:
         ArgumentError: A radius below 1, or an epsilon that is not above 0.
     """
 
-    joint: ClassVar[bool] = False
+    joint = False
     radius: int = 1
     epsilon: float = 1e-7
     reduction: str = "mean"

@@ -25,7 +25,7 @@ class Relative:
     inner: StyleLoss
 
     @property
-    def joint(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]
+    def joint(self) -> bool:
         """Whether the inner loss is joint."""
         return self.inner.joint
 

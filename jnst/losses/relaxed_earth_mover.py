@@ -3,7 +3,6 @@
 import dataclasses
 from collections.abc import Sequence
 from functools import partial
-from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -68,7 +67,7 @@ class RelaxedEarthMover:
         distance: See `relaxed_earth_movers_distance`.
     """
 
-    joint: ClassVar[bool] = False
+    joint = False
     max_positions: int = 1024
     distance: str = "cosine"
 

@@ -1,7 +1,7 @@
 """Self-similarity: how the positions of an image resemble each other, compared with those of the content."""
 
 import dataclasses
-from typing import Any, ClassVar
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -65,7 +65,7 @@ class SelfSimilarity:
         max_positions: Maximum number of positions.
     """
 
-    joint: ClassVar[bool] = False
+    joint = False
     max_positions: int = 1024
 
     def fit(self, features: Features, guide: Guide | None = None) -> Features:
@@ -94,7 +94,7 @@ class HypercolumnSelfSimilarity:
         max_positions: Maximum number of positions.
     """
 
-    joint: ClassVar[bool] = True
+    joint = True
     max_positions: int = 1024
 
     def fit(self, features: Any, guide: Any = None) -> tuple[Features, ...]:

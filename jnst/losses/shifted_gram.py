@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Sequence
-from typing import ClassVar, NamedTuple
+from typing import NamedTuple
 
 import jax.numpy as jnp
 
@@ -39,7 +39,7 @@ class ShiftedGram:
         Berger & Memisevic, Incorporating Long-range Consistency in CNN-based Texture Generation, ICLR 2017.
     """
 
-    joint: ClassVar[bool] = False
+    joint = False
     shifts: tuple[int, ...] = (2, 4, 8, 16)
     normalization: str = "chw"
     reduction: str = "mean"

@@ -3,7 +3,6 @@
 import dataclasses
 import math
 from collections.abc import Sequence
-from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -82,7 +81,7 @@ class SlicedWasserstein:
         ArgumentError: Fewer than one direction.
     """
 
-    joint: ClassVar[bool] = False
+    joint = False
     directions: int | None = None
 
     def __post_init__(self) -> None:

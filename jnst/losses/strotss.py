@@ -3,7 +3,7 @@
 import dataclasses
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any, ClassVar
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -128,7 +128,7 @@ class Strotss:
         max_positions: Maximum number of positions per image.
     """
 
-    joint: ClassVar[bool] = True
+    joint = True
     alpha: float = 1.0
     formula: str = "paper"
     max_positions: int = 1024

@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Sequence
-from typing import ClassVar, NamedTuple
+from typing import NamedTuple
 
 import jax.numpy as jnp
 
@@ -79,7 +79,7 @@ class Wasserstein:
         iterations: See `wasserstein_loss`.
     """
 
-    joint: ClassVar[bool] = False
+    joint = False
     eps: float = 1e-4
     iterations: int | None = None
 

@@ -7,18 +7,15 @@ from typing import Any
 from jnst.errors import ArgumentError, hint
 from jnst.images import KEEP_COLOUR, Pyramid
 from jnst.losses import STYLE_LOSSES, Relative, SquaredError
-from jnst.presets.settings import Preset
+from jnst.presets.settings import Loading, Network, Preset, Schedule, Terms
 from jnst.presets.statistics import STATISTICS
 from jnst.presets.table import PRESETS
+from jnst.solve import Solver
 from jnst.solve.optimizers import OPTIMIZERS, Named, Optimizer, check_optimizer
 
-PARTS = ("terms", "solver", "schedule", "network", "loading")
+PARTS: dict[str, Any] = {"terms": Terms, "solver": Solver, "schedule": Schedule, "network": Network, "loading": Loading}
 
-PLACES: dict[str, str] = {
-    field.name: part
-    for part in PARTS
-    for field in dataclasses.fields(next(f.default for f in dataclasses.fields(Preset) if f.name == part))
-}
+PLACES: dict[str, str] = {field.name: part for part, kind in PARTS.items() for field in dataclasses.fields(kind)}
 """The part of a preset that each setting belongs to. Names are unique, so that overrides need not say the part."""
 
 SPECIAL = ("style_statistic", "learning_rate", "min_size", "clamp", "keep_color")
@@ -143,9 +140,10 @@ def _with_optimizer(settings: Preset, optimizer: str | Optimizer) -> Preset:
 
 
 def _with_learning_rate(settings: Preset, rate: float) -> Preset:
-    if not isinstance(settings.solver.optimizer, Named):
+    optimizer = settings.solver.optimizer
+    if not isinstance(optimizer, Named):
         raise ArgumentError("a learning rate for an Optax transformation: set it there, or use one of jnst.solve")
-    optimizer = dataclasses.replace(settings.solver.optimizer, learning_rate=rate)
+    optimizer = dataclasses.replace(optimizer, learning_rate=rate)
     check_optimizer(optimizer)
     return _replace(settings, {"optimizer": optimizer, "last_learning_rate": None})
 

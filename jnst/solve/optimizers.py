@@ -5,7 +5,7 @@ import functools
 import math
 from collections.abc import Callable
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -17,11 +17,13 @@ from jnst.solve.reparametrise import in_laplacian_pyramid, scaled
 from jnst.types import Array
 
 Rate = float | Array
+T = TypeVar("T")
 
 
-def _pytree(cls: Any) -> Any:
+def _pytree(cls: type[T]) -> type[T]:
     """Make a dataclass a pytree whose only leaf is the learning rate: another rate compiles nothing again."""
-    others = [field.name for field in dataclasses.fields(cls) if field.name != "learning_rate"]
+    fields: Any = cls
+    others = [field.name for field in dataclasses.fields(fields) if field.name != "learning_rate"]
     return jax.tree_util.register_dataclass(cls, data_fields=["learning_rate"], meta_fields=others)
 
 

@@ -7,6 +7,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 
 from jnst.errors import ArgumentError
 from jnst.solve.compilation import Jit, is_traced
@@ -145,7 +146,7 @@ def run(
     program = as_program(loss, solver, image.image if begun else image)
     state = image if begun else start_runs(program, image)
     before = state.step
-    static = not isinstance(num_steps, jax.core.Tracer)
+    static = not isinstance(num_steps, Tracer)
     if static and int(num_steps) < 0:
         raise ArgumentError(f"num_steps {num_steps}: expected at least 0")
     if static and not is_traced((program.leaves, state, args)):

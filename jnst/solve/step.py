@@ -54,8 +54,8 @@ class Solver:
 
     def transformation(self) -> optax.GradientTransformationExtraArgs:
         """The Optax transformation of the image as it is."""
-        named = isinstance(self.optimizer, Named)
-        transformation = self.optimizer.transformation(self.unit) if named else self.optimizer
+        optimizer = self.optimizer
+        transformation = optimizer.transformation(self.unit) if isinstance(optimizer, Named) else optimizer
         return in_units(transformation, self.unit) if self.unit != 1 else optax.with_extra_args_support(transformation)
 
 

@@ -61,7 +61,7 @@ def draw_positions(weights: Array, count: int, *, key: RandomKey) -> Sample:
     u = 1.0 - jax.random.uniform(key, (positions,), jnp.float32)
     priorities, indices = lax.top_k(weights / u, count + 1)
     drawn = jnp.maximum(jnp.take_along_axis(weights, indices[..., :count], -1), priorities[..., count:])
-    scale = jnp.sum(weights, -1, keepdims=True) / jnp.maximum(jnp.sum(drawn, -1, keepdims=True), 1e-30)
+    scale = jnp.sum(weights, -1, keepdims=True) / jnp.maximum(jnp.sum(drawn, -1, keepdims=True), 1e-18)
     return Sample(indices[..., :count], drawn * scale)
 
 

@@ -14,7 +14,8 @@ from jnst.backbones import Backbone
 from jnst.errors import ArgumentError, ImageError, NumericsError, hint
 from jnst.images import FITS, check_image, resize, size_of
 from jnst.losses.objective import Objective
-from jnst.presets import Preset, preset
+from jnst.presets import Preset
+from jnst.presets import preset as override
 from jnst.presets.overrides import SETTINGS
 from jnst.presets.settings import Terms
 from jnst.solve import Solution, State
@@ -23,7 +24,7 @@ from jnst.solve.optimizers import Optimizer
 from jnst.solve.saved import SavedState
 from jnst.transfer import memory
 from jnst.transfer.batches import Batch, solve_jobs
-from jnst.transfer.inputs import Inputs, check_inputs
+from jnst.transfer.inputs import Inputs, check_inputs, refuse_tracers
 from jnst.transfer.multiscale import Callback, run_jobs
 from jnst.transfer.plan import Job, make_job
 from jnst.types import Array, Guide, Image, Params, RandomKey
@@ -154,7 +155,7 @@ def synthesize(
     """
     backbone, params = _network(backbone, params)
     settings = _settings(preset, optimizer=optimizer, num_steps=num_steps, init=init)
-    settings = _settings(settings, content_layers=(), content_layer_weights=None, unset=True)
+    settings = override(settings, content_layers=(), content_layer_weights=None)
     objective = None if objective is None else dataclasses.replace(objective, content=())
     shape = None if shape is None else _check_shape(shape)
     inputs = check_inputs(None, style, style_weights)
@@ -202,9 +203,10 @@ def reconstruct(
     backbone, params = _network(backbone, params)
     settings = _settings(preset, optimizer=optimizer, num_steps=num_steps, init=init)
     if layers is not None:
-        settings = _settings(settings, content_layers=tuple(layers), content_layer_weights=None, unset=True)
+        settings = override(settings, content_layers=tuple(layers), content_layer_weights=None)
     content_layers = settings.terms.layers(backbone)[0]
-    settings = _settings(settings, content_layers=content_layers, style_layers=(), style_layer_weights=None, unset=True)
+    unused = {"style_layers": (), "style_layer_weights": None, "keep_color": None}
+    settings = override(settings, content_layers=content_layers, **unused)
     objective = None if objective is None else dataclasses.replace(objective, style=())
     job = make_job(check_inputs(content, None), settings, backbone, size=size, objective=objective, init=init, key=key)
     return _run(job, params, **running)
@@ -348,11 +350,10 @@ def _network(backbone: Backbone | None, params: Params | None) -> tuple[Backbone
     return backbone, params
 
 
-def _settings(name: str | Preset, *, unset: bool = False, **changes: Any) -> Preset:
-    """A preset with overrides; None leaves a setting as it is, unless ``unset``."""
-    if not isinstance(changes.get("init", ""), str):
-        del changes["init"]
-    return preset(name, **{key: value for key, value in changes.items() if unset or value is not None})
+def _settings(name: str | Preset, *, init: str | Image | None = None, **changes: Any) -> Preset:
+    """A preset with those overrides that are not None. An initial image is no setting, only its name is."""
+    changes["init"] = init if isinstance(init, str) else None
+    return override(name, **{key: value for key, value in changes.items() if value is not None})
 
 
 def _check_shape(shape: tuple[int, int]) -> tuple[int, int]:
@@ -373,6 +374,7 @@ def _run(
     callback: Callback | None = None,
 ) -> Solution:
     """Carry out a single job."""
+    refuse_tracers((job, params, state))
     # Rows divided among devices need XLA's own convolution, which knows how to exchange their borders.
     params = job.plan.backbone.prepare(params) if mesh is None else shard_rows(params, check_mesh(mesh))
     if check_memory and mesh is None:
@@ -417,6 +419,7 @@ def _run_all(
     pairs: Sequence[Inputs], shape: tuple[int, ...], params: Params | None, over: Over | None, batching: Batching
 ) -> Solution:
     """Carry out all pairs under all combinations of ``over``."""
+    refuse_tracers((pairs, params, over, batching))
     given: dict[str, Any] = {**batching}
     backbone, params = _network(given.pop("backbone", None), params)
     placing = {name: given.pop(name) for name in ("width", "mesh", "chunk", "callback") if name in given}
@@ -459,8 +462,7 @@ def _varied(
                     f"a sweep over {name} beside `objective` has no effect: sweep over objectives instead"
                 )
     settings = _settings(preset, optimizer=optimizer, num_steps=num_steps, init=init, keep_color=keep_color)
-    own = {name: value for name, value in change.items() if name not in ("seed", "objective")}
-    settings = _settings(settings, unset=True, **own)
+    settings = override(settings, **{name: change[name] for name in change if name not in ("seed", "objective")})
     return make_job(
         inputs,
         settings,
@@ -477,7 +479,7 @@ def _gathered(jobs: Sequence[Job], batches: Sequence[Batch], shape: tuple[int, .
     full, method = jobs[0].plan.scales[-1].shape, jobs[0].plan.settings.schedule.resample
     places = {number: (batch.solution, row) for batch in batches for row, number in enumerate(batch.numbers)}
     solutions = [
-        jax.tree.map(lambda leaf, row=row: leaf[row], whole) for whole, row in map(places.get, range(len(jobs)))
+        jax.tree.map(lambda leaf, row=row: leaf[row], whole) for whole, row in map(places.__getitem__, range(len(jobs)))
     ]
     images = jnp.stack([resize(solution.image, full, method) for solution in solutions])
     names = dict.fromkeys(name for solution in solutions for name in solution.parts)

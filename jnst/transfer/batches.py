@@ -15,7 +15,7 @@ from jnst.errors import ArgumentError
 from jnst.losses.objective import TransferArgs, transfer_loss
 from jnst.solve import Solution
 from jnst.solve.devices import check_mesh, free_bytes, needed_bytes, place
-from jnst.solve.driver import lower_steps
+from jnst.solve.driver import ends_of, lower_steps
 from jnst.solve.step import as_program, start
 from jnst.transfer.memory import reports_exhaustion
 from jnst.transfer.multiscale import AXES, Callback, Report, run_jobs
@@ -97,16 +97,15 @@ def _alone(
 ) -> Solution:
     """A single job through the program of `jnst.stylize`, as a batch of one."""
 
-    def report(single: Report) -> Any:
+    def report(single: Report) -> bool:
         assert callback is not None
-        return callback(
-            dataclasses.replace(
-                single,
-                losses=single.losses[None],
-                parts={name: values[None] for name, values in single.parts.items()},
-                make_image=lambda: single.image[None],
-            )
+        batch = dataclasses.replace(
+            single,
+            losses=single.losses[None],
+            parts={name: values[None] for name, values in single.parts.items()},
+            make_image=lambda: single.image[None],
         )
+        return ends_of(callback(batch), (1,))[0]
 
     solution = reports_exhaustion(run_jobs)(
         [job],

@@ -6,10 +6,10 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.core import Tracer
 
 from jnst.errors import ArgumentError
 from jnst.images import check_image, check_mask, check_masks, fit_shape, noise, resize, size_of
+from jnst.solve.compilation import is_traced
 from jnst.types import Array, Guide, Image, RandomKey
 
 
@@ -39,11 +39,7 @@ def check_inputs(
     style_masks: Sequence[Guide | None] | None = None,
 ) -> Inputs:
     """Check the images of a run; arguments and errors as for `jnst.stylize`."""
-    if any(isinstance(leaf, Tracer) for leaf in jax.tree.leaves((content, style, masks, style_masks))):
-        raise ArgumentError(
-            "images are being traced by jax.jit, vmap or grad, but this function runs on the host: use jnst.solve.run "
-            "with jnst.transfer_loss, which can be transformed"
-        )
+    refuse_tracers((content, style, style_weights, masks, style_masks))
     content = None if content is None else check_image(content, "content")
     styles = () if style is None else _check_styles(style)
     return Inputs(
@@ -53,6 +49,19 @@ def check_inputs(
         None if masks is None or content is None else check_masks(masks, size_of(content), "masks", len(styles)),
         None if style_masks is None else _check_style_masks(style_masks, styles),
     )
+
+
+def refuse_tracers(tree: Any) -> None:
+    """Check that nothing is being traced by `jax.jit`, `jax.vmap` or `jax.grad`: runs with callbacks need the host.
+
+    Raises:
+        ArgumentError: Something is.
+    """
+    if is_traced(tree):
+        raise ArgumentError(
+            "arguments are being traced by jax.jit, vmap or grad, but this function runs on the host: use "
+            "jnst.solve.run with jnst.transfer_loss, which can be transformed"
+        )
 
 
 def check_key(key: Any) -> RandomKey:

@@ -26,7 +26,7 @@ from jnst.transfer.plan import Job, finish, initial_image
 from jnst.transfer.target_store import TargetStore
 from jnst.types import Array, Image, Params
 
-AXES: Axes = (0, TransferArgs(0, 0, None, 0))
+AXES: Axes = (0, TransferArgs(0, 0, None, 0))  # pyright: ignore[reportArgumentType] - a tree of axes
 """In a batch every run has its own solver, objective, targets and key; they share the network's parameters."""
 
 
@@ -107,7 +107,7 @@ def run_jobs(
     store = store or TargetStore(limit=0, place=put)
     first, current = (0, None) if state is None else _position(state, jobs[0], row_mesh)
     driven: list[Drive] = []
-    finite = np.ones((len(jobs),) if batched else (), bool)
+    finite = np.ones((len(jobs),) if batched else (), bool) if current is None else np.asarray(current.running)
     for index in range(first, len(plan.scales)):
         program = _program(jobs, index, row_mesh, batched)
         inputs, args = _arguments(jobs, index, params, store, batched)
@@ -133,14 +133,14 @@ def run_jobs(
             axes=axes,
             mesh=run_mesh,
             chunk=chunk,
-            callback=_reporting(callback, jobs, runs, program, index, begun, batched),
+            callback=_reporting(callback, jobs, runs, index, begun, batched),
         )
         driven.append(part)
-        finite &= ~part.failed
+        finite = finite & ~part.failed
         current = part.state
         if not part.running.any():
             break
-    images = _images(jobs, driven[-1].state, program, batched)
+    images = _images(jobs, driven[-1].state, batched)
     return _solution(images, driven, finite, None if batched else current)
 
 
@@ -192,9 +192,11 @@ def _enlarged(
         image = result(state, program.build()[1]) if schedule.carry_average else state.image
         fresh = start(program, resize(image, shape, schedule.enlarge))
         fresh = dataclasses.replace(fresh, running=state.running)
-        pairs = list(zip(jax.tree.leaves(state.optimizer), jax.tree.leaves(fresh.optimizer), strict=True))
+        smaller, larger = jax.tree.leaves(state.optimizer), jax.tree.leaves(fresh.optimizer)
         # L-BFGS's memory and the levels of a pyramid have no place in a larger image, and half a state is misleading.
-        fits = all(old.shape in (state.image.shape, new.shape) for old, new in pairs)
+        fits = len(smaller) == len(larger) and all(
+            old.shape in (state.image.shape, new.shape) for old, new in zip(smaller, larger, strict=True)
+        )
         if not schedule.carry_optimizer or not fits:
             return fresh
         carry = partial(_carried, old_shape=state.image.shape, method=schedule.enlarge)
@@ -215,7 +217,6 @@ def _reporting(
     callback: Callback | None,
     jobs: Sequence[Job],
     runs: Sequence[int],
-    program: Program,
     index: int,
     begun: float,
     batched: bool,
@@ -236,7 +237,7 @@ def _reporting(
                 seconds=time.perf_counter() - begun,
                 scale=index,
                 state=state,
-                make_image=lambda: _images(jobs[: len(runs)], state, program, batched),
+                make_image=lambda: _images(jobs[: len(runs)], state, batched),
             )
         )
         if not batched or np.ndim(answer) == 0 or len(runs) == len(jobs):
@@ -246,13 +247,13 @@ def _reporting(
     return report
 
 
-def _images(jobs: Sequence[Job], state: State, program: Program, batched: bool) -> Image:
+def _images(jobs: Sequence[Job], state: State, batched: bool) -> Image:
     """The runs' images as they are returned and shown."""
-    _, solver = program.build()
-    image = result(state, solver)
+    result_of = partial(result, solver=jobs[0].plan.settings.solver)
     if not batched:
-        return finish(jobs[0], image)
-    return jnp.stack([finish(job, image[number]) for number, job in enumerate(jobs)])
+        return finish(jobs[0], result_of(state))
+    images = jax.vmap(result_of)(state)
+    return jnp.stack([finish(job, images[number]) for number, job in enumerate(jobs)])
 
 
 def _position(state: Any, job: Job, mesh: Mesh | None) -> tuple[int, State]:

@@ -8,7 +8,7 @@ from jnst.apps.thinning import Thinned
 
 
 @given(count=st.integers(0, 700), most=st.integers(2, 60))
-def test_items_are_few_evenly_spread_and_begin_with_the_first(count: int, most: int):
+def test_items_are_few_and_evenly_spread_from_the_first(count: int, most: int):
     made: list[int] = []
     thinned = Thinned[int](most)
     for number in range(count):
@@ -24,7 +24,7 @@ def test_items_are_few_evenly_spread_and_begin_with_the_first(count: int, most: 
 
 
 @pytest.mark.parametrize(("count", "made"), [(4, 4), (5, 5), (8, 6), (16, 8)])
-def test_what_is_not_kept_is_not_made(count: int, made: int):
+def test_items_that_are_not_kept_are_not_made(count: int, made: int):
     calls: list[int] = []
     thinned = Thinned[None](4)
     for number in range(count):

@@ -1,6 +1,7 @@
 """Higher derivatives and float64: what differentiating through a whole optimisation run needs."""
 
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import jax
@@ -28,30 +29,34 @@ def draw(shape: tuple[int, ...], dtype: Any, seed: int = 0) -> Array:
     return jnp.asarray(np.random.default_rng(seed).uniform(size=shape), dtype)
 
 
-def network(dtype: Any, **options: Any) -> tuple[Backbone, Params]:
+def network(dtype: Any, widths: str = "4,4/8,8", **options: Any) -> tuple[Backbone, Params]:
     """A tiny VGG; biases keep some features away from zero."""
-    backbone = make_backbone("convnet", **({"widths": "4,4/8,8"} | options))
-    return backbone, jax.tree.map(lambda leaf: leaf.astype(dtype) + 0.1, backbone.init(jax.random.key(0)))
+    backbone = make_backbone("convnet", widths=widths, **options)
+    params = backbone.init(jax.random.key(0))
+    return backbone, jax.tree.map(lambda leaf: leaf.astype(dtype) + 0.1 * (leaf.ndim == 1), params)
 
 
 def energy(backbone: Backbone, params: Params, image: Array) -> Array:
     return sum(((f**3).mean() for f in backbone.apply(params, image, LAYERS).values()), jnp.zeros((), image.dtype))
 
 
+@partial(jax.jit, static_argnums=0)
 def gradient(backbone: Backbone, params: Params, image: Array) -> Array:
     return jax.grad(lambda image: energy(backbone, params, image))(image)
 
 
+@partial(jax.jit, static_argnums=0)
 def second_derivative(backbone: Backbone, params: Params, image: Array, direction: Array) -> Array:
     """The product of the Hessian and ``direction``, as the gradient of a function of the gradient."""
     return jax.grad(lambda image: jnp.vdot(gradient(backbone, params, image), direction))(image)
 
 
 @pytest.mark.usefixtures("x64")
-@pytest.mark.parametrize("options", [{}, {"remat": True}, {"padding": "reflect"}])
-@pytest.mark.parametrize("pooling", ["max", "avg", "l2"])
-def test_gradient_of_the_gradient_against_finite_differences(pooling: str, options: dict[str, Any]) -> None:
-    backbone, params = network(jnp.float64, pooling=pooling, **options)
+@pytest.mark.parametrize(
+    "options", [{}, {"pooling": "avg"}, {"pooling": "l2"}, {"remat": True}, {"padding": "reflect"}], ids=str
+)
+def test_gradient_of_the_gradient_against_finite_differences(options: dict[str, Any]) -> None:
+    backbone, params = network(jnp.float64, **options)
     image, direction, step = draw((9, 8, 3), jnp.float64), draw((9, 8, 3), jnp.float64, seed=1), 1e-6
     derivative = second_derivative(backbone, params, image, direction)
     after, before = (gradient(backbone, params, image + sign * step * direction) for sign in (1, -1))
@@ -107,6 +112,7 @@ def test_gradient_through_gradient_descent(pooling: str) -> None:
         return energy(backbone, params, jax.lax.scan(step, start, None, length=4)[0])
 
     rate, step = jnp.asarray(0.01), 1e-6
+    assert last_loss(rate) < last_loss(0 * rate)
     expected = (last_loss(rate + step) - last_loss(rate - step)) / (2 * step)
     np.testing.assert_allclose(jax.grad(last_loss)(rate), expected, rtol=1e-6)
 

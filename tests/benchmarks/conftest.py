@@ -1,4 +1,4 @@
-"""The folder of benchmarks is not part of the package that is installed."""
+"""Fixtures for the tests of benchmarks, which are not part of the installed package."""
 
 import sys
 from pathlib import Path

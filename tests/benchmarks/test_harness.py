@@ -1,4 +1,4 @@
-"""How benchmarks are listed and started, and the form of what they write."""
+"""How benchmarks are listed and run, and the form of their results."""
 
 import argparse
 import json
@@ -12,7 +12,7 @@ from benchmarks import harness
 
 
 class Sample:
-    """Measures nothing."""
+    """A benchmark that returns a constant."""
 
     value: float = 0.5
 
@@ -37,7 +37,7 @@ def sample(monkeypatch: pytest.MonkeyPatch) -> Sample:
     return made
 
 
-def test_every_benchmark_is_listed_and_has_its_functions(capsys: pytest.CaptureFixture[str]) -> None:
+def test_every_benchmark_is_listed_and_complete(capsys: pytest.CaptureFixture[str]) -> None:
     assert harness.main([]) == 0
     lines = capsys.readouterr().out.splitlines()
     for name, module in harness.BENCHMARKS.items():
@@ -45,12 +45,12 @@ def test_every_benchmark_is_listed_and_has_its_functions(capsys: pytest.CaptureF
         benchmark = harness.load(module)
         options = harness.parse(name, benchmark, [])
         assert options.sizes is None or min(options.sizes) >= 128
-        assert options.rounds >= harness.FEWEST_ROUNDS
+        assert options.rounds >= harness.MIN_ROUNDS
         assert callable(benchmark.measure)
         assert callable(benchmark.plot)
 
 
-def test_what_is_written(sample: Sample, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_results_files(sample: Sample, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     folder = tmp_path / "new"
     assert harness.main(["sample", "--rounds", "2", "--output", str(folder), "--shared", "/somewhere/shared"]) == 0
     assert "too few to publish" in capsys.readouterr().out
@@ -65,19 +65,19 @@ def test_what_is_written(sample: Sample, tmp_path: Path, capsys: pytest.CaptureF
     assert path.with_suffix(".png").read_bytes().startswith(b"\x89PNG")
 
 
-def test_a_number_that_is_not_finite_is_not_written(sample: Sample, tmp_path: Path) -> None:
+def test_numbers_that_are_not_finite_are_an_error(sample: Sample, tmp_path: Path) -> None:
     sample.value = float("nan")
     with pytest.raises(ValueError, match="JSON"):
         harness.main(["sample", "--output", str(tmp_path)])
     assert not list(tmp_path.iterdir())
 
 
-def test_a_loud_machine_is_told_of(
+def test_a_busy_machine_is_reported(
     sample: Sample, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(harness, "others_share", lambda before, after: 0.25)
     assert harness.main(["sample", "--output", str(tmp_path)]) == 0
-    assert "others took 25 % of the machine's time" in capsys.readouterr().out
+    assert "other processes took 25 % of the machine's time" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
@@ -91,7 +91,7 @@ def test_names_of_machines(head: dict[str, Any], expected: str) -> None:
     assert harness.slug(head) == expected
 
 
-def test_wrong_names_and_numbers(capsys: pytest.CaptureFixture[str]) -> None:
+def test_wrong_names_and_numbers_of_rounds(capsys: pytest.CaptureFixture[str]) -> None:
     assert harness.main(["stepp"]) == 2
     assert "did you mean step" in capsys.readouterr().out
     with pytest.raises(SystemExit):

@@ -1,4 +1,4 @@
-"""The benchmarks of statistics and of the embedded network do what they say, on two rows and one pair."""
+"""The benchmarks of style statistics and of the embedded network, on two rows and one pair of images."""
 
 import argparse
 from pathlib import Path
@@ -27,12 +27,12 @@ def test_statistics(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("value", [np.nan, 0.0])
-def test_a_step_without_a_gradient_is_no_measurement(value: float) -> None:
+def test_a_step_without_a_gradient_is_an_error(value: float) -> None:
     with pytest.raises(RuntimeError, match=r"^histogram: "):
-        losses.check_finite("histogram", lambda *_, key: (np.full(3, value), {}), ())
+        losses.check_finite("histogram", lambda: (np.full(3, value), {}))
 
 
-def test_a_plot_of_images_alone() -> None:
+def test_a_plot_without_figures() -> None:
     (axis,) = losses.plot({"losses": {"gram": [4.0, 1.0]}}).axes
     assert [bar.get_width() for bar in axis.patches] == [0.25]
 

@@ -1,4 +1,4 @@
-"""The benchmark of memory does what it says, on a small network at the smallest size; nothing here is about time."""
+"""The benchmark of memory, on a small network at the smallest sizes. Times are not tested."""
 
 import json
 import subprocess
@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from benchmarks import compiled, divided, memory, networks, peers, resident
+from benchmarks import memory, networks, peers
+from benchmarks.children import divided_memory, resident_memory
 from benchmarks.networks import ImageArray, Network
 from benchmarks.peers import Settings
 
@@ -17,33 +18,33 @@ pytestmark = pytest.mark.usefixtures("unoptimised")
 
 
 def test_steps_in_every_variant() -> None:
-    rows = compiled.measure("convnet", 32, rounds=2)
-    assert [row["variant"] for row in rows] == list(compiled.variants())
+    rows = memory.measure_compiled("convnet", 32, rounds=2)
+    assert [row["variant"] for row in rows] == list(memory.variants())
     for row in rows:
         assert (row["backbone"], row["size"], len(row["seconds"])) == ("convnet", 32, 2)
-        # The image, its gradient, and something between.
+        # More than the image and its gradient.
         assert row["total_bytes"] > row["temporary_bytes"] > 2 * 4 * 32 * 32 * 3
-    parts = [divided.row("convnet", 32, 1, remat) for remat in (False, True)]
+    parts = [divided_memory.measure_case("convnet", 32, 1, remat) for remat in (False, True)]
     assert len(memory.plot({"steps": rows, "divided": parts}).axes) == 2
 
 
 @pytest.mark.parametrize(("value", "change"), [(1.001, 0.0), (1.0, 0.01), (np.nan, 0.0), (1.0, np.nan)])
-def test_a_variant_with_another_result_is_no_measurement(value: float, change: float) -> None:
+def test_a_variant_with_another_result_is_an_error(value: float, change: float) -> None:
     gradient = np.linspace(-1, 1, 12)
     plain = ((np.float32(1), {}), gradient)
-    compiled.check_equal({"plain": plain, "remat": plain})
+    memory.check_equal({"plain": plain, "remat": plain})
     with pytest.raises(RuntimeError, match="remat differs from plain"):
-        compiled.check_equal({"plain": plain, "remat": ((np.float32(value), {}), gradient + change)})
+        memory.check_equal({"plain": plain, "remat": ((np.float32(value), {}), gradient + change)})
 
 
 def test_eight_devices_need_less_each_than_one() -> None:
-    rows = compiled.divided_rows(["convnet"], [64], [1, 8])
+    rows = memory.measure_divided(["convnet"], [64], [1, 8])
     needed = {(row["devices"], row["remat"]): row["temporary_bytes"] for row in rows}
     assert needed.keys() == {(1, False), (1, True), (8, False), (8, True)}
     assert needed[8, False] < needed[1, False]
 
 
-def test_inputs_of_another_process(
+def test_inputs_are_read_as_written(
     tmp_path: Path, shallow_network: Network, pair: tuple[ImageArray, ImageArray]
 ) -> None:
     networks.write_inputs(tmp_path / "inputs.npz", shallow_network, *pair)
@@ -63,23 +64,24 @@ def test_a_process_that_measures_itself(
     inputs = tmp_path / "inputs.npz"
     networks.write_inputs(inputs, {"conv1_1": shallow_network["conv1_1"]}, *pair)
     settings: Any = {"gram": lambda params: Settings(params, "relu1_1", ("relu1_1",), style_layer_weights=(1.0,))}
-    monkeypatch.setattr(resident, "STATISTICS", settings)
-    assert resident.main(["jnst-float32", str(inputs)]) == 0
+    monkeypatch.setattr(resident_memory, "STATISTICS", settings)
+    assert resident_memory.main(["jnst-float32", str(inputs)]) == 0
     found = json.loads(capsys.readouterr().out)
     assert found["peak_bytes"] >= found["before_bytes"] > 2**24
-    assert len(found["losses"]) == resident.STEPS
+    assert len(found["losses"]) == resident_memory.STEPS
     assert found["losses"][-1] < found["losses"][0]
     monkeypatch.setitem(peers.PEERS, "absent", peers.Peer("nothing_of_this_name"))
-    assert resident.main(["absent", str(inputs)]) == 0
+    assert resident_memory.main(["absent", str(inputs)]) == 0
     assert "nothing_of_this_name is not installed" in json.loads(capsys.readouterr().out)["unavailable"]
 
 
-def test_a_process_of_torch_does_not_load_jax() -> None:
-    """What JAX takes would count as PyTorch's."""
-    code = "import sys; sys.path.append(sys.argv[1]); from benchmarks import resident; print('jax' in sys.modules)"
+def test_processes_of_torch_do_not_import_jax() -> None:
+    """JAX's memory would count as PyTorch's."""
+    code = "import importlib, sys; sys.path.append(sys.argv[1]); importlib.import_module(sys.argv[2])"
+    command = [sys.executable, "-c", f"{code}; print('jax' in sys.modules)"]
     root = str(Path(networks.__file__).parents[1])
-    said = subprocess.run([sys.executable, "-c", code, root], capture_output=True, text=True, check=True)
-    assert said.stdout == "False\n"
+    output = subprocess.run([*command, root, resident_memory.__name__], capture_output=True, text=True, check=True)
+    assert output.stdout == "False\n"
 
 
 def reports(peak: int, loss: float, device: int | None = None) -> list[dict[str, Any]]:
@@ -89,10 +91,10 @@ def reports(peak: int, loss: float, device: int | None = None) -> list[dict[str,
     ]
 
 
-def test_what_processes_reported() -> None:
+def test_summaries_of_reports() -> None:
     given = {"jnst-float32": reports(30, 7.0, 800), "torch-eager": reports(40, 7.0)}
     given["torch-compile"] = [{"unavailable": "no"}]
-    found = memory.summary(4, given)
+    found = memory.summarize(4, given)
     assert found["peak_bytes"]["jnst-float32"]["median"] == 60
     assert found["ratios"]["jnst-float32 / torch-eager"]["samples"] == [0.75] * 3
     assert found["unavailable"] == {"torch-compile": "no"}
@@ -100,4 +102,4 @@ def test_what_processes_reported() -> None:
     assert found["device_bytes_per_pixel"]["jnst-float32"]["median"] == 50
     assert len(memory.plot({"resident": [{"size": 4, **found}]}).axes) == 1
     with pytest.raises(RuntimeError, match="torch-eager"):
-        memory.summary(4, {"jnst-float32": reports(30, 7.0), "torch-eager": reports(40, 8.0)})
+        memory.summarize(4, {"jnst-float32": reports(30, 7.0), "torch-eager": reports(40, 8.0)})

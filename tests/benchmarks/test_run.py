@@ -1,4 +1,4 @@
-"""Whole runs: until when time counts, that a judge decides, and real ones at the smallest size."""
+"""The benchmark of whole runs: when a race ends, who judges it, and real runs at the smallest sizes."""
 
 import argparse
 import json
@@ -15,7 +15,7 @@ pytestmark = pytest.mark.usefixtures("unoptimised")
 
 
 class Falling:
-    """Ten times the loss is 100, 90, 80 … by its own account; its image is that number."""
+    """A run whose losses fall by a constant from 100. Its image has the current loss as its value."""
 
     def __init__(self, pace: float = 10.0) -> None:
         self.loss, self.pace, self.calls = 100.0, pace, 0
@@ -33,7 +33,7 @@ def value(image: ImageArray) -> float:
     return float(image.max())
 
 
-def test_a_race_ends_where_the_judge_says() -> None:
+def test_the_judge_ends_a_race() -> None:
     peers = {"jnst-float32": Falling(10.0), "torch-eager": Falling(5.0)}
     runs = run.race(lambda name: peers[name].step(), list(peers), value, target=61.0, every=3, limit=100)
     assert [(each["steps"], each["reached"]) for each in runs.values()] == [(6, 40.0), (9, 55.0)]
@@ -42,15 +42,15 @@ def test_a_race_ends_where_the_judge_says() -> None:
     assert all(each["seconds"] > 0 for each in runs.values())
 
 
-def test_what_a_system_says_of_itself_does_not_count() -> None:
+def test_the_losses_of_peers_do_not_end_a_race() -> None:
     with pytest.raises(RuntimeError, match=r"^jnst-auto: a loss of 99 after 20 steps, not 50"):
         run.race(lambda name: Falling().step(), ["jnst-auto"], lambda image: 99.0, target=50.0, every=5, limit=20)
     with pytest.raises(RuntimeError, match="jnst-auto"):
         run.race(lambda name: Falling(np.nan).step(), ["jnst-auto"], value, target=50.0, every=5, limit=20)
 
 
-def test_times_of_several_runs() -> None:
-    """Ratios try by try: 2/4 and 3/12; with compiling 5/5 and 6/13."""
+def test_reports_of_several_tries() -> None:
+    """The ratios are 2/4 and 3/12, with compilation 5/5 and 6/13."""
     names = ("jnst-float32", "torch-eager")
     tries = [
         {
@@ -70,7 +70,7 @@ def test_times_of_several_runs() -> None:
 
 @pytest.fixture
 def published(tmp_path: Path, shared: Path) -> Path:
-    """A curve of its own, which is reached within a few steps."""
+    """A curve whose loss is reached within a few steps."""
     curve = json.loads((shared / "golden/trajectory_parrots_starry_lbfgs_max.json").read_text())
     curve |= {"image_size": 32, "iterations": [{"iteration": 2, "total": 2e6}]}
     path = tmp_path / "curve.json"
@@ -99,17 +99,17 @@ def test_agreement_of_precisions(shared: Path, shallow_network: Network) -> None
     assert row["gap"] == pytest.approx(row["losses"]["bfloat16"] / row["losses"]["float32"] - 1)
     assert abs(row["gap"]) < 0.03
     assert 0.97 < row["ssim"] <= 1.0
-    assert row["losses"]["beside"] != row["losses"]["float32"]
-    assert 0 < abs(row["beside"]["gap"]) < 0.03
-    assert 0.999 < row["beside"]["ssim"] <= 1.0
+    assert row["losses"]["noisy start"] != row["losses"]["float32"]
+    assert 0 < abs(row["noisy_start"]["gap"]) < 0.03
+    assert 0.999 < row["noisy_start"]["ssim"] <= 1.0
     assert len(run.plot({"agreement": [row]}).axes) == 1
 
 
-def test_sizes_as_neural_style_pt_takes_them(shared: Path) -> None:
-    """768 x 512 pixels to 256: 170.67 high, fractions cut off."""
+def test_image_sizes_equal_those_of_neural_style_pt(shared: Path) -> None:
+    """768 x 512 pixels become 256 x 170: of the height of 170.67, the fraction is cut off."""
     assert networks.sized_image(shared / networks.CONTENT, 256).shape == (170, 256, 3)
 
 
-def test_it_says_what_it_needs() -> None:
+def test_the_shared_folder_is_required() -> None:
     with pytest.raises(SystemExit, match="--shared"):
         run.measure(argparse.Namespace(shared=None))

@@ -1,11 +1,10 @@
-"""Medians, ratios and growth of made-up samples, and losses that must not be taken for a measurement."""
+"""Medians, ratios and growth of samples, checks of losses, turns, and the share of other processes."""
 
 import numpy as np
 import pytest
 
-from benchmarks.quiet import Times, others_share, times
-from benchmarks.samples import check_losses, ratios, shown, slope, spread
-from benchmarks.timing import in_turns
+from benchmarks.machine import CpuTimes, others_share, read_cpu_times
+from benchmarks.samples import check_losses, ratios, shown, slope, spread, take_turns
 
 
 def test_median_and_quartiles() -> None:
@@ -15,7 +14,7 @@ def test_median_and_quartiles() -> None:
 
 
 def test_ratios_are_taken_pair_by_pair() -> None:
-    """In the last round everything took ten times as long: the ratio of medians would be 2 / 4."""
+    """In the last round, everything takes ten times as long. The ratio of the medians would be 2 / 4."""
     found = ratios([1.0, 2.0, 30.0], [4.0, 4.0, 40.0])
     assert found["samples"] == [0.25, 0.5, 0.75]
     assert found["median"] == 0.5
@@ -45,24 +44,24 @@ def test_losses_that_agree() -> None:
         ([], "not all finite"),
     ],
 )
-def test_losses_that_do_not(other: list[float], message: str) -> None:
+def test_losses_that_differ(other: list[float], message: str) -> None:
     with pytest.raises(RuntimeError, match=f"^wrong: .*{message}"):
         check_losses({"right": [100.0, 90.0], "wrong": other}, {"right": 1e-3, "wrong": 1e-3})
 
 
-def test_ways_take_turns() -> None:
+def test_functions_take_turns() -> None:
     called: list[str] = []
     ways = {name: lambda name=name: called.append(name) for name in ("a", "b", "c")}
-    taken = in_turns(ways, 3)
+    taken = take_turns(ways, 3)
     assert "".join(called) == "abccbaabc"
     assert {name: len(values) for name, values in taken.items()} == {"a": 3, "b": 3, "c": 3}
 
 
-def test_what_others_took() -> None:
-    """Ten seconds of two cores: eight of work, of which five were ours."""
-    before, after = Times(100.0, 40.0, 3.0), Times(120.0, 48.0, 8.0)
+def test_the_share_of_other_processes() -> None:
+    """In ten seconds, two cores are busy for eight seconds, five of which are ours."""
+    before, after = CpuTimes(100.0, 40.0, 3.0), CpuTimes(120.0, 48.0, 8.0)
     assert others_share(before, after) == pytest.approx(3 / 20)
-    assert others_share(before, Times(120.0, 44.0, 8.0)) == 0.0
+    assert others_share(before, CpuTimes(120.0, 44.0, 8.0)) == 0.0
     assert others_share(None, after) is others_share(before, before) is None
-    reading = times()
+    reading = read_cpu_times()
     assert reading is None or reading.passed >= reading.busy > 0

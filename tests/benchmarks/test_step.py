@@ -1,4 +1,4 @@
-"""Contests: who takes part, in what order, what is compared with what; and a real one at the smallest size."""
+"""Comparisons of steps: which peers, in which order, which ratios; and real ones at the smallest sizes."""
 
 import argparse
 import json
@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from benchmarks import contest, device, harness, networks, step
+from benchmarks import comparison, device, harness, networks, step
 from benchmarks.networks import Network
 from benchmarks.peers import PEERS, Settings, Step, Unavailable
 
@@ -19,7 +19,7 @@ LAYERS = {"content_layer": "relu1_2", "style_layers": ("relu1_1", "relu1_2"), "s
 
 
 def fake(losses: list[float], called: list[str], name: str) -> Step:
-    """A step, or several in one call, that evaluates the given losses over and over."""
+    """A peer that returns the given losses at every call."""
 
     def advance() -> list[float]:
         called.append(name[0])
@@ -28,15 +28,15 @@ def fake(losses: list[float], called: list[str], name: str) -> Step:
     return Step(advance, lambda: np.zeros((2, 2, 3)), len(losses))
 
 
-def test_only_steps_of_one_optimiser_are_compared() -> None:
-    assert set(PEERS) - set(step.COMPARABLE) == {"jnst-waves"}
-    assert set(step.USUAL) | set(step.GROWING) <= set(step.COMPARABLE)
+def test_only_peers_with_the_same_optimiser_are_compared() -> None:
+    assert set(PEERS) - set(step.COMPARABLE) == {"jnst-fourier"}
+    assert set(step.DEFAULT_PEERS) | set(step.GROWTH_PEERS) <= set(step.COMPARABLE)
 
 
-def test_steps_take_turns_behind_a_warm_up() -> None:
+def test_steps_take_turns_after_a_warm_up() -> None:
     called: list[str] = []
     lengths = zip(NAMES, (1, 1, 5), strict=True)
-    found = contest.measure({name: fake([3.0] * length, called, name) for name, length in lengths}, rounds=2)
+    found = comparison.measure({name: fake([3.0] * length, called, name) for name, length in lengths}, rounds=2)
     assert "".join(called) == "jjttff" + "jtf" + "ftj"
     assert [len(each) for each in found["losses"].values()] == [4, 4, 20]
     assert list(found["ratios"]) == ["jnst-float32 / torch-eager", "jnst-float32 / flaxmodels-scanned"]
@@ -46,38 +46,38 @@ def test_steps_take_turns_behind_a_warm_up() -> None:
         assert values["median"] == pytest.approx(np.median(values["samples"]))
 
 
-def test_seconds_are_those_of_one_step(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(contest, "in_turns", lambda calls, rounds: {name: [10.0] * rounds for name in calls})
+def test_seconds_are_per_step(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(comparison, "take_turns", lambda calls, rounds: {name: [10.0] * rounds for name in calls})
     steps = {"jnst-float32": fake([3.0], [], "j"), "flaxmodels-scanned": fake([3.0] * 5, [], "f")}
-    found = contest.measure(steps, rounds=3)
+    found = comparison.measure(steps, rounds=3)
     assert found["seconds"]["jnst-float32"]["samples"] == [10.0] * 3
     assert found["seconds"]["flaxmodels-scanned"]["samples"] == [2.0] * 3
     assert found["ratios"]["jnst-float32 / flaxmodels-scanned"]["median"] == 5
 
 
 @pytest.mark.parametrize("losses", [[3.1], [float("nan")]])
-def test_a_fast_wrong_step_cannot_win(losses: list[float]) -> None:
+def test_different_losses_are_an_error(losses: list[float]) -> None:
     with pytest.raises(RuntimeError, match=r"^torch-eager: "):
-        contest.measure({"jnst-float32": fake([3.0], [], "j"), "torch-eager": fake(losses, [], "t")}, rounds=1)
+        comparison.measure({"jnst-float32": fake([3.0], [], "j"), "torch-eager": fake(losses, [], "t")}, rounds=1)
 
 
-def test_what_does_not_work_is_left_out_and_named(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_unavailable_peers_are_left_out_with_a_reason(monkeypatch: pytest.MonkeyPatch) -> None:
     def prepare(name: str, *_: Any) -> Step:
         if name == "torch-compile":
             raise Unavailable("there is no compiler")
         return fake([1.0], [], name)
 
-    monkeypatch.setattr(contest.peers, "prepare", prepare)
+    monkeypatch.setattr(comparison.peers, "prepare", prepare)
     image = np.zeros((4, 4, 3), np.float32)
     names = ("jnst-float32", "torch-compile", "crowson")
-    steps, unavailable = contest.enter(names, image, image, Settings({}))
+    steps, unavailable = comparison.prepare_steps(names, image, image, Settings({}))
     assert list(steps) == ["jnst-float32"]
     assert unavailable == {"torch-compile": "there is no compiler"}
 
 
 @pytest.fixture
 def shallow(monkeypatch: pytest.MonkeyPatch, shallow_network: Network) -> None:
-    """Two layers in place of thirteen."""
+    """Replace the network by its first two layers."""
     monkeypatch.setattr(networks, "vgg19", lambda *_: {name: shallow_network[name] for name in ("conv1_1", "conv1_2")})
     settings: Any = {"gram": lambda params: Settings(params, **LAYERS)}  # pyright: ignore[reportArgumentType]
     monkeypatch.setattr(step, "STATISTICS", settings)
@@ -93,16 +93,16 @@ def test_a_whole_benchmark(tmp_path: Path) -> None:
         (path,) = tmp_path.glob("step-*.json")
         assert path.with_suffix(".png").read_bytes().startswith(b"\x89PNG")
         results = json.loads(path.read_text())["results"]
-        assert [row["size"] for row in results["contests"]] == [16, 32]
-        for row in results["contests"]:
+        assert [row["size"] for row in results["comparisons"]] == [16, 32]
+        for row in results["comparisons"]:
             assert (row["statistic"], row["unavailable"]) == ("gram", {})
             assert [len(row["seconds"][name]["samples"]) for name in names] == [2, 2]
             np.testing.assert_allclose(*(row["losses"][name] for name in names), rtol=1e-4)
-            assert len(row["losses"][names[0]]) == contest.WARM_UP + 2
+            assert len(row["losses"][names[0]]) == comparison.WARM_UP + 2
         assert results.get("slopes", {}).keys() == (set(names) if growth else set())
 
 
-def test_growth_of_made_up_contests() -> None:
+def test_slopes_of_growth() -> None:
     rows = [{"size": size, "seconds": {"a": {"median": 1e-6 * size**2}}} for size in (128, 256, 1024)]
     assert step.slopes(rows) == {"a": pytest.approx(1.0)}
     with pytest.raises(RuntimeError, match="two sizes"):
@@ -110,7 +110,7 @@ def test_growth_of_made_up_contests() -> None:
 
 
 def test_operations_of_a_step(shallow_network: Network) -> None:
-    """By hand, for 8 x 8 pixels: positions, then channels in and out, forwards and backwards."""
+    """Computed by hand for 8 x 8 pixels: positions times input and output channels, forwards and backwards."""
     params = {name: shallow_network[name] for name in ("conv1_1", "conv1_2", "conv2_1")}
     convolutions = 64 * 9 * 3 * 64 + 64 * 9 * 64 * 64 + 16 * 9 * 64 * 128
     settings = Settings(params, "relu1_2", ("relu2_1",), style_layer_weights=(1.0,))
@@ -124,9 +124,9 @@ def test_a_device_by_size_and_batch() -> None:
     )
     results = device.measure(options)
     assert results["products"].keys() == {"float32", "bfloat16"}
-    assert [(row["size"], row["batch"]) for row in results["contests"]] == [(16, 1), (16, 2)]
+    assert [(row["size"], row["batch"]) for row in results["comparisons"]] == [(16, 1), (16, 2)]
     rate = results["products"]["float32"]["median"]
-    for row in results["contests"]:
+    for row in results["comparisons"]:
         seconds = row["seconds"]["jnst-float32"]["median"]
         settings = Settings(networks.vgg19(None, None), **LAYERS)  # pyright: ignore[reportArgumentType]
         expected = row["batch"] * device.step_operations((16, 16), settings) / seconds / rate

@@ -1,4 +1,4 @@
-"""The folder of benchmarks is not part of the package that is installed."""
+"""Fixtures for the tests of experiments, which are not part of the installed package."""
 
 import sys
 from pathlib import Path
@@ -19,7 +19,7 @@ WIDTHS = "8/8/8/8"
 
 @pytest.fixture(scope="session")
 def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Weights of a network with as many blocks as the embedded one, and one convolution in each."""
+    """Weights of a network with as many blocks as the embedded one, with one convolution each."""
     backbone = jnst.make_backbone("convnet", widths=WIDTHS)
     params = {name: np.asarray(leaf) for name, leaf in flatten(random_params(backbone)).items()}
     path = tmp_path_factory.mktemp("weights") / "small.safetensors"

@@ -1,4 +1,4 @@
-"""Colour spaces, and the transfer of luminance."""
+"""Colour spaces and transfer of luminance."""
 
 from typing import Any
 
@@ -16,9 +16,9 @@ pytestmark = pytest.mark.usefixtures("unoptimised")
 
 RED, GREEN, BLUE, MAGENTA, WHITE, BLACK = (1, 0, 0), (0, 1, 0), (0, 0, 1), (1, 0, 1), (1, 1, 1), (0, 0, 0)
 
-# Lab: what scikit-image tests its rgb2lab by (sRGB, white D65; Lindbloom's matrices), and for grey 116 f(Y) - 16.
-# Oklab: CSS Color Module Level 4, where red is oklch(0.62796 0.25768 29.234), and for grey the cube root of Y.
-# YIQ: NTSC's matrix itself.
+# Lab: the values in the tests of scikit-image's rgb2lab (sRGB, white D65; Lindbloom's matrices); grey is 116 f(Y) - 16.
+# Oklab: CSS Color Module Level 4, where red is oklch(0.62796 0.25768 29.234); grey is the cube root of Y.
+# YIQ: the columns of the NTSC matrix.
 PUBLISHED: list[tuple[str, tuple[float, ...], tuple[float, ...], float]] = [
     ("lab", RED, (53.2408, 80.0925, 67.2032), 1e-3),
     ("lab", GREEN, (87.7347, -86.1827, 83.1793), 1e-3),
@@ -67,21 +67,21 @@ def test_round_trips(space: str) -> None:
 
 @pytest.mark.parametrize("space", COLOUR_SPACES)
 def test_conversions_have_finite_gradients(space: str) -> None:
-    """At black too, where a cube root has none."""
+    """Also at black, where the derivative of a cube root is infinite."""
     there, (_, content) = COLOUR_SPACES[space], hard_images(1)
     for function, values in ((there.from_rgb, content), (there.to_rgb, there.from_rgb(jnp.asarray(content)))):
         gradient = jax.grad(lambda x, function=function: jnp.sum(function(x) ** 2))(jnp.asarray(values))
         assert np.isfinite(gradient).all()
 
 
-def test_luminance_is_that_of_pillow() -> None:
+def test_luminance_against_pillow() -> None:
     image = np.random.default_rng(1).integers(0, 256, (20, 30, 3)).astype(np.uint8)
     grey = np.asarray(Image.fromarray(image).convert("L"), np.float32) / 255
     np.testing.assert_allclose(luminance(jnp.asarray(image / 255, jnp.float32)), grey, atol=0.6 / 255)
 
 
 @pytest.mark.parametrize("space", COLOUR_SPACES)
-def test_chroma_is_kept_and_nothing_leaves_the_range(space: str) -> None:
+def test_chroma_is_preserved_and_results_are_in_range(space: str) -> None:
     there = COLOUR_SPACES[space]
     image, content = hard_images(3)
     result = np.asarray(transfer_luminance(image, content, space))
@@ -91,7 +91,7 @@ def test_chroma_is_kept_and_nothing_leaves_the_range(space: str) -> None:
     np.testing.assert_allclose(got[..., 1:], own[..., 1:], atol=1 / 255)
 
 
-def test_chroma_is_kept_in_eight_bits() -> None:
+def test_chroma_is_preserved_in_8_bits() -> None:
     image, content = hard_images(3)
     content = np.round(content * 255) / 255
     result = np.round(np.asarray(transfer_luminance(image, content), np.float64) * 255) / 255
@@ -103,7 +103,7 @@ def test_chroma_is_kept_in_eight_bits() -> None:
 
 @pytest.mark.parametrize("space", COLOUR_SPACES)
 def test_luminance_moves_as_far_as_it_can(space: str) -> None:
-    """It is what was wanted, or lies between that and the content's own, and a little more of it is no colour."""
+    """It is the wanted one, or lies between that and the content's own at the border of the gamut."""
     there = COLOUR_SPACES[space]
     scale = 100 if space == "lab" else 1
     image, content = hard_images(4)
@@ -124,7 +124,7 @@ def test_luminance_moves_as_far_as_it_can(space: str) -> None:
 
 
 @pytest.mark.parametrize("space", COLOUR_SPACES)
-def test_a_luminance_that_is_possible_is_reached(space: str) -> None:
+def test_a_luminance_inside_the_gamut_is_reached(space: str) -> None:
     there, image, content = COLOUR_SPACES[space], random_image(5, 20, 30), 0.35 + 0.3 * random_image(6, 20, 30)
     lightness = 0.4 + 0.2 * image[..., :1] * np.ones(3, np.float32)
     result = transfer_luminance(jnp.asarray(lightness), jnp.asarray(content), space)
@@ -134,7 +134,7 @@ def test_a_luminance_that_is_possible_is_reached(space: str) -> None:
 
 
 @pytest.mark.parametrize("space", COLOUR_SPACES)
-def test_a_grey_content_makes_the_image_grey(space: str) -> None:
+def test_a_grey_content_gives_a_grey_image(space: str) -> None:
     content = np.repeat(random_image(1, 9, 8)[..., :1], 3, -1)
     result = np.asarray(transfer_luminance(random_image(2, 9, 8), jnp.asarray(content), space))
     np.testing.assert_allclose(np.ptp(result, axis=-1), 0, atol=1e-4)
@@ -157,7 +157,7 @@ def test_transfer_under_transformations(space: str) -> None:
         assert np.asarray(gradient).any()
 
 
-def test_unknown_names_and_sizes() -> None:
+def test_invalid_arguments() -> None:
     image = jnp.zeros((4, 5, 3))
     with pytest.raises(JnstError, match="colour space 'luv' is unknown: choose one of yiq, lab, oklab"):
         transfer_luminance(image, image, "luv")

@@ -1,4 +1,4 @@
-"""Colours and luminance matched by mean and covariance."""
+"""Matching of colours by mean and covariance, and of luminance by mean and standard deviation."""
 
 from typing import Any
 
@@ -24,7 +24,7 @@ def root(matrix: Any) -> Any:
 
 
 def mapped(source: Any, target: Any, method: str) -> Any:
-    """Colours through the published matrices, in float64."""
+    """Colours mapped by the published matrices in float64."""
     (mean, s), (goal, t) = moments(source), moments(target)
     if method == "cholesky":
         matrix = np.linalg.cholesky(t) @ np.linalg.inv(np.linalg.cholesky(s))
@@ -56,7 +56,7 @@ def test_mean_and_covariance_are_the_targets(method: str, pair: str) -> None:
 
 
 def test_the_methods_are_different_maps() -> None:
-    """Cholesky's red depends on red alone; the symmetric map moves colours least, by the distance of Gaussians."""
+    """With Cholesky factors red depends on red only. The symmetric map has the optimal transport cost."""
     source, target = PAIRS["alike"]
     results = {name: np.asarray(match_histogram(source, target, name, clip=False)) for name in COLOUR_MAPS}
     red, changed = source[..., 0], results["cholesky"][..., 0]
@@ -126,7 +126,7 @@ def test_matching_under_transformations(function: str) -> None:
     assert loop.max() <= 1
 
 
-def test_luminance_gets_mean_and_deviation() -> None:
+def test_luminance_gets_mean_and_standard_deviation() -> None:
     style, content = random_image(1, 12, 10), 0.3 + 0.4 * random_image(2, 7, 9)
     grey = np.asarray(match_luminance(jnp.asarray(style), jnp.asarray(content), clip=False), np.float64)
     assert (grey == grey[..., :1]).all()

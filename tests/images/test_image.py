@@ -1,4 +1,4 @@
-"""Checks, sizes, resizing and noise."""
+"""Checks, sizes, resizing, noise and the demo images."""
 
 import warnings
 
@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from jnst.errors import ImageError, JnstError
-from jnst.images import MEAN_COLOUR, METHODS, Pyramid, check_image, fit_shape, noise, resize
+from jnst.images import FITS, MEAN_COLOUR, METHODS, Pyramid, check_image, demo_images, fit_shape, noise, resize
 
 pytestmark = pytest.mark.usefixtures("unoptimised")
 
@@ -39,7 +39,7 @@ BAD: dict[str, tuple[object, str]] = {
 
 
 @pytest.mark.parametrize("what", BAD)
-def test_what_is_no_image(what: str) -> None:
+def test_invalid_images(what: str) -> None:
     image, match = BAD[what]
     with pytest.raises(ImageError, match=f"^`content` .*{match}") as caught:
         check_image(image, "content")  # pyright: ignore[reportArgumentType]
@@ -51,7 +51,7 @@ def test_what_is_no_image(what: str) -> None:
 def test_floats_are_cast_to_float32(dtype: np.dtype, array: object) -> None:
     image = GOOD.astype(dtype)
     with warnings.catch_warnings():
-        # JAX itself has no float64 here, and says so.
+        # JAX warns that float64 is not enabled.
         warnings.simplefilter("ignore", UserWarning)
         image = jnp.asarray(image) if array is jnp.asarray else image
     checked = check_image(image, "content")  # pyright: ignore[reportArgumentType]
@@ -60,7 +60,7 @@ def test_floats_are_cast_to_float32(dtype: np.dtype, array: object) -> None:
     np.testing.assert_array_equal(checked, np.asarray(image, np.float32))
 
 
-def test_the_ends_of_the_range_and_rounding_beside_them_pass() -> None:
+def test_the_limits_of_the_range_and_rounding_errors_pass() -> None:
     for image in (np.zeros((2, 2, 3)), np.ones((2, 2, 3)), np.full((2, 2, 3), 1.0005), np.full((2, 2, 3), -0.0005)):
         check_image(image, "content")  # pyright: ignore[reportArgumentType]
 
@@ -74,7 +74,7 @@ def test_under_jit_shape_and_dtype_are_checked() -> None:
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("shape", [(9, 12), (40, 51), (20, 10)])
 def test_resize_against_pillow(method: str, shape: tuple[int, int]) -> None:
-    """Float planes through Pillow's filters, enlarged, reduced, and both at once."""
+    """Float planes resized by Pillow's filters: enlarged, reduced, and both."""
     image = random_image(1, 24, 31)
     filters = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
     kernel = filters.get(method, Image.Resampling.LANCZOS)
@@ -96,7 +96,7 @@ def test_resize_keeps_colours_and_range() -> None:
     assert (resized.min(), resized.max()) == (0, 1)
 
 
-def test_resize_to_its_own_size_changes_nothing() -> None:
+def test_resize_to_the_same_size_returns_the_image() -> None:
     image = jnp.asarray(GOOD)
     assert resize(image, (6, 7)) is image
 
@@ -109,7 +109,7 @@ def test_resize_with_an_unknown_method() -> None:
 @settings(max_examples=60, deadline=None)
 @given(height=st.integers(1, 5000), width=st.integers(1, 5000), side=st.integers(1, 3000))
 def test_fit_shape(height: int, width: int, side: int) -> None:
-    """The longer side is exact, the shorter one within half a pixel of the proportion, or one pixel."""
+    """The longer side is exact; the shorter one is within half a pixel of the proportions, or one pixel."""
     shape = fit_shape((height, width), side)
     assert max(shape) == side
     assert min(shape) >= 1
@@ -134,7 +134,7 @@ def test_sizes_of_a_pyramid() -> None:
 
 @settings(max_examples=60, deadline=None)
 @given(height=st.integers(1, 4000), width=st.integers(1, 4000), factor=st.floats(1.02, 4), least=st.integers(1, 300))
-def test_a_pyramid_ends_at_the_image_and_never_goes_below_its_smallest_size(
+def test_a_pyramid_ends_at_the_full_size_and_respects_its_smallest_size(
     height: int, width: int, factor: float, least: int
 ) -> None:
     shapes = Pyramid(factor, least).shapes((height, width))
@@ -145,7 +145,7 @@ def test_a_pyramid_ends_at_the_image_and_never_goes_below_its_smallest_size(
     assert len(set(shapes)) == len(shapes)
 
 
-def test_pyramids_that_would_never_end() -> None:
+def test_invalid_pyramids() -> None:
     for factor in (1.0, 0.5, float("nan")):
         with pytest.raises(JnstError, match=rf"factor {factor}"):
             Pyramid(factor=factor)
@@ -165,3 +165,21 @@ def test_noise() -> None:
     assert (image != np.asarray(noise(jax.random.key(1), (80, 90), 0.05))).any()
     wild = np.asarray(noise(jax.random.key(0), (80, 90), 5.0))
     assert (wild.min(), wild.max()) == (0, 1)
+
+
+@pytest.mark.parametrize("name", FITS)
+def test_fits_of_a_batch(name: str) -> None:
+    images = random_image(2, 3, 20, 30)
+    fitted = FITS[name](jnp.asarray(images), (8, 8))
+    assert fitted.shape == (3, 8, 8, 3)
+    np.testing.assert_allclose(fitted[1], FITS[name](jnp.asarray(images[1]), (8, 8)), atol=1e-6)
+
+
+def test_demo_images() -> None:
+    """They are valid, cached and concrete, also if the first call is inside a transformation."""
+    demo_images.cache_clear()
+    jax.jit(lambda: demo_images()[0].mean())()
+    for image, shape in zip(demo_images(), [(256, 384, 3), (320, 400, 3)], strict=True):
+        assert image.shape == shape
+        check_image(image, "image")
+    assert demo_images() is demo_images()

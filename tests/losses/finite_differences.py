@@ -1,4 +1,4 @@
-"""Gradients against central differences of float64 references."""
+"""Comparison of gradients with central differences of float64 references."""
 
 from collections.abc import Callable
 from typing import Any
@@ -7,7 +7,7 @@ import numpy as np
 
 
 def check_gradient(gradient: Any, reference: Callable[[Any], float], at: Any, *, step: float = 1e-5) -> None:
-    """Compare the derivatives along three random directions, to 1e-5 of the gradient's and the direction's norms."""
+    """Compare derivatives along three random directions, to 1e-5 of the norms of gradient and direction."""
     gradient, at = np.asarray(gradient, np.float64), np.asarray(at, np.float64)
     assert np.abs(gradient).max() > 0
     for seed in (5, 6, 7):

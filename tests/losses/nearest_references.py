@@ -1,6 +1,6 @@
-"""The losses on nearest neighbours written out in float64 NumPy, with loops where a textbook has sums.
+"""The losses on nearest neighbours, written out in float64 NumPy with loops.
 
-Only which positions a loss draws is asked of the library: the sample is tested by itself.
+Only the sample of positions comes from the library. It has its own tests.
 """
 
 import itertools
@@ -15,7 +15,7 @@ Array = np.ndarray
 
 
 def drawn(positions: int, most: int) -> Array:
-    return np.asarray(draw_positions(jax.random.key(0), position_weights(positions), most).indices)
+    return np.asarray(draw_positions(position_weights(positions), most, key=jax.random.key(0)).indices)
 
 
 def rows(features: Array, most: int) -> Array:
@@ -78,7 +78,7 @@ def mrf(features: Array, style: Array, size: int = 3, stride: int = 1) -> float:
 
 
 def hypercolumn(layers: list[Array], row: int, column: int) -> Array:
-    """At a position of the first layer; pixel centres of all layers lie over each other as areas do."""
+    """At a position of the first layer. All layers cover the same area."""
     height, width, _ = layers[0].shape
     values = []
     for layer in layers:
@@ -97,7 +97,7 @@ def hypercolumn_rows(layers: list[Array], most: int) -> Array:
 
 
 def two_layers(features: Array) -> list[Array]:
-    """What the contracts give a joint loss."""
+    """The layers that the contracts give to joint losses."""
     features = np.asarray(features, np.float64)
     return [features, features[::2, ::2, :3]]
 
@@ -109,7 +109,7 @@ def moments(x: Array, y: Array) -> float:
 
 YUV = np.array([[3, 3, 3], [-3, 1.5 + 1.5 * 3**0.5, 1.5 - 1.5 * 3**0.5], [-3, 1.5 - 1.5 * 3**0.5, 1.5 + 1.5 * 3**0.5]])
 YUV /= 3 * 3**0.5
-"""The authors' colour space, 0.57735 … 0.788675 … -0.211325 in closed form."""
+"""The authors' colour space in closed form: 0.57735 … 0.788675 … -0.211325."""
 
 
 def palette(x: Array, y: Array) -> float:

@@ -1,4 +1,4 @@
-"""The losses written out in float64 NumPy, as a textbook would."""
+"""The losses written out in float64 NumPy."""
 
 from typing import Any
 
@@ -55,7 +55,7 @@ def covariance_loss(features: Array, style: Array, reduction: str = "mean") -> f
 
 
 def wasserstein_loss(features: Array, style: Array, eps: float = 1e-4, iterations: int | None = None) -> float:
-    """Of converged roots, however many iterations; the eigenvalues of A B are those of A^½ B A^½."""
+    """With converged roots, for any number of iterations. A B has the same eigenvalues as A^½ B A^½."""
     (mean, covariance), (style_mean, style_covariance) = moments(features), moments(style)
     a, b = (each + eps * np.eye(len(each)) for each in (covariance, style_covariance))
     fidelity = np.sqrt(np.maximum(np.linalg.eigvals(a @ b).real, 0)).sum()
@@ -63,7 +63,7 @@ def wasserstein_loss(features: Array, style: Array, eps: float = 1e-4, iteration
 
 
 def variations(image: Array, norm: str, power: float) -> list[Array]:
-    """What total variation adds up, or takes means of."""
+    """The terms that total variation reduces."""
     down, right = np.diff(image, axis=0), np.diff(image, axis=1)
     if norm == "isotropic":
         return [(down[:, :-1] ** 2 + right[:-1] ** 2) ** power]

@@ -1,6 +1,6 @@
-"""Every loss, whole and split over eight devices; prints {case: relative differences} as JSON.
+"""Evaluate every loss on one device and on eight, and print {case: relative differences} as JSON.
 
-The differences are those of values and gradients, split along the batch, then along the height.
+The differences are those of values and gradients, sharded along the batch, then along the height.
 """
 
 import json
@@ -22,7 +22,7 @@ def value_and_gradient(case: Case, features: jax.Array, targets: jax.Array) -> t
 
 @jax.jit
 def evaluate(pairs: dict[int, list[jax.Array]]) -> dict[str, tuple[jax.Array, jax.Array]]:
-    """Of all cases in one program, which is compiled sooner than one for each; ``pairs`` are by channels."""
+    """Evaluate all cases in one program, which compiles faster than one per case. ``pairs`` are by channels."""
     return {name: value_and_gradient(case, *pairs[case.channels]) for name, case in CASES.items()}
 
 
@@ -35,12 +35,14 @@ def main() -> None:
     assert jax.device_count() == 8
     mesh = Mesh(np.asarray(jax.devices()), ("devices",))
     pairs: Any = {count: [jnp.asarray(random_features(seed, 8, 16, 5, count)) for seed in (1, 2)] for count in CHANNELS}
-    whole = evaluate(pairs)
+    unsharded = evaluate(pairs)
     differences: dict[str, list[float]] = {name: [] for name in CASES}
     for spec in (PartitionSpec("devices"), PartitionSpec(None, "devices")):
-        split = evaluate(jax.device_put(pairs, NamedSharding(mesh, spec)))
-        for name, values in split.items():
-            differences[name] += [difference(value, exact) for value, exact in zip(values, whole[name], strict=True)]
+        sharded = evaluate(jax.device_put(pairs, NamedSharding(mesh, spec)))
+        for name, values in sharded.items():
+            differences[name] += [
+                difference(value, exact) for value, exact in zip(values, unsharded[name], strict=True)
+            ]
     print(json.dumps(differences))
 
 

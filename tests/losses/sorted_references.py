@@ -1,4 +1,4 @@
-"""Losses that sort, written out in float64 NumPy and, where ranks are compared, in integers."""
+"""Losses that sort, written out in float64 NumPy, with ranks in exact integers."""
 
 from fractions import Fraction
 from typing import Any
@@ -10,7 +10,7 @@ Array = np.ndarray
 
 
 def quantile(values: Array, weights: Array, rank: Fraction) -> float:
-    """Of sorted numbers with integer weights: the first with so much weight up to it; the middle of a jump."""
+    """The quantile of sorted numbers with integer weights: the middle of a jump, if the rank is on one."""
     counted = [(float(value), int(weight)) for value, weight in zip(values, weights, strict=True) if weight]
     wanted, reached = rank * sum(weight for _, weight in counted), 0
     for index, (value, weight) in enumerate(counted):
@@ -23,12 +23,12 @@ def quantile(values: Array, weights: Array, rank: Fraction) -> float:
 
 
 def transported(values: Array, target: Array, weights: Array | None = None, goal_weights: Array | None = None) -> Array:
-    """What every number becomes; weights are integers."""
+    """The transported values; weights are integers."""
     weights = np.ones(len(values), int) if weights is None else weights
     goal_weights = np.ones(len(target), int) if goal_weights is None else goal_weights
     ascending, moved, before = np.argsort(target), np.empty(len(values)), 0
     for index in np.argsort(values):
-        # What weighs nothing goes anywhere.
+        # Values of weight 0 may map to anything.
         middle = Fraction(2 * before + max(1, int(weights[index])), 2 * int(weights.sum()))
         before += int(weights[index])
         rank = min(middle, Fraction(2 * int(weights.sum()) - 1, 2 * int(weights.sum())))
@@ -41,13 +41,13 @@ def rows(features: Array) -> Array:
 
 
 def unit_vectors(channels: int, count: int) -> Array:
-    """The directions that are taken without a key."""
+    """The directions drawn without a key."""
     normal = np.asarray(jax.random.normal(jax.random.key(0), (count, channels)), np.float64)
     return normal / np.sqrt(np.sum(normal**2, axis=1, keepdims=True))
 
 
 def along_a_line(x: Array, y: Array) -> float:
-    """Between equally many numbers."""
+    """The squared distance of two sets of equally many numbers."""
     return float(np.mean((np.sort(x) - np.sort(y)) ** 2))
 
 

@@ -1,7 +1,7 @@
-"""Several losses as one: what each gives, added up."""
+"""Sums of several losses."""
 
 import dataclasses
-from typing import Any, ClassVar
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -19,9 +19,9 @@ BOTH = Sum(((Gram(), 2.0), (ShiftedGram((1, 2)), 0.5)))
 
 @dataclasses.dataclass(frozen=True)
 class Draw:
-    """A number that depends on the key alone."""
+    """A loss that depends on the key only."""
 
-    joint: ClassVar[bool] = False
+    joint = False
 
     def fit(self, features: Any, guide: Any = None) -> None:
         return None
@@ -95,10 +95,10 @@ def test_equal_sums_are_one_static_argument() -> None:
     assert Sum(((Gram(), 2.0), (ShiftedGram((1, 2)), 0.25))) != BOTH
 
 
-def test_what_cannot_be_added() -> None:
-    with pytest.raises(JnstError, match="one or more"):
+def test_invalid_sums() -> None:
+    with pytest.raises(JnstError, match="at least one"):
         Sum(())
-    with pytest.raises(JnstError, match=r"\(Gram, CrossGram\).*all for one layer or all for several"):
+    with pytest.raises(JnstError, match=r"\(Gram, CrossGram\).*only losses for one layer or only losses for several"):
         Sum(((Gram(), 1.0), (CrossGram(), 1.0)))
     for weight in (-1.0, float("nan"), float("inf")):
         with pytest.raises(JnstError, match=r"weight .* of Gram"):

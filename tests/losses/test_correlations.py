@@ -1,4 +1,4 @@
-"""Gram matrices across layers and across distances, against float64 NumPy written out pair by pair."""
+"""Gram matrices across layers and across distances, against float64 NumPy pair by pair."""
 
 from typing import Any
 
@@ -6,9 +6,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-import references
 from contracts import random_features
-from finite_differences import check_gradient
+from losses import references
+from losses.finite_differences import check_gradient
 
 from jnst.errors import JnstError
 from jnst.losses import CrossGram, Gram, ShiftedGram
@@ -20,7 +20,7 @@ SIZES = [((6, 8), (3, 4)), ((6, 7), (3, 4)), ((7, 9), (3, 4)), ((5, 6), (5, 6)),
 
 
 def enlarged(features: Any, height: int, width: int) -> Any:
-    """By nearest neighbour: position i of n shows what its centre (i + ½) / n falls into."""
+    """Enlargement by nearest neighbours: position i of n takes the value at its centre (i + ½) / n."""
     rows, columns = (
         np.floor((np.arange(new) + 0.5) * old / new).astype(int)
         for new, old in zip((height, width), features.shape[:2], strict=True)
@@ -35,7 +35,7 @@ def pair_mean(first: Any, second: Any, first_guide: Any, second_guide: Any) -> A
 
 
 def cross_gram(first: Any, second: Any, guides: Any = None) -> Any:
-    """With the normalization "hw"."""
+    """With normalization "hw"."""
     height, width = np.maximum(first.shape[:2], second.shape[:2])
     guides = [np.ones(layer.shape[:2]) for layer in (first, second)] if guides is None else guides
     layers = [enlarged(layer, height, width) for layer in (first, second)]
@@ -43,7 +43,7 @@ def cross_gram(first: Any, second: Any, guides: Any = None) -> Any:
 
 
 def shifted_gram(features: Any, down: int, right: int, guide: Any = None) -> Any:
-    """With the normalization "hw"."""
+    """With normalization "hw"."""
     height, width = features.shape[:2]
     guide = np.ones((height, width)) if guide is None else guide
     here, there = (
@@ -99,14 +99,14 @@ def test_cross_gram_of_a_layer_with_itself_is_its_gram_matrix() -> None:
         np.testing.assert_allclose(guided, gram_matrix(features, name, guide), rtol=1e-5, atol=1e-5)
 
 
-def test_cross_gram_with_a_constant_layer_is_the_other_layers_mean() -> None:
+def test_cross_gram_with_a_constant_layer_is_the_mean_of_the_other_layer() -> None:
     features, constant = random_features(1, 7, 9, 5), jnp.full((3, 4, 2), jnp.asarray([2.0, -1.0]))
     expected = np.outer(features.mean((0, 1), np.float64), [2, -1])
     np.testing.assert_allclose(cross_gram_matrix(features, constant, "hw"), expected, rtol=1e-5, atol=1e-7)
 
 
-def test_cross_gram_sees_what_stands_on_what() -> None:
-    """Shuffling one layer's positions leaves every layer's own Gram matrix as it is."""
+def test_cross_gram_depends_on_which_features_coincide() -> None:
+    """Shuffling the positions of one layer does not change the Gram matrices of the layers."""
     fine, coarse = random_features(1, 8, 8, 4), random_features(2, 4, 4, 3)
     shuffled: Any = np.random.default_rng(3).permutation(fine.reshape(64, 4)).reshape(8, 8, 4)
     loss = CrossGram()
@@ -132,15 +132,15 @@ def test_cross_gram_loss_and_gradient(reduction: str) -> None:
         check_gradient(gradient, reference, layers[i])
 
 
-def test_cross_gram_of_a_larger_style_with_its_texture() -> None:
+def test_cross_gram_of_a_tiled_style() -> None:
     loss, layers = CrossGram(), (random_features(1, 4, 6, 4), random_features(2, 2, 3, 3))
     tiled = tuple(np.tile(layer, (3, 2, 1)) for layer in layers)
     np.testing.assert_allclose(loss.loss(layers, loss.fit(tiled)), 0.0, atol=1e-12)
 
 
-def test_cross_gram_refuses_other_layers() -> None:
+def test_invalid_layers_of_cross_gram() -> None:
     loss, layers = CrossGram(), tuple(random_features(seed, 4, 4, 3) for seed in (1, 2, 3))
-    with pytest.raises(JnstError, match=r"given 1 layer.*at least 2"):
+    with pytest.raises(JnstError, match=r"got 1 layer.*at least 2"):
         loss.fit(layers[:1])
     with pytest.raises(JnstError, match=r"3 layers.*target has 2.*fit the target"):
         loss.loss(layers, loss.fit(layers[:2]))
@@ -162,7 +162,7 @@ def test_shifted_gram_matrix(shift: tuple[int, int], guided: bool) -> None:
 
 
 def test_shifted_gram_of_stripes() -> None:
-    """Columns 1, 1, -1, -1, …: two to the right is the opposite, four to the right or any number down the same."""
+    """Columns 1, 1, -1, -1, …: a shift by two to the right is the opposite; by four, or any number down, the same."""
     stripes = jnp.tile(jnp.asarray([1.0, 1.0, -1.0, -1.0]), 3)
     features = jnp.broadcast_to(stripes[:, None] * jnp.asarray([2.0, 3.0]), (5, 12, 2))
     gram = np.outer([2, 3], [2, 3])
@@ -171,8 +171,8 @@ def test_shifted_gram_of_stripes() -> None:
     np.testing.assert_allclose(shifted_gram_matrix(features, (0, 1), "hw"), gram / 11, rtol=1e-5)
 
 
-def test_shifted_gram_sees_distances() -> None:
-    """What a permutation of the positions changes, and a Gram matrix does not see."""
+def test_shifted_gram_depends_on_distances() -> None:
+    """A permutation of the positions changes it, but not the Gram matrix."""
     features = random_features(1, 8, 8, 4)
     shuffled: Any = np.random.default_rng(3).permutation(features.reshape(64, 4)).reshape(8, 8, 4)
     loss = ShiftedGram((1, 2))
@@ -204,7 +204,7 @@ def test_shifts_beyond_the_image_or_the_style_are_left_out() -> None:
 
 
 def test_blends_of_shifted_grams() -> None:
-    """One image on top of the other has the pairs to the right of both, half each."""
+    """Images on top of each other have the horizontal pairs of both, half each."""
     first, second = random_features(1, 5, 8, 4), random_features(2, 5, 8, 4)
     loss = ShiftedGram((1, 3))
     blended: Any = loss.blend([loss.fit(first), loss.fit(second)], jnp.asarray([0.5, 0.5]))

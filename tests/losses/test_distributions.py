@@ -1,4 +1,4 @@
-"""Losses on distributions: closed forms, sizes and weights that differ, ties, directions."""
+"""Losses on distributions: closed forms, different sizes and weights, ties, and directions."""
 
 from typing import Any
 
@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from contracts import random_features
-from sorted_references import rows, transported, unit_vectors
+from losses.sorted_references import rows, transported, unit_vectors
 
 from jnst.errors import JnstError
 from jnst.losses import Histogram, SlicedWasserstein, channel_quantiles, histogram_loss, sliced_wasserstein_loss
@@ -22,18 +22,18 @@ def named(loss: Any) -> str:
     return repr(loss)
 
 
-def test_directions_are_unit_vectors_of_every_direction() -> None:
+def test_directions_are_uniform_on_the_sphere() -> None:
     vectors = np.asarray(directions(jax.random.key(1), 4, 20000), np.float64)
     np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1.0, rtol=1e-6)
     np.testing.assert_allclose(vectors.mean(0), 0.0, atol=0.02)
     np.testing.assert_allclose(vectors.T @ vectors / len(vectors), np.eye(4) / 4, atol=0.01)
-    # On the sphere in four dimensions a coordinate has the fourth moment 3 / (4 * 6). Tolerances: five deviations.
+    # In four dimensions a coordinate has the fourth moment 3 / (4 * 6). The tolerances are five standard deviations.
     np.testing.assert_allclose((vectors**4).mean(0), 1 / 8, atol=0.007)
 
 
 @pytest.mark.parametrize("count", [None, 3])
 def test_translation(count: int | None) -> None:
-    """Moved by v, a distribution is (v . d)² away along d, and every position is pulled back by v's part along d."""
+    """A shift by v has the distance (v . d)² along direction d, and the gradient at each position is along d."""
     features, shift = random_features(1, 6, 7, 5), np.asarray([0.5, -1.0, 2.0, 0.0, 0.25])
     loss = SlicedWasserstein(count)
     target = loss.fit(jnp.asarray(features + shift, jnp.float32))
@@ -62,7 +62,7 @@ def test_along_the_channels_it_is_the_histogram_loss() -> None:
 @pytest.mark.parametrize("sizes", [(6, 6), (6, 12), (12, 6), (5, 7), (1, 6), (5, 1), (40, 97)])
 @pytest.mark.parametrize("weighted", ["neither", "values", "target", "both"])
 def test_transport_between_sets_of_any_size(sizes: tuple[int, int], weighted: str) -> None:
-    """Against ranks in whole numbers, in which it is plain what lies on a jump."""
+    """Against exact ranks in integers."""
     rng = np.random.default_rng(sum(sizes))
     values, goal = (rng.standard_normal(size).astype(np.float32) for size in sizes)
     weights = rng.integers(1, 5, sizes[0]) if weighted in ("values", "both") else None
@@ -74,19 +74,19 @@ def test_transport_between_sets_of_any_size(sizes: tuple[int, int], weighted: st
     np.testing.assert_allclose(moved, transported(values, goal, weights, goal_weights), atol=1e-6)
 
 
-def test_sorting_of_every_kind_of_number() -> None:
+def test_sorting_of_special_values() -> None:
     values = np.asarray([3.0, -0.0, -1e-42, 0.0, 1e-42, np.inf, -np.inf, -2.5, -1e38, 1e-30, 7e37], np.float32)
     np.testing.assert_array_equal(quantiles(jnp.asarray(values)).values, np.sort(values))
 
 
 @pytest.mark.parametrize("loss", LOSSES, ids=named)
-def test_a_image_of_style_tiles_has_its_style(loss: Any) -> None:
+def test_tiles_of_a_style_have_its_style(loss: Any) -> None:
     tile = random_features(1, 4, 4, 5)
     np.testing.assert_allclose(loss.loss(jnp.tile(tile, (3, 2, 1)), loss.fit(tile)), 0.0, atol=1e-10)
 
 
 @pytest.mark.parametrize("loss", LOSSES, ids=named)
-def test_a_guide_of_whole_numbers_repeats_positions_of_the_style(loss: Any) -> None:
+def test_integer_weights_of_the_style_are_repeated_positions(loss: Any) -> None:
     features, style = random_features(1, 6, 7, 5), random_features(2, 1, 20, 5)
     counts = np.random.default_rng(3).integers(0, 4, 20)
     guided = loss.fit(style, jnp.asarray(counts[None], jnp.float32))
@@ -96,7 +96,7 @@ def test_a_guide_of_whole_numbers_repeats_positions_of_the_style(loss: Any) -> N
 
 
 def test_value_and_gradient_under_a_guide() -> None:
-    """Each channel by itself: the gradient is twice the weighted way that is left to go."""
+    """For each channel, the gradient is twice the weighted difference from the matched values."""
     features, style = random_features(1, 6, 7, 3), random_features(2, 5, 8, 3)
     guide, counts = np.random.default_rng(3).integers(0, 4, (6, 7)), np.random.default_rng(4).integers(0, 3, (5, 8))
     target = channel_quantiles(style, jnp.asarray(counts, jnp.float32))
@@ -104,18 +104,18 @@ def test_value_and_gradient_under_a_guide() -> None:
         transported(channel, goal, guide.ravel(), counts.ravel())
         for channel, goal in zip(rows(features).T, rows(style).T, strict=True)
     ]
-    way = (rows(features) - np.transpose(moved)).reshape(features.shape)
+    difference = (rows(features) - np.transpose(moved)).reshape(features.shape)
     weights = (guide / guide.mean())[..., None] / features.size
     value, gradient = jax.value_and_grad(lambda x: histogram_loss(x, target, "mean", jnp.asarray(guide, jnp.float32)))(
         jnp.asarray(features)
     )
-    np.testing.assert_allclose(value, np.sum(weights * way**2), rtol=1e-5)
-    np.testing.assert_allclose(gradient, 2 * weights * way, rtol=1e-4, atol=1e-7)
+    np.testing.assert_allclose(value, np.sum(weights * difference**2), rtol=1e-5)
+    np.testing.assert_allclose(gradient, 2 * weights * difference, rtol=1e-4, atol=1e-7)
 
 
 @pytest.mark.parametrize("loss", LOSSES, ids=named)
 def test_a_blend_of_images_of_different_sizes(loss: Any) -> None:
-    """A quarter of 6 and three quarters of 8 positions: as if these were there 4 and 9 times each."""
+    """A quarter of 6 positions and three quarters of 8: as if each were repeated 4 and 9 times."""
     features, first, second = random_features(1, 4, 5, 5), random_features(2, 1, 6, 5), random_features(3, 1, 8, 5)
     blended = loss.blend([loss.fit(first), loss.fit(second)], jnp.asarray([0.25, 0.75]))
     together = loss.fit(np.concatenate([np.repeat(first, 4, axis=1), np.repeat(second, 9, axis=1)], axis=1))
@@ -126,8 +126,8 @@ def test_a_blend_of_images_of_different_sizes(loss: Any) -> None:
 
 
 @pytest.mark.parametrize("loss", LOSSES, ids=named)
-def test_equal_numbers_are_spread_over_the_target(loss: Any) -> None:
-    """After a ReLU most are 0: an image of zeros is as far away as the style's vectors are long along the lines."""
+def test_equal_values_are_spread_over_the_target(loss: Any) -> None:
+    """The distance of an image of zeros is the mean squared projection of the style's vectors."""
     style = random_features(2, 6, 7, 5)
     value = loss.loss(jnp.zeros((6, 7, 5)), loss.fit(style))
     if isinstance(loss, Histogram):
@@ -137,7 +137,7 @@ def test_equal_numbers_are_spread_over_the_target(loss: Any) -> None:
     np.testing.assert_allclose(value, expected, rtol=1e-5)
 
 
-def test_fresh_directions_from_a_key() -> None:
+def test_a_key_draws_new_directions() -> None:
     features, style = random_features(1, 6, 7, 5), random_features(2, 6, 7, 5) + 0.3
     loss = SlicedWasserstein(2)
     target = loss.fit(style)
@@ -151,7 +151,7 @@ def test_fresh_directions_from_a_key() -> None:
 
 
 @pytest.mark.parametrize("loss", LOSSES, ids=named)
-def test_sorting_in_turns(loss: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_sorting_in_chunks(loss: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     features, style, guide = random_features(1, 6, 7, 5), random_features(2, 9, 4, 5), np.ones((6, 7), np.float32)
     target = loss.fit(style, jnp.linspace(0.0, 1.0, 36).reshape(9, 4))
 
@@ -164,7 +164,7 @@ def test_sorting_in_turns(loss: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     np.testing.assert_allclose(run()[1], gradient, atol=1e-6 * np.abs(gradient).max())
 
 
-def test_an_empty_guide_costs_nothing() -> None:
+def test_a_guide_of_zeros_gives_zero() -> None:
     features, target = random_features(1, 6, 7, 5), random_features(2, 6, 7, 5)
     for loss in LOSSES:
         value, gradient = jax.value_and_grad(lambda x, loss=loss: loss.loss(x, loss.fit(target), jnp.zeros((6, 7))))(
@@ -174,8 +174,8 @@ def test_an_empty_guide_costs_nothing() -> None:
         assert not np.asarray(gradient).any()
 
 
-def test_what_is_refused() -> None:
-    with pytest.raises(JnstError, match="directions 0 is not usable: at least 1"):
+def test_invalid_arguments() -> None:
+    with pytest.raises(JnstError, match="directions 0 is invalid: give at least 1"):
         SlicedWasserstein(0)
     features = jnp.zeros((3, 3, 4))
     with pytest.raises(JnstError, match=r"4 channels, the target 4, the directions 3: .*draw directions"):

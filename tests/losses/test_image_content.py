@@ -1,4 +1,4 @@
-"""Losses between an image and the content image: Laplacians of averages, and the matting Laplacian built densely."""
+"""Losses between an image and the content image, against Laplacians of block averages and dense matting Laplacians."""
 
 from typing import Any
 
@@ -6,9 +6,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-import references
 from contracts import random_features, random_image
-from finite_differences import check_gradient
+from losses import references
+from losses.finite_differences import check_gradient
 
 from jnst.errors import JnstError
 from jnst.losses import LaplacianContent, Photorealism, affine_models, laplacian_loss, photorealism_loss
@@ -38,7 +38,7 @@ def laplacian_reference(image: Any, content: Any, size: int, sum_channels: bool,
 
 
 def matting_laplacian(content: Any, radius: int, epsilon: float) -> Any:
-    """Levin's L as a dense matrix over all pixels, window by window."""
+    """Levin's L as a dense matrix over all pixels, summed over windows."""
     height, width, channels = content.shape
     side = 2 * radius + 1
     matrix, pixels = np.zeros((height * width,) * 2), np.arange(height * width).reshape(height, width)
@@ -63,10 +63,10 @@ def test_average_pool(size: int) -> None:
     np.testing.assert_allclose(average_pool(IMAGE, size), pooled(IMAGE, size), rtol=1e-5)
 
 
-def test_average_pool_of_the_positions_that_are_there() -> None:
-    present = np.ones((7, 8), bool)
-    present[:, 3:] = False
-    value = average_pool(IMAGE, 2, jnp.asarray(present))
+def test_average_pool_of_valid_positions() -> None:
+    valid = np.ones((7, 8), bool)
+    valid[:, 3:] = False
+    value = average_pool(IMAGE, 2, jnp.asarray(valid))
     np.testing.assert_allclose(value[:, :2], pooled(IMAGE[:, :3], 2), rtol=1e-5)
     np.testing.assert_array_equal(value[:, 2:], jnp.zeros((4, 2, 3)))
 
@@ -82,16 +82,16 @@ def test_laplacian_content(size: int, sum_channels: bool, reduction: str) -> Non
     check_gradient(gradient, lambda image: laplacian_reference(image, CONTENT, *options), IMAGE)
 
 
-def test_laplacian_content_does_not_see_colour_and_shade() -> None:
-    """Another colour all over changes no difference between neighbours; a shift by one pixel changes many."""
+def test_laplacian_content_ignores_colour_and_shading() -> None:
+    """A constant colour offset changes no difference between neighbours. A shift by one pixel changes many."""
     loss, content = LaplacianContent(2), random_image(1, 16, 16)
     target = loss.fit(content)
     np.testing.assert_allclose(loss.loss(content + np.asarray([0.3, -0.2, 0.1], np.float32), target), 0.0, atol=1e-12)
     assert float(loss.loss(np.roll(content, 1, axis=1), target)) > 1e-4
 
 
-def test_laplacian_content_of_what_a_guide_leaves_out() -> None:
-    """As if the image ended there, however near: the guide's border needs no margin."""
+def test_laplacian_content_outside_the_guide() -> None:
+    """As if the image ended at the guide's border."""
     guide: Any = np.zeros((7, 8), np.float32)
     guide[:, :5] = 0.5
     for pool in (1, 4):
@@ -105,7 +105,7 @@ def test_laplacian_content_of_what_a_guide_leaves_out() -> None:
     np.testing.assert_allclose(loss.loss(IMAGE, loss.fit(CONTENT, guide), guide), alone, rtol=1e-5)
 
 
-def test_laplacian_content_refuses() -> None:
+def test_invalid_arguments_of_laplacian_content() -> None:
     with pytest.raises(JnstError, match=r"pool 0.*at least 1"):
         LaplacianContent(0)
     for sum_channels in (False, True):
@@ -117,7 +117,7 @@ def test_laplacian_content_refuses() -> None:
 
 
 @pytest.mark.parametrize(("radius", "epsilon"), [(1, 1e-7), (1, 1e-2), (2, 1e-7)])
-def test_photorealism_is_the_matting_laplacians_energy(radius: int, epsilon: float) -> None:
+def test_photorealism_is_the_energy_of_the_matting_laplacian(radius: int, epsilon: float) -> None:
     matrix = matting_laplacian(CONTENT, radius, epsilon)
     expected, windows = energy(IMAGE, matrix), (7 - 2 * radius) * (8 - 2 * radius)
     loss = Photorealism(radius, epsilon, "sum")
@@ -140,7 +140,7 @@ def test_photorealism_of_a_batch_and_of_other_channels() -> None:
 
 
 def test_photorealism_allows_other_colours_but_no_other_edges() -> None:
-    """An affine map of colours costs at most ε|a|² for each window; edges a pixel aside much more."""
+    """An affine map of colours costs at most ε|a|² per window; edges shifted by a pixel cost much more."""
     content = random_image(3, 24, 24)
     loss = Photorealism(reduction="sum")
     target = loss.fit(content)
@@ -152,7 +152,7 @@ def test_photorealism_allows_other_colours_but_no_other_edges() -> None:
 
 @pytest.mark.parametrize("kind", ["grey", "flat", "half flat", "one edge"])
 def test_photorealism_where_covariances_are_singular(kind: str) -> None:
-    """Eight-bit contents without colour or without detail, in float32 against float64."""
+    """8-bit content images without colour or without detail, in float32 against float64."""
     steps = np.round(255 * CONTENT) / 255
     content = {
         "grey": np.repeat(steps[..., :1], 3, axis=-1),
@@ -169,7 +169,7 @@ def test_photorealism_where_covariances_are_singular(kind: str) -> None:
 
 
 def test_photorealism_under_a_guide() -> None:
-    """A window counts as its least position: none that reaches what is left out does."""
+    """A window has the minimum weight of its positions, so windows that reach outside the guide do not count."""
     guide: Any = np.ones((7, 8), np.float32)
     guide[:, 5:] = 0.0
     loss = Photorealism()
@@ -180,7 +180,7 @@ def test_photorealism_under_a_guide() -> None:
     assert (np.abs(gradient[:, :5]) > 0).all()
 
 
-def test_photorealism_refuses() -> None:
+def test_invalid_arguments_of_photorealism() -> None:
     for radius, epsilon in ((0, 1e-7), (1, 0.0), (1, float("nan"))):
         with pytest.raises(JnstError, match=r"radius .*epsilon .*above 0"):
             Photorealism(radius, epsilon)

@@ -1,4 +1,4 @@
-"""Values and gradients against float64 NumPy, closed forms, and how losses scale."""
+"""Values and gradients of losses against float64 NumPy and closed forms, and how losses scale."""
 
 from typing import Any
 
@@ -6,12 +6,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-import references
 from contracts import CASES, random_features, random_image
+from losses import references
 
-import jnst
 from jnst.errors import JnstError
 from jnst.losses import Gram, SquaredError, TotalVariation, content_loss, style_loss, total_variation
+from jnst.statistics import gram_matrix
 
 pytestmark = pytest.mark.usefixtures("unoptimised")
 
@@ -56,7 +56,7 @@ def test_scaling(kind: str, power: int, reduction: str) -> None:
     np.testing.assert_allclose(scaled, value * (1 if reduction == "relative" else 2**power), rtol=1e-6)
 
 
-def test_relative_losses_of_nothing_are_one() -> None:
+def test_relative_losses_without_features_are_one() -> None:
     targets = random_features(1, 5, 6, 4)
     for loss in (SquaredError("relative"), Gram("chw", "relative")):
         np.testing.assert_allclose(loss.loss(jnp.zeros_like(targets), loss.fit(targets)), 1.0, rtol=1e-6)
@@ -70,30 +70,30 @@ def test_content_loss_by_hand() -> None:
 
 
 def test_style_loss_by_hand() -> None:
-    """Features a against b everywhere: every entry of a Gram matrix over h·w is a² against b²."""
+    """Constant features a and b: every entry of a Gram matrix over h·w is a², or b²."""
     features, style = jnp.full((2, 3, 4), 3.0), jnp.full((5, 5, 4), 2.0)
-    target = jnst.gram_matrix(style, "hw")
+    target = gram_matrix(style, "hw")
     by_hand = {"mean": 25.0, "sum": 400.0, "half_sum": 200.0, "quarter_mean": 6.25, "relative": 25 / 16}
     for reduction, value in by_hand.items():
         np.testing.assert_allclose(style_loss(features, target, "hw", reduction), value, rtol=1e-6)
 
 
-def test_gatys_style_loss_is_his_formula() -> None:
-    """E_l = Σ (G - A)² / (4 c² n²), with sums, not means, in G and A."""
+def test_style_loss_of_gatys() -> None:
+    """E_l = Σ (G - A)² / (4 c² n²), where G and A are sums, not means."""
     features, style = random_features(1, 6, 7, 5), random_features(2, 6, 7, 5)
     gram, target = references.gram(features, "none"), references.gram(style, "none")
     expected = np.sum((gram - target) ** 2) / (4 * 5**2 * 42**2)
-    value = style_loss(features, jnst.gram_matrix(style, "hw"), "hw", "quarter_mean")
+    value = style_loss(features, gram_matrix(style, "hw"), "hw", "quarter_mean")
     np.testing.assert_allclose(value, expected, rtol=1e-5)
 
 
-def test_style_target_of_another_size() -> None:
+def test_style_image_of_another_size() -> None:
     loss, features, style = Gram(), random_features(1, 6, 7, 5), random_features(2, 9, 4, 5)
     np.testing.assert_allclose(loss.loss(features, loss.fit(style)), references.style_loss(features, style), rtol=1e-5)
 
 
-def test_a_image_of_style_tiles_has_its_style() -> None:
-    """A Gram matrix per position does not know how often a texture is repeated."""
+def test_tiles_of_a_style_have_its_style() -> None:
+    """A Gram matrix per position does not depend on how often a texture is repeated."""
     loss, tile = Gram("chw"), random_features(1, 4, 4, 5)
     np.testing.assert_allclose(loss.loss(jnp.tile(tile, (3, 2, 1)), loss.fit(tile)), 0.0, atol=1e-12)
 
@@ -117,7 +117,7 @@ def test_total_variation_of_a_line(shape: tuple[int, int], name: str) -> None:
 
 
 def test_total_variation_of_a_ramp() -> None:
-    """0.1 a row and 0.05 a column: h(w-1) horizontal and (h-1)w vertical differences in three channels."""
+    """0.1 per row and 0.05 per column: h(w-1) horizontal and (h-1)w vertical differences in three channels."""
     y, x = np.mgrid[:5, :6]
     ramp = jnp.repeat(jnp.asarray(0.1 * y + 0.05 * x, jnp.float32)[..., None], 3, axis=-1)
     np.testing.assert_allclose(total_variation(ramp), 3 * (4 * 6 * 0.1 + 5 * 5 * 0.05), rtol=1e-6)

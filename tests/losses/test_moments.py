@@ -1,4 +1,4 @@
-"""Means, deviations and covariances, and the losses on them, against float64 and closed forms."""
+"""Means, standard deviations and covariances, and the losses on them, against float64 NumPy and closed forms."""
 
 from typing import Any
 
@@ -6,8 +6,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-import references
 from contracts import random_features
+from losses import references
 
 from jnst.errors import JnstError
 from jnst.losses import Covariance, MeanStd, Wasserstein, covariance_loss, mean_std_loss, wasserstein_loss
@@ -47,7 +47,7 @@ def test_moments_against_numpy(guided: bool) -> None:
 
 
 def test_covariance_of_small_variations_of_large_values() -> None:
-    """A difference of raw moments would be 1 out of 1e8, which is below float32's rounding."""
+    """A difference of raw moments would be 1 in 1e8, below the precision of float32."""
     features = 1e4 + random_features(3, 20, 20, 6)
     exact = np.cov(rows(features), rowvar=False, bias=True)
     np.testing.assert_allclose(covariance(features), exact, atol=1e-4)
@@ -68,7 +68,7 @@ def test_safe_square_root() -> None:
 
 @pytest.mark.parametrize("name", LOSSES)
 def test_mixture_of_images_of_different_sizes(name: str) -> None:
-    """Against one set of positions, in which each image's have its weight between them."""
+    """Against one set of positions, in which the positions of each image share its weight."""
     loss, features = LOSSES[name], random_features(1, 6, 7, 5)
     parts = [random_features(2, 6, 8, 5), 1.5 * random_features(3, 4, 3, 5) + 1, random_features(4, 9, 5, 5) - 1]
     weights = np.asarray([0.2, 0.5, 0.3])
@@ -81,7 +81,7 @@ def test_mixture_of_images_of_different_sizes(name: str) -> None:
 
 @pytest.mark.parametrize("name", LOSSES)
 def test_images_of_one_colour(name: str) -> None:
-    """Nothing varies, and a covariance that were a difference of raw moments would be rounding, negative as well."""
+    """Without variance, a difference of raw moments would consist of rounding errors, some of them negative."""
     loss, colours = LOSSES[name], np.random.default_rng(1).uniform(0, 1e3, (2, 64)).astype(np.float32)
     flat, other = (np.broadcast_to(colour, (16, 16, 64)) for colour in colours)
     varied = 300 * random_features(2, 16, 16, 64) + 500
@@ -101,14 +101,14 @@ def test_images_of_one_colour(name: str) -> None:
 
 
 def test_losses_by_hand() -> None:
-    """Two positions a ± s have the mean a, the deviation s, and the covariance s sᵀ."""
+    """Two positions a ± s have the mean a, the standard deviation s, and the covariance s sᵀ."""
     a, s = np.asarray([[1.0, 2.0], [4.0, 0.0]]), np.asarray([[0.5, 1.0], [1.5, -1.0]])
     x, y = (jnp.asarray([[mean + std, mean - std]], jnp.float32) for mean, std in zip(a, s, strict=True))
     np.testing.assert_allclose(mean_std_loss(x, MeanStd().fit(y)), (9 + 4) / 2 + (1 + 0) / 2, rtol=1e-6)
     squares = (0.25 - 2.25) ** 2 + 2 * (0.5 + 1.5) ** 2 + (1 - 1) ** 2
     np.testing.assert_allclose(covariance_loss(x, covariance(y), "sum"), squares, rtol=1e-6)
     np.testing.assert_allclose(covariance_loss(x, covariance(y), "quarter_mean"), squares / 16, rtol=1e-6)
-    # Of one-dimensional distributions s sᵀ and t tᵀ the fidelity is |s · t|.
+    # The fidelity of the covariances s sᵀ and t tᵀ is |s · t|.
     exact = (9 + 4) / 2 + (1.25 + 3.25 - 2 * abs(0.75 - 1)) / 2
     for iterations in (12, None):
         target = Wasserstein(0.0, iterations).fit(y)
@@ -117,7 +117,7 @@ def test_losses_by_hand() -> None:
 
 @pytest.mark.parametrize("name", WASSERSTEIN)
 def test_wasserstein_distance_of_independent_channels(name: str) -> None:
-    """(Δμ)² + (Δσ)² a channel: with uncorrelated channels it is the loss of means and deviations."""
+    """(Δμ)² + (Δσ)² per channel: for uncorrelated channels it equals `mean_std_loss`."""
     signs = np.asarray([[1, 1, 1, 1, -1, -1, -1, -1], [1, 1, -1, -1] * 2, [1, -1] * 4], np.float32).T.reshape(2, 4, 3)
     features, style = (scale * signs + shift for scale, shift in (([1.0, 2.0, 0.5], 1.0), ([3.0, 1.0, 0.7], [0, 2, 1])))
     features, style = (np.asarray(each, np.float32) for each in (features, style))
@@ -127,7 +127,7 @@ def test_wasserstein_distance_of_independent_channels(name: str) -> None:
 
 @pytest.mark.parametrize("name", WASSERSTEIN)
 def test_wasserstein_distance_of_a_shift(name: str) -> None:
-    """Mean of the squared shift; its gradient 2 shift / (c n), the same everywhere."""
+    """The mean squared shift; its gradient is 2 shift / (c n), the same everywhere."""
     style, shift = random_features(1, 10, 10, 4), np.asarray([1.0, -2.0, 0.5, 3.0], np.float32)
     loss = LOSSES[name]
     value, gradient = jax.value_and_grad(loss.loss)(jnp.asarray(style + shift), loss.fit(style))
@@ -147,14 +147,14 @@ def test_symmetries_of_the_wasserstein_distance(name: str) -> None:
 
 
 def few_positions(channels: int) -> tuple[Any, Any]:
-    """64 positions, deviations from 30 to 3000, as in VGG19, and covariances of at most rank 63."""
+    """64 positions, standard deviations from 30 to 3000, as in VGG19, and covariances of rank 63 at most."""
     mixing = np.geomspace(30, 3000, channels)[:, None] * np.linalg.qr(random_features(3, channels, channels))[0]
     first, second = (random_features(seed, 8, 8, channels) for seed in (1, 2))
     return (first @ mixing).astype(np.float32), (second @ mixing[::-1]).astype(np.float32)
 
 
 def exact_gradient(features: Array, style: Array, eps: float) -> Array:
-    """2/(c n) (x - T x) and the means' part: T through a factor of the covariance, which no product has squared."""
+    """2/(c n) (x - T x) plus the part of the means, with T from a factor of the covariance, which is more accurate."""
     (mean, _), (style_mean, matrix) = references.moments(features), references.moments(style)
     channels, centred = len(mean), rows(features) - mean
     values, vectors = np.linalg.eigh(matrix + eps * np.eye(channels))
@@ -180,7 +180,7 @@ def test_converged_wasserstein_distance_of_few_positions(channels: int) -> None:
 
 
 def test_published_wasserstein_distance_of_few_positions() -> None:
-    """Twelve iterations end early: the value is too large, not by much, and the gradient points nearly the same way."""
+    """After twelve iterations the value is slightly too large, and the gradient has nearly the right direction."""
     features, style = few_positions(64)
     loss = Wasserstein(iterations=12)
     value, gradient = jax.value_and_grad(loss.loss)(jnp.asarray(features), loss.fit(style))
@@ -191,13 +191,13 @@ def test_published_wasserstein_distance_of_few_positions() -> None:
     assert cosine > 0.97
 
 
-def test_wrong_options() -> None:
+def test_invalid_arguments() -> None:
     features = random_features(1, 4, 4, 3)
-    with pytest.raises(JnstError, match=r"eps -0\.1 is not usable"):
+    with pytest.raises(JnstError, match=r"eps -0\.1 is invalid"):
         Wasserstein(eps=-0.1).fit(features)
-    with pytest.raises(JnstError, match="eps nan is not usable"):
+    with pytest.raises(JnstError, match="eps nan is invalid"):
         Wasserstein(eps=float("nan")).fit(features)
-    with pytest.raises(JnstError, match=r"iterations 30 .*take 1 to 18"):
+    with pytest.raises(JnstError, match=r"iterations 30 .*choose 1 to 18"):
         Wasserstein(iterations=30).fit(features)
     with pytest.raises(JnstError, match=r"reduction 'maen'.*mean, sum"):
         MeanStd("maen").loss(features, MeanStd().fit(features))

@@ -1,4 +1,4 @@
-"""Losses on nearest neighbours: closed forms, float64 references, guides, samples, mixtures and memory."""
+"""Losses on nearest neighbours: closed forms, float64 references, guides, samples, mixtures and memory use."""
 
 import inspect
 import itertools
@@ -6,10 +6,10 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import nearest_references as references
 import numpy as np
 import pytest
 from contracts import random_features, random_image
+from losses import nearest_references as references
 
 import jnst.losses.contextual as contextual_module
 from jnst.errors import JnstError
@@ -39,7 +39,7 @@ def layers(loss: Any, array: Any) -> Any:
 
 
 def test_relaxed_earth_movers_distance_by_hand() -> None:
-    """e₁ against e₁ and e₂: nothing is far from y, but e₂ is at distance 1 from x, and half (or 3/4) of y is e₂."""
+    """x is e₁; y is e₁ and e₂. All of x is near y, but e₂ has distance 1 from x, and is half (or 3/4) of y."""
     x, y = jnp.asarray([[2.0, 0.0]]), jnp.asarray([[1.0, 0.0], [0.0, 5.0]])
     np.testing.assert_allclose(relaxed_earth_movers_distance(x, y), 0.5, rtol=1e-6)
     np.testing.assert_allclose(relaxed_earth_movers_distance(y, x), 0.5, rtol=1e-6)
@@ -60,14 +60,14 @@ def test_relaxed_is_at_most_the_earth_movers_distance(distance: str) -> None:
 
 
 def test_contextual_loss_of_one_colour_is_log_m() -> None:
-    """Every distance from the mean is 1, so that every vector of x is divided among all m."""
+    """All distances are 1, so that each vector of x matches all m equally."""
     flat = jnp.full((6, 7, 5), 0.7)
     np.testing.assert_allclose(Contextual().loss(flat, Contextual().fit(flat)), np.log(42), rtol=1e-5)
 
 
 @pytest.mark.parametrize(("bandwidth", "most"), [(2.0, 2**21), (0.1, 90), (0.5, 1)])
 def test_contextual_loss_in_chunks(bandwidth: float, most: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whole, in chunks with a rest, and row by row; value, and gradient against central differences."""
+    """In one chunk, in chunks with a remainder, and row by row; the gradient against central differences."""
     monkeypatch.setattr(contextual_module, "LARGEST_CHUNK", most)
     unjitted: Any = inspect.unwrap(contextual_loss)
     x, y = random_features(1, 23, 5), random_features(2, 17, 5)
@@ -80,8 +80,8 @@ def test_contextual_loss_in_chunks(bandwidth: float, most: int, monkeypatch: pyt
     np.testing.assert_allclose(np.sum(gradient * direction), (ends[0] - ends[1]) / (2 * step), atol=1e-4 * scale)
 
 
-def test_a_mixture_moves_a_contextual_image_as_its_sides_do() -> None:
-    """The values differ by the logarithm of how many target positions there are: 2m against m."""
+def test_a_contextual_mixture_has_the_gradient_of_images_side_by_side() -> None:
+    """The values differ by the logarithm of the number of target positions: 2m instead of m."""
     loss = Contextual()
     features, first, second = (random_features(seed, 6, 8, 5) for seed in (1, 2, 3))
     blended = loss.blend([loss.fit(first), loss.fit(second)], jnp.asarray([0.5, 0.5]))
@@ -92,7 +92,7 @@ def test_a_mixture_moves_a_contextual_image_as_its_sides_do() -> None:
     np.testing.assert_allclose(gradient, expected, atol=1e-4 * np.abs(expected).max())
 
 
-def test_self_similarity_knows_no_rotation_nor_scale() -> None:
+def test_self_similarity_is_invariant_to_rotation_and_scale() -> None:
     x, y = random_features(1, 12, 5), random_features(2, 12, 5)
     rotation = np.linalg.qr(random_features(3, 5, 5))[0]
     np.testing.assert_allclose(self_similarity_loss(3 * x @ rotation, x), 0, atol=1e-5)
@@ -107,7 +107,7 @@ def test_moments_by_hand() -> None:
 
 
 @pytest.mark.parametrize("loss", [relaxed_earth_movers_distance, moment_distance, strotss_style_loss])
-def test_a_weight_of_two_is_being_there_twice(loss: Any) -> None:
+def test_a_weight_of_two_is_a_repeated_row(loss: Any) -> None:
     x, y = random_features(1, 9, 4), random_features(2, 8, 4)
     x_weights, y_weights = np.repeat([1.0, 2.0], [5, 4]), np.repeat([2.0, 1.0], [2, 6])
     twice = np.concatenate([x, x[5:]]), np.concatenate([y, y[:2]])
@@ -117,7 +117,7 @@ def test_a_weight_of_two_is_being_there_twice(loss: Any) -> None:
 @pytest.mark.parametrize("alpha", [0.5, 2.0])
 @pytest.mark.parametrize("formula", ["paper", "program"])
 def test_strotss_on_images(alpha: float, formula: str) -> None:
-    """The first layer is an image, so that colours count; the style is larger; few positions are drawn."""
+    """The first layer is an image, so its colours count. The style is larger, and few positions are drawn."""
     image, style = random_image(1, 9, 8), random_image(2, 10, 12)
     coarse, coarse_style = random_features(3, 4, 4, 6), random_features(4, 5, 6, 6)
     loss = Strotss(alpha, formula, max_positions=30)
@@ -126,7 +126,7 @@ def test_strotss_on_images(alpha: float, formula: str) -> None:
     np.testing.assert_allclose(value, references.strotss(mine, theirs, 30, alpha, formula), rtol=1e-4)
 
 
-def test_strotss_without_a_image_knows_no_colours() -> None:
+def test_strotss_without_an_image_ignores_colours() -> None:
     features, style = random_features(1, 6, 7, 5), random_features(2, 6, 7, 5)
     loss, mine, theirs = Strotss(), [features.astype(np.float64)], [style.astype(np.float64)]
     np.testing.assert_allclose(
@@ -146,14 +146,14 @@ def test_gradient_of_strotss_with_colours() -> None:
     np.testing.assert_allclose(np.sum(gradient * direction), (ends[0] - ends[1]) / (2 * step), atol=1e-4 * scale)
 
 
-def test_mrf_loss_of_other_sizes_and_strides() -> None:
+def test_mrf_loss_of_different_sizes_and_strides() -> None:
     features, style = random_features(1, 9, 8, 5), random_features(2, 7, 11, 5)
     for size, stride in [(3, 1), (3, 2), (2, 3)]:
         value = mrf_loss(features, style, size, stride)
         np.testing.assert_allclose(value, references.mrf(features, style, size, stride), rtol=1e-5)
 
 
-def test_shuffled_tiles_have_the_style_of_their_image() -> None:
+def test_shuffled_tiles_have_the_style_of_the_image() -> None:
     style = random_features(1, 8, 8, 5)
     tiles = style.reshape(4, 2, 4, 2, 5).transpose(0, 2, 1, 3, 4).reshape(16, 2, 2, 5)
     tiles = tiles[np.random.default_rng(0).permutation(16)]
@@ -163,7 +163,7 @@ def test_shuffled_tiles_have_the_style_of_their_image() -> None:
 
 
 def test_mrf_guides_are_crops() -> None:
-    """Neither patches of the style nor of the image that touch a 0 count."""
+    """Patches that touch a position of weight 0 do not count, neither the image's nor the style's."""
     features, style = random_features(1, 9, 8, 5), random_features(2, 7, 9, 5)
     nothing, no_style = jnp.zeros((9, 8)), jnp.zeros((7, 9))
     guide, style_guide = nothing.at[2:, :6].set(0.5), no_style.at[:, 3:].set(0.2)
@@ -173,13 +173,13 @@ def test_mrf_guides_are_crops() -> None:
     assert mrf_loss(features, style, guide=nothing) == 0
 
 
-def test_a_mixture_of_patches_has_the_nearest_of_either_image() -> None:
+def test_a_mixture_of_patches_has_the_nearest_patch_of_both_images() -> None:
     loss = MarkovRandomField()
     first, second = random_features(1, 6, 7, 5), random_features(2, 5, 9, 5)
     features = jnp.concatenate([first, second[:, :7]])
     targets = [loss.fit(first), loss.fit(second)]
     squares = loss.loss(features, loss.blend(targets, jnp.asarray([0.9, 0.1])))
-    # Across the seam are two of nine rows of patches; all others are in one of the images.
+    # Two of nine rows of patches lie across the seam. All others are in one of the images.
     assert 0 < squares < 0.5 * min(loss.loss(features, target) for target in targets)
     alone = loss.blend(targets, jnp.asarray([0.0, 1.0]))
     np.testing.assert_array_equal(loss.loss(features, alone), loss.loss(features, targets[1]))
@@ -187,7 +187,7 @@ def test_a_mixture_of_patches_has_the_nearest_of_either_image() -> None:
 
 @pytest.mark.parametrize("name", SETS)
 def test_a_guide_of_zeros_and_ones_is_a_crop(name: str) -> None:
-    """Positions make a set, so that those with 0 might as well not be there."""
+    """Positions of weight 0 are not part of the set."""
     loss, features, others = SETS[name](), random_features(1, 6, 9, 5), random_features(2, 6, 9, 5)
     guide = np.zeros((6, 9), np.float32)
     guide[1:5, 2:8] = 1
@@ -197,7 +197,7 @@ def test_a_guide_of_zeros_and_ones_is_a_crop(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", SAMPLED)
-def test_an_empty_guide_is_zero(name: str) -> None:
+def test_a_guide_of_zeros_gives_zero(name: str) -> None:
     loss, array = SAMPLED[name](), random_features(1, 6, 8, 5)
     guide = layers(loss, np.zeros((6, 8, 3), np.float32))
     guide = tuple(each[..., 0] for each in guide) if loss.joint else guide[..., 0]
@@ -208,7 +208,7 @@ def test_an_empty_guide_is_zero(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", SAMPLED)
-def test_a_key_decides_on_the_sample(name: str) -> None:
+def test_a_key_determines_the_sample(name: str) -> None:
     loss = SAMPLED[name](max_positions=10)
     features, others = random_features(1, 8, 8, 5), random_features(2, 8, 8, 5)
     target = loss.fit(layers(loss, others))
@@ -231,7 +231,7 @@ def test_sampled_sets(name: str) -> None:
 
 @pytest.mark.parametrize(("loss", "most"), [(Contextual(), 300), (MarkovRandomField(), 600)])
 def test_memory_at_512_pixels(loss: Any, most: int) -> None:
-    """Mebibytes beside the arguments for value and gradient at relu3_1."""
+    """Mebibytes of temporary memory for value and gradient at relu3_1."""
     shape = jax.ShapeDtypeStruct((128, 128, 256), jnp.float32)
     compiled = jax.jit(jax.value_and_grad(loss.loss)).lower(shape, jax.eval_shape(loss.fit, shape)).compile()
     analysis: Any = compiled.memory_analysis()
@@ -242,7 +242,7 @@ def test_errors_say_what_to_do() -> None:
     features = jnp.ones((4, 5, 3))
     with pytest.raises(JnstError, match=r"distance 'cos' is unknown: choose one of cosine, euclidean, "):
         RelaxedEarthMover(distance="cos").loss(features, RelaxedEarthMover().fit(features))
-    with pytest.raises(JnstError, match="bandwidth 0 is not usable"):
+    with pytest.raises(JnstError, match="bandwidth 0 is invalid"):
         Contextual(bandwidth=0).loss(features, Contextual().fit(features))
     with pytest.raises(JnstError, match="a sample of 0 positions: draw at least 1"):
         RelaxedEarthMover(max_positions=0).loss(features, RelaxedEarthMover().fit(features))

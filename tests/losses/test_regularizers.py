@@ -1,4 +1,4 @@
-"""Total variation as several programs have it, and Laplacians: loops over pixels in float64, and closed forms."""
+"""Total variation as in several programs, and Laplacians, against float64 loops over pixels and closed forms."""
 
 from typing import Any
 
@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from contracts import random_image
-from finite_differences import check_gradient
+from losses.finite_differences import check_gradient
 
 from jnst.errors import JnstError
 from jnst.losses import Laplacian, TotalVariation, laplacian_energy, total_variation
@@ -20,7 +20,7 @@ IMAGE = random_image(4, 5, 6)
 
 
 def nine_point(image: Any) -> float:
-    """crowson's total variation with means, pixel by pixel; beyond the border is the nearest pixel."""
+    """crowson's total variation with means, pixel by pixel, with the border repeated."""
     height, width, _ = image.shape
 
     def pixel(y: int, x: int) -> Any:
@@ -36,7 +36,7 @@ def nine_point(image: Any) -> float:
 
 
 def neural_style_gradient(image: Any) -> Any:
-    """What neural-style adds to the gradient, for a weight of 1: both differences of every pixel that has both."""
+    """What neural-style adds to the gradient, for weight 1: both differences of each pixel that has both."""
     gradient, image = np.zeros(image.shape), np.asarray(image, np.float64)
     for y in range(image.shape[0] - 1):
         for x in range(image.shape[1] - 1):
@@ -63,11 +63,11 @@ def test_nine_point_total_variation() -> None:
 
 
 def test_nine_point_total_variation_of_a_dot() -> None:
-    """Straight: two steps of 1 each way over 9 pixels; diagonal: two over 16 squares."""
+    """Straight: two steps of 1 in each direction over 9 pixels. Diagonal: two over 16 squares."""
     dot = jnp.zeros((3, 3, 3)).at[1, 1].set(1.0)
     expected = 2 * (2 / 9 / 3 + 2 / 9 / 3 + (2 / 16 + 2 / 16) / 12)
     np.testing.assert_allclose(total_variation(dot, "nine_point", "mean"), expected, rtol=1e-6)
-    # A corner is repeated over its border: one straight step each way, three falling and two rising ones.
+    # A corner is repeated beyond the border: one straight step each way, three falling and two rising diagonal ones.
     corner = jnp.zeros((3, 3, 3)).at[0, 0].set(1.0)
     expected = 2 * (1 / 9 / 3 + 1 / 9 / 3 + (3 / 16 + 2 / 16) / 12)
     np.testing.assert_allclose(total_variation(corner, "nine_point", "mean"), expected, rtol=1e-6)
@@ -90,7 +90,7 @@ def test_isotropic_total_variation(power: float) -> None:
 
 
 def test_isotropic_total_variation_of_a_ramp() -> None:
-    """0.03 down and 0.04 across are 0.05 along the slope, at each of 4 x 5 pixels and 3 channels."""
+    """0.03 down and 0.04 across are 0.05 along the slope, for 4 x 5 pixels and 3 channels."""
     y, x = np.mgrid[:5, :6]
     ramp = jnp.repeat(jnp.asarray(0.03 * y + 0.04 * x, jnp.float32)[..., None], 3, axis=-1)
     np.testing.assert_allclose(total_variation(ramp, "isotropic", power=0.5), 60 * 0.05, rtol=1e-5)
@@ -98,16 +98,16 @@ def test_isotropic_total_variation_of_a_ramp() -> None:
     np.testing.assert_allclose(total_variation(ramp, "isotropic", "mean", power=1.0), 0.05**2, rtol=1e-5)
 
 
-def test_neural_style_counts_no_total_variation_but_follows_its_gradient() -> None:
+def test_uncounted_total_variation_has_the_gradient_of_neural_style() -> None:
     loss = TotalVariation("isotropic", "half_sum", value_range=256.0, power=1.0, counted=False)
     value, gradient = jax.jit(jax.value_and_grad(loss.loss))(jnp.asarray(IMAGE))
     assert float(value) == 0.0
-    # The image is optimised as 256 times itself: a unit of it is 256 of neural-style's.
+    # neural-style optimises 256 times the image.
     np.testing.assert_allclose(gradient, 256 * neural_style_gradient(256 * IMAGE), rtol=1e-4, atol=1e-2)
 
 
 @pytest.mark.parametrize("norm", NORMS)
-def test_uncounted_is_the_gradient_alone(norm: str) -> None:
+def test_uncounted_total_variation_is_0_with_the_same_gradient(norm: str) -> None:
     images = jnp.asarray(random_image(5, 2, 5, 6))
     for counted in (True, False):
         values, pull = jax.vjp(TotalVariation(norm, counted=counted).loss, images)
@@ -119,7 +119,7 @@ def test_uncounted_is_the_gradient_alone(norm: str) -> None:
 
 @pytest.mark.parametrize("norm", NORMS)
 @pytest.mark.parametrize("reduction", REDUCTIONS)
-def test_one_colour_has_no_variation(norm: str, reduction: str) -> None:
+def test_an_image_of_one_colour_has_no_variation(norm: str, reduction: str) -> None:
     flat = jnp.broadcast_to(jnp.asarray([0.2, 0.5, 0.9]), (2, 5, 4, 3))
     for power in (0.5, 1.25):
         values, pull = jax.vjp(lambda x, p=power: total_variation(x, norm, reduction, power=p), flat)
@@ -132,7 +132,7 @@ def test_half_sum_is_half_the_sum(norm: str) -> None:
     np.testing.assert_allclose(total_variation(IMAGE, norm, "half_sum"), total_variation(IMAGE, norm) / 2, rtol=1e-6)
 
 
-def test_isotropic_total_variation_of_a_line_is_nothing() -> None:
+def test_isotropic_total_variation_of_a_line_is_0() -> None:
     assert float(total_variation(IMAGE[:1], "isotropic", "mean")) == 0.0
 
 
@@ -147,17 +147,17 @@ def test_laplacian() -> None:
         np.testing.assert_allclose(laplacian(image), laplacian_by_pixel(image), atol=1e-6)
 
 
-def test_laplacian_is_that_of_the_image_with_its_border_repeated() -> None:
+def test_the_laplacian_repeats_the_border() -> None:
     frame = np.pad(IMAGE.astype(np.float64), ((1, 1), (1, 1), (0, 0)), mode="edge")
     expected = frame[:-2, 1:-1] + frame[2:, 1:-1] + frame[1:-1, :-2] + frame[1:-1, 2:] - 4 * frame[1:-1, 1:-1]
     np.testing.assert_allclose(laplacian(IMAGE), expected, atol=1e-6)
 
 
-def test_laplacian_among_the_positions_that_are_there() -> None:
-    present = np.ones((5, 6), bool)
-    present[:, 4:] = False
+def test_laplacian_of_valid_positions() -> None:
+    valid = np.ones((5, 6), bool)
+    valid[:, 4:] = False
     expected = np.pad(laplacian_by_pixel(IMAGE[:, :4]), ((0, 0), (0, 2), (0, 0)))
-    np.testing.assert_allclose(laplacian(IMAGE, jnp.asarray(present)), expected, atol=1e-6)
+    np.testing.assert_allclose(laplacian(IMAGE, jnp.asarray(valid)), expected, atol=1e-6)
 
 
 def test_laplacian_energy() -> None:
@@ -174,6 +174,6 @@ def test_laplacian_energy_of_a_dot() -> None:
     dot = jnp.zeros((5, 5, 3)).at[2, 2].set(1.0)
     np.testing.assert_allclose(laplacian_energy(dot), 20 / 25, rtol=1e-6)
     assert float(laplacian_energy(jnp.full((5, 5, 3), 0.3))) == 0.0
-    # A slope bends at the borders only, where it ends.
+    # A slope has a Laplacian at its ends only.
     slope = jnp.broadcast_to(jnp.arange(8.0)[:, None, None] / 8, (8, 4, 3))
     np.testing.assert_array_equal(laplacian(slope)[1:-1], jnp.zeros((6, 4, 3)))

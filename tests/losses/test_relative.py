@@ -1,4 +1,4 @@
-"""Losses as numbers without unit."""
+"""Dimensionless losses."""
 
 from typing import Any
 
@@ -34,14 +34,14 @@ def test_zero_at_the_style_and_one_without_features(loss: Any) -> None:
 
 
 @pytest.mark.parametrize("guide", [None, GUIDE])
-def test_it_is_what_relative_gram_matrices_are(guide: Any) -> None:
+def test_it_equals_the_relative_error_of_gram_matrices(guide: Any) -> None:
     both: list[Any] = [Relative(Gram("chw", "mean")), Gram("hw", "relative")]
     values = [float(loss.loss(jnp.asarray(IMAGE), loss.fit(jnp.asarray(STYLE), guide), guide)) for loss in both]
     assert values[0] == pytest.approx(values[1], rel=1e-5)
 
 
 @pytest.mark.parametrize("factor", [1e-4, 1e3])
-def test_units_do_not_matter(factor: float) -> None:
+def test_the_scale_of_the_features_does_not_matter(factor: float) -> None:
     loss = Relative(Covariance())
     values = [float(loss.loss(k * jnp.asarray(IMAGE), loss.fit(k * jnp.asarray(STYLE)))) for k in (1.0, factor)]
     assert values[0] == pytest.approx(values[1], rel=1e-4)
@@ -55,7 +55,7 @@ def test_one_value_per_image() -> None:
     assert values.shape == (3,)
 
 
-def test_a_mixture_is_relative_to_the_mean_of_the_scales() -> None:
+def test_a_mixture_is_divided_by_the_mean_of_the_scales() -> None:
     loss, inner = Relative(Gram()), Gram()
     styles = [jnp.asarray(STYLE), 2 * jnp.asarray(IMAGE)]
     weights = jnp.asarray([0.25, 0.75])
@@ -66,14 +66,14 @@ def test_a_mixture_is_relative_to_the_mean_of_the_scales() -> None:
     assert float(loss.loss(styles[0], mixed)) == pytest.approx(expected, rel=1e-5)
 
 
-def test_a_style_without_features_is_no_division_by_zero() -> None:
+def test_a_style_without_features_does_not_divide_by_zero() -> None:
     loss = Relative(Gram())
     value, slope = jax.value_and_grad(lambda x: loss.loss(x, loss.fit(0 * jnp.asarray(STYLE))))(jnp.asarray(IMAGE))
     assert np.isfinite(value)
     assert np.isfinite(slope).all()
 
 
-def test_it_is_joint_as_what_it_wraps() -> None:
+def test_it_is_joint_if_the_inner_loss_is() -> None:
     assert [LOSSES[name].joint for name in ("covariance", "cross-gram")] == [False, True]
     assert Relative(Gram()) == Relative(Gram("chw", "mean"))
     assert hash(Relative(Gram())) == hash(Relative(Gram("chw", "mean")))

@@ -1,6 +1,7 @@
-"""SSIM against float64 NumPy; style and content distances against their formulas; what all measures have in common."""
+"""SSIM, style and content distances against float64 NumPy, and the contracts of all measures."""
 
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -24,11 +25,11 @@ def double(features: dict[str, jax.Array]) -> dict[str, np.ndarray]:
 
 BACKBONE = tiny_backbone()
 PARAMS = random_params(BACKBONE)
-USUAL_STYLE, USUAL_CONTENT = ("relu1_1", "relu2_1", "relu3_1"), ("relu2_1",)
+DEFAULT_STYLE, DEFAULT_CONTENT = ("relu1_1", "relu2_1", "relu3_1"), ("relu2_1",)
 MEASURES: dict[str, Callable[..., jax.Array]] = {
     "ssim": ssim,
-    "style": lambda image, other: style_distance(BACKBONE, PARAMS, image, other),
-    "content": lambda image, other: content_distance(BACKBONE, PARAMS, image, other),
+    "style": lambda image, other: style_distance(image, other, PARAMS, backbone=BACKBONE),
+    "content": lambda image, other: content_distance(image, other, PARAMS, backbone=BACKBONE),
 }
 COMPILED = {name: jax.jit(measure) for name, measure in MEASURES.items()}
 GRADIENTS = {name: jax.jit(jax.grad(measure)) for name, measure in MEASURES.items()}
@@ -36,19 +37,19 @@ AT_ITSELF = {"ssim": 1.0, "style": 0.0, "content": 0.0}
 
 
 def exact_ssim(image: np.ndarray, reference: np.ndarray) -> float:
-    """The published formula, window by window, with central moments (no difference of squares)."""
+    """The published formula, window by window, with central moments instead of differences of squares."""
     y, x = np.mgrid[-5:6, -5:6]
     window = np.exp(-(x**2 + y**2) / (2 * 1.5**2))[..., None]
     window /= window.sum()
     c1, c2 = 0.01**2, 0.03**2
     values = []
     for i, j in np.ndindex(image.shape[0] - 10, image.shape[1] - 10):
-        a, b = (picture[i : i + 11, j : j + 11].astype(np.float64) for picture in (image, reference))
+        a, b = (each[i : i + 11, j : j + 11].astype(np.float64) for each in (image, reference))
         mean_a, mean_b = (window * a).sum((0, 1)), (window * b).sum((0, 1))
         var_a, var_b = (window * (a - mean_a) ** 2).sum((0, 1)), (window * (b - mean_b) ** 2).sum((0, 1))
         covariance = (window * (a - mean_a) * (b - mean_b)).sum((0, 1))
-        likeness = (2 * mean_a * mean_b + c1) * (2 * covariance + c2)
-        values.append(likeness / ((mean_a**2 + mean_b**2 + c1) * (var_a + var_b + c2)))
+        similarity = (2 * mean_a * mean_b + c1) * (2 * covariance + c2)
+        values.append(similarity / ((mean_a**2 + mean_b**2 + c1) * (var_a + var_b + c2)))
     return float(np.mean(values))
 
 
@@ -59,7 +60,7 @@ def test_ssim_against_the_formula(shape: tuple[int, int]) -> None:
 
 
 def test_ssim_of_nearly_flat_bright_images() -> None:
-    """Where variances are far below the squared means, and rounding would show first."""
+    """Where variances are far below the squared means, rounding errors are largest."""
     image = 0.97 + 0.01 * (random_image(1, 16, 18) - 0.5)
     reference = 0.97 + 0.01 * (random_image(2, 16, 18) - 0.5)
     np.testing.assert_allclose(ssim(image, reference), exact_ssim(image, reference), atol=1e-4)
@@ -67,7 +68,7 @@ def test_ssim_of_nearly_flat_bright_images() -> None:
 
 @pytest.mark.parametrize(("a", "b"), [(0.0, 1.0), (0.25, 0.5), (0.3, 0.3)])
 def test_ssim_of_flat_images(a: float, b: float) -> None:
-    """Without variance only the luminance is left: (2ab + C1) / (a² + b² + C1)."""
+    """Without variance only the luminance term remains: (2ab + C1) / (a² + b² + C1)."""
     value = ssim(np.full((12, 13, 3), a, np.float32), np.full((12, 13, 3), b, np.float32))
     np.testing.assert_allclose(value, (2 * a * b + 1e-4) / (a**2 + b**2 + 1e-4), rtol=1e-3, atol=1e-6)
 
@@ -79,40 +80,40 @@ def test_ssim_of_a_negative_is_negative() -> None:
 
 def test_style_distances_against_float64() -> None:
     image, style = random_image(1, 16, 17), random_image(2, 16, 24)
-    found = jax.jit(lambda *images: style_distances(BACKBONE, PARAMS, *images))(image, style)
-    assert set(found) == set(USUAL_STYLE)
-    a, b = (double(BACKBONE.apply(PARAMS, jnp.asarray(picture), USUAL_STYLE)) for picture in (image, style))
+    found = jax.jit(lambda x, y: style_distances(x, y, PARAMS, backbone=BACKBONE))(image, style)
+    assert set(found) == set(DEFAULT_STYLE)
+    a, b = (double(BACKBONE.apply(PARAMS, jnp.asarray(each), DEFAULT_STYLE)) for each in (image, style))
     for layer, value in found.items():
         columns = [features[layer].reshape(-1, features[layer].shape[-1]) for features in (a, b)]
         gram, target = (matrix.T @ matrix / matrix.size for matrix in columns)
         np.testing.assert_allclose(value, np.sum((gram - target) ** 2) / np.sum(target**2), rtol=1e-4)
     mean = np.mean([float(value) for value in found.values()])
-    np.testing.assert_allclose(style_distance(BACKBONE, PARAMS, image, style), mean, rtol=1e-6)
+    np.testing.assert_allclose(style_distance(image, style, PARAMS, backbone=BACKBONE), mean, rtol=1e-6)
 
 
 def test_content_distances_against_float64() -> None:
     image, content = formula_pair(16, 17)
     layers = ("relu1_1", "relu3_1")
-    found = content_distances(BACKBONE, PARAMS, image, content, layers)
+    found = content_distances(image, content, PARAMS, backbone=BACKBONE, layers=layers)
     assert tuple(found) == layers
-    a, b = (double(BACKBONE.apply(PARAMS, jnp.asarray(picture), layers)) for picture in (image, content))
+    a, b = (double(BACKBONE.apply(PARAMS, jnp.asarray(each), layers)) for each in (image, content))
     for layer, value in found.items():
         np.testing.assert_allclose(value, np.sum((a[layer] - b[layer]) ** 2) / np.sum(b[layer] ** 2), rtol=1e-4)
     mean = np.mean([float(value) for value in found.values()])
-    np.testing.assert_allclose(content_distance(BACKBONE, PARAMS, image, content, layers), mean, rtol=1e-6)
-    assert tuple(content_distances(BACKBONE, PARAMS, image, content)) == USUAL_CONTENT
+    value = content_distance(image, content, PARAMS, backbone=BACKBONE, layers=layers)
+    np.testing.assert_allclose(value, mean, rtol=1e-6)
+    assert tuple(content_distances(image, content, PARAMS, backbone=BACKBONE)) == DEFAULT_CONTENT
 
 
 def test_another_loss_measures_the_style() -> None:
     image, style = formula_pair(16, 17)
-    found = style_distances(BACKBONE, PARAMS, image, style, ("relu2_1",), loss=SquaredError("relative"))
-    np.testing.assert_array_equal(
-        found["relu2_1"], content_distances(BACKBONE, PARAMS, image, style, ("relu2_1",))["relu2_1"]
-    )
+    options: Any = {"backbone": BACKBONE, "layers": ("relu2_1",)}
+    found = style_distances(image, style, PARAMS, loss=SquaredError("relative"), **options)
+    np.testing.assert_array_equal(found["relu2_1"], content_distances(image, style, PARAMS, **options)["relu2_1"])
 
 
 def test_distances_of_half_the_features() -> None:
-    """A linear layer's features times ½ are Gram matrices times ¼: a distance of (1 - ¼)², in content (1 - ½)²."""
+    """Features times ½ have Gram matrices times ¼: the style distance is (1 - ¼)², the content distance (1 - ½)²."""
     whole = VGG(((4,),))
     backbone = Backbone("linear", whole, IMAGENET, "random", whole.layers, ("conv1_1",), ("conv1_1",))
     kernel = random_params(backbone)["conv1_1"]["kernel"]
@@ -120,20 +121,20 @@ def test_distances_of_half_the_features() -> None:
     style = random_image(4, 16, 16)
     mean = np.asarray(IMAGENET.mean, np.float32)
     image = mean + 0.5 * (style - mean)
-    np.testing.assert_allclose(style_distance(backbone, params, image, style), 0.75**2, rtol=1e-4)
-    np.testing.assert_allclose(content_distance(backbone, params, image, style), 0.5**2, rtol=1e-4)
+    np.testing.assert_allclose(style_distance(image, style, params, backbone=backbone), 0.75**2, rtol=1e-4)
+    np.testing.assert_allclose(content_distance(image, style, params, backbone=backbone), 0.5**2, rtol=1e-4)
 
 
 @pytest.mark.parametrize("name", MEASURES)
 def test_equal_images(name: str) -> None:
-    """Also without any variance, and with values at both ends of the range."""
+    """Also without variance, and with values at both limits of the range."""
     flat = np.ones((16, 17, 3), np.float32)
     for image in (random_image(5, 16, 17), flat, 0 * flat):
         np.testing.assert_allclose(COMPILED[name](image, image), AT_ITSELF[name], atol=1e-6)
 
 
 @pytest.mark.parametrize("name", MEASURES)
-def test_more_noise_is_farther_away(name: str) -> None:
+def test_more_noise_has_a_larger_distance(name: str) -> None:
     image = 0.25 + 0.5 * random_image(6, 16, 17)
     noise = np.random.default_rng(0).uniform(-1, 1, image.shape).astype(np.float32)
     values = [float(COMPILED[name](image + amount * noise, image)) for amount in (0.0, 0.02, 0.05, 0.1, 0.25)]
@@ -156,14 +157,14 @@ def test_batches_vmap_and_loops_agree(name: str) -> None:
 
 @pytest.mark.parametrize("name", MEASURES)
 def test_gradients_are_finite(name: str) -> None:
-    """At the other image itself too, and where images are flat."""
-    picture, black = random_image(9, 16, 17), np.zeros((16, 17, 3), np.float32)
-    for image, other in ((picture, picture), (black, black), (black, picture), (picture, black)):
+    """Also for equal images, and for images of one colour."""
+    photo, black = random_image(9, 16, 17), np.zeros((16, 17, 3), np.float32)
+    for image, other in ((photo, photo), (black, black), (black, photo), (photo, black)):
         assert np.isfinite(GRADIENTS[name](image, other)).all()
 
 
 @pytest.mark.parametrize("name", MEASURES)
-def test_precision_does_not_depend_on_the_dtype_given(name: str) -> None:
+def test_float64_images_are_cast_to_float32(name: str) -> None:
     image, other = (random_image(seed, 16, 17).astype(np.float64) for seed in (1, 2))
     value = MEASURES[name](image, other)
     assert value.dtype == jnp.float32
@@ -172,7 +173,7 @@ def test_precision_does_not_depend_on_the_dtype_given(name: str) -> None:
 
 @pytest.mark.parametrize("name", ["style", "content"])
 def test_networks_multiply_in_full_precision(name: str) -> None:
-    """GPUs round the factors of float32 products to TF32 unless told otherwise; a CPU never shows it."""
+    """By default GPUs round the factors of float32 products to TF32, which does not show on a CPU."""
     program = str(jax.make_jaxpr(MEASURES[name])(IMAGE, IMAGE))
     assert "precision=Precision.HIGHEST" in program or "Precision.HIGHEST, Precision.HIGHEST" in program
     assert "precision=None" not in program
@@ -195,14 +196,14 @@ IMAGE = np.full((16, 17, 3), 0.5, np.float32)
         ("photo.png", "`image` is a str, expected an array"),
     ],
 )
-def test_what_is_no_image(name: str, image: object, message: str) -> None:
+def test_invalid_images(name: str, image: object, message: str) -> None:
     with pytest.raises(ImageError, match=message) as caught:
         MEASURES[name](image, IMAGE)
     assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize("name", ["ssim", "content"])
-def test_images_that_do_not_fit_together(name: str) -> None:
+def test_images_of_different_sizes(name: str) -> None:
     with pytest.raises(ImageError, match=r"`image` is 17x16 pixels, `\w+` 16x16, expected the same size"):
         MEASURES[name](IMAGE, IMAGE[:, :16])
     with pytest.raises(ImageError, match=r"leading axes \(2,\), `\w+` \(3,\), which do not broadcast"):
@@ -213,23 +214,23 @@ def test_images_that_are_too_small() -> None:
     with pytest.raises(ImageError, match="17x10 pixels, but SSIM needs at least 11x11"):
         ssim(IMAGE[:10], IMAGE[:10])
     with pytest.raises(ImageError, match="`style` is 17x2 pixels, but relu3_1 of tiny needs at least"):
-        style_distance(BACKBONE, PARAMS, IMAGE, IMAGE[:2])
+        style_distance(IMAGE, IMAGE[:2], PARAMS, backbone=BACKBONE)
 
 
-def test_layers_that_cannot_be_measured() -> None:
+def test_invalid_layers() -> None:
     with pytest.raises(JnstError, match="tiny has no layer 'relu1_11': did you mean"):
-        style_distance(BACKBONE, PARAMS, IMAGE, IMAGE, ("relu1_11",))
+        style_distance(IMAGE, IMAGE, PARAMS, backbone=BACKBONE, layers=("relu1_11",))
     with pytest.raises(WeightsError, match="relu3_2 of tiny is beyond these weights"):
-        content_distance(BACKBONE, PARAMS, IMAGE, IMAGE, ("relu3_2",))
+        content_distance(IMAGE, IMAGE, PARAMS, backbone=BACKBONE, layers=("relu3_2",))
     with pytest.raises(JnstError, match="name at least one layer"):
-        content_distance(BACKBONE, PARAMS, IMAGE, IMAGE, ())
+        content_distance(IMAGE, IMAGE, PARAMS, backbone=BACKBONE, layers=())
 
 
-def test_weights_that_reach_no_usual_layer() -> None:
-    short = BACKBONE.network.held(frozenset({"conv1_1/kernel"}))
+def test_weights_that_reach_no_default_layer() -> None:
+    short = BACKBONE.network.truncated(frozenset({"conv1_1/kernel"}))
     backbone = Backbone("tiny", short, IMAGENET, "random", BACKBONE.all_layers, ("relu2_1",), ("relu3_1",))
     with pytest.raises(
-        WeightsError, match=r"end at relu1_1 and reach none of its usual layers \(relu2_1\): pass layers"
+        WeightsError, match=r"end at relu1_1 and reach none of the default layers \(relu2_1\): pass layers"
     ):
-        content_distance(backbone, PARAMS, IMAGE, IMAGE)
-    assert float(content_distance(backbone, PARAMS, IMAGE, IMAGE, ("relu1_1",))) == 0.0
+        content_distance(IMAGE, IMAGE, PARAMS, backbone=backbone)
+    assert float(content_distance(IMAGE, IMAGE, PARAMS, backbone=backbone, layers=("relu1_1",))) == 0.0

@@ -1,4 +1,4 @@
-"""LPIPS against PyTorch's float64 values (`golden/make_torch_lpips.py`), and files that are not what it needs."""
+"""LPIPS against PyTorch's float64 values (`golden/make_torch_lpips.py`), and invalid files."""
 
 import json
 from collections.abc import Mapping
@@ -15,18 +15,18 @@ from golden.random_weights import random_state_dict
 
 from jnst.errors import ImageError, WeightsError
 from jnst.metrics import LPIPS, LPIPS_NETWORKS, load_lpips, lpips
-from jnst.metrics.perceptual import _unit
 from jnst.types import Params
 from jnst.weights.formats import read_tensors
 
 pytestmark = pytest.mark.usefixtures("unoptimised")
 
-GOLDEN = json.loads(Path(__file__).with_name("golden").joinpath("torch_lpips.json").read_text())
+GOLDEN = json.loads(Path(__file__).parents[1].joinpath("golden/torch_lpips.json").read_text())
 FULL, HEADS = "lpips-squeeze/lpips_squeeze.pt", "lpips-heads/squeeze.pth"
 Metric = tuple[LPIPS, Params]
-SIZE = (33, 47)  # one of the golden ones: every size is compiled anew
-measure = jax.jit(lpips, static_argnums=0)
-evaluate = jax.jit(jax.value_and_grad(lpips, argnums=2), static_argnums=0)
+SIZE = (33, 47)
+"""The only size that most tests compile; one of the golden ones."""
+measure = jax.jit(lpips, static_argnames="metric")
+evaluate = jax.jit(jax.value_and_grad(lpips), static_argnames="metric")
 
 
 @pytest.fixture(scope="module")
@@ -47,16 +47,18 @@ def golden_records(network: str) -> list[dict[str, Any]]:
 
 
 def check_gradient(metric: LPIPS, params: Params, record: Mapping[str, Any]) -> None:
-    value, gradient = evaluate(metric, params, *formula_pair(record["height"], record["width"]))
+    value, gradient = evaluate(*formula_pair(record["height"], record["width"]), params, metric=metric)
     np.testing.assert_allclose(value, record["distance"], rtol=1e-5)
     np.testing.assert_allclose(np.linalg.norm(gradient), record["gradient_norm"], rtol=1e-4)
 
 
 @pytest.mark.parametrize("record", golden_records("squeezenet1.1"), ids=lambda record: f"{record['height']}")
 def test_squeeze_against_pytorch(squeeze: Metric, record: Mapping[str, Any]) -> None:
-    height, width = record["height"], record["width"]
-    np.testing.assert_allclose(measure(*squeeze, *formula_pair(height, width)), record["distance"], rtol=1e-5)
-    if (height, width) == SIZE:
+    metric, params = squeeze
+    size = record["height"], record["width"]
+    value = measure(*formula_pair(*size), params, metric=metric)
+    np.testing.assert_allclose(value, record["distance"], rtol=1e-5)
+    if size == SIZE:
         check_gradient(*squeeze, record)
 
 
@@ -66,92 +68,93 @@ def test_vgg16_against_pytorch(vgg16: Metric) -> None:
 
 
 def test_published_distance_of_black_and_white(squeeze: Metric) -> None:
+    metric, params = squeeze
     black, white = np.zeros((64, 64, 3), np.float32), np.ones((64, 64, 3), np.float32)
-    np.testing.assert_allclose(measure(*squeeze, black, white), 0.642093, atol=1e-5)
+    np.testing.assert_allclose(measure(black, white, params, metric=metric), 0.642093, atol=1e-5)
 
 
 def test_every_network_is_tested() -> None:
     assert {record["network"] for record in GOLDEN["distances"]} == set(LPIPS_NETWORKS)
 
 
-def test_heads_of_their_own_file_are_the_same(shared: Path, squeeze: Metric) -> None:
+def test_heads_in_a_separate_file(shared: Path, squeeze: Metric) -> None:
     _, params = load_lpips(shared / "weights" / FULL, shared / "weights" / HEADS)
     assert same_trees(params, squeeze[1])
 
 
-def test_parameters_are_arguments_and_equal_metrics_are_one(squeeze: Metric) -> None:
+def test_parameters_are_arguments_and_equal_metrics_have_equal_hashes(squeeze: Metric) -> None:
     metric, params = squeeze
     again = LPIPS(metric.backbone, metric.layers)
     assert (again, hash(again)) == (metric, hash(metric))
     doubled = {**params, "heads": {layer: 2 * head for layer, head in params["heads"].items()}}
     pair = formula_pair(*SIZE)
-    np.testing.assert_allclose(measure(again, doubled, *pair), 2 * measure(metric, params, *pair), rtol=1e-6)
+    np.testing.assert_allclose(
+        measure(*pair, doubled, metric=again), 2 * measure(*pair, params, metric=metric), rtol=1e-6
+    )
 
 
-def test_equal_images_are_at_0_and_pairs_are_symmetric(squeeze: Metric) -> None:
+def test_equal_images_have_distance_0_and_pairs_are_symmetric(squeeze: Metric) -> None:
+    metric, params = squeeze
     image, reference = formula_pair(*SIZE)
-    np.testing.assert_allclose(measure(*squeeze, image, image), 0.0, atol=1e-10)
-    there, back = measure(*squeeze, image, reference), measure(*squeeze, reference, image)
-    np.testing.assert_allclose(there, back, rtol=1e-6)
-    assert float(there) > 0.1
+    np.testing.assert_allclose(measure(image, image, params, metric=metric), 0.0, atol=1e-10)
+    value = measure(image, reference, params, metric=metric)
+    np.testing.assert_allclose(measure(reference, image, params, metric=metric), value, rtol=1e-6)
+    assert float(value) > 0.1
 
 
-def test_more_noise_is_farther_away(squeeze: Metric) -> None:
+def test_more_noise_has_a_larger_distance(squeeze: Metric) -> None:
+    metric, params = squeeze
     image = 0.25 + 0.5 * random_image(6, *SIZE)
     noise = np.random.default_rng(0).uniform(-1, 1, image.shape).astype(np.float32)
-    values = [float(measure(*squeeze, image + amount * noise, image)) for amount in (0.0, 0.02, 0.05, 0.1, 0.25)]
+    values = [float(measure(image + a * noise, image, params, metric=metric)) for a in (0.0, 0.02, 0.05, 0.1, 0.25)]
     assert (np.diff(values) > 0).all()
 
 
 def test_vmap_batches_and_loops_agree(squeeze: Metric) -> None:
-    """The first axis is mapped, the second a batch, for which there is one reference."""
+    """The first axis is mapped. The second is a batch with one reference."""
+    metric, params = squeeze
     images, references = random_image(7, 2, 2, *SIZE), random_image(8, 2, *SIZE)
-    loop = [[measure(*squeeze, images[i, j], references[i]) for j in range(2)] for i in range(2)]
-    found = jax.jit(jax.vmap(lambda a, b: lpips(*squeeze, a, b)))(images, references)
+    loop = [[measure(images[i, j], references[i], params, metric=metric) for j in range(2)] for i in range(2)]
+    found = jax.jit(jax.vmap(lambda a, b: lpips(a, b, params, metric=metric)))(images, references)
     assert found.shape == (2, 2)
     assert found.dtype == jnp.float32
     np.testing.assert_allclose(found, loop, rtol=1e-5)
 
 
 def test_the_gradient_is_0_at_the_reference_and_finite_elsewhere(squeeze: Metric) -> None:
-    picture, black = random_image(9, *SIZE), np.zeros((*SIZE, 3), np.float32)
-    np.testing.assert_allclose(evaluate(*squeeze, picture, picture)[1], 0.0, atol=1e-7)
-    for image, reference in ((black, picture), (picture, black)):
-        found = np.asarray(evaluate(*squeeze, image, reference)[1])
+    metric, params = squeeze
+    photo, black = random_image(9, *SIZE), np.zeros((*SIZE, 3), np.float32)
+    np.testing.assert_allclose(evaluate(photo, photo, params, metric=metric)[1], 0.0, atol=1e-7)
+    for image, reference in ((black, photo), (photo, black)):
+        found = np.asarray(evaluate(image, reference, params, metric=metric)[1])
         assert np.isfinite(found).all()
         assert found.any()
 
 
 def test_a_network_without_features_has_finite_gradients(squeeze: Metric) -> None:
-    """All kernels and biases 0: every feature vector has length 0."""
+    """With kernels and biases of 0, all feature vectors have length 0."""
     metric, params = squeeze
     empty = {**params, "backbone": jax.tree.map(jnp.zeros_like, params["backbone"])}
-    value, gradient = evaluate(metric, empty, *formula_pair(*SIZE))
+    value, gradient = evaluate(*formula_pair(*SIZE), empty, metric=metric)
     assert float(value) == 0.0
     assert np.isfinite(gradient).all()
 
 
-def test_unit_vectors() -> None:
-    """Length 1 within float32, 0 where there is nothing, and a Jacobian without NaN in both places."""
-    features = jnp.asarray([[[3.0, 4.0], [0.0, 0.0], [1e-8, 0.0]]])
-    np.testing.assert_allclose(_unit(features)[0], [[0.6, 0.8], [0.0, 0.0], [1e-8 / (1e-8 + 1e-10), 0.0]], rtol=1e-5)
-    assert np.isfinite(jax.jacobian(_unit)(features)).all()
-
-
-def test_images_that_do_not_fit(squeeze: Metric) -> None:
-    picture = np.full((20, 20, 3), 0.5, np.float32)
+def test_invalid_pairs_of_images(squeeze: Metric) -> None:
+    metric, params = squeeze
+    grey = np.full((20, 20, 3), 0.5, np.float32)
     cases: list[tuple[Any, Any, str]] = [
-        (picture, picture[:19], "expected the same size: resize `reference`"),
-        (picture, 255 * picture, "`reference` looks like 0-255"),
-        (picture[:16], picture[:16], "20x16 pixels, but fire9 of squeezenet1.1 needs at least 17x17"),
+        (grey, grey[:19], "expected the same size: resize `reference`"),
+        (grey, 255 * grey, "`reference` looks like 0-255"),
+        (grey[:16], grey[:16], "20x16 pixels, but fire9 of squeezenet1.1 needs at least 17x17"),
     ]
     for image, reference, message in cases:
         with pytest.raises(ImageError, match=message):
-            lpips(*squeeze, image, reference)
+            lpips(image, reference, params, metric=metric)
 
 
 def write_heads(path: Path, shared: Path, changed: Mapping[str, np.ndarray | None]) -> Path:
-    """The published heads with some tensors replaced, or left out."""
+    """The published heads with some tensors replaced or removed."""
     arrays = {**read_tensors(shared / "weights" / HEADS).arrays, **changed}
     np.savez(path, **{name: array for name, array in arrays.items() if array is not None})  # pyright: ignore[reportArgumentType]
     return path
@@ -160,11 +163,11 @@ def write_heads(path: Path, shared: Path, changed: Mapping[str, np.ndarray | Non
 @pytest.mark.parametrize(
     ("head", "message"),
     [
-        (None, "`lin1.model.1.weight` is missing: pass LPIPS' heads for squeezenet1.1 as heads, from https://"),
+        (None, "`lin1.model.1.weight` is missing: pass LPIPS' heads for squeezenet1.1 as `heads`, from https://"),
         (np.ones((1, 64, 1, 1), np.float32), r"float32 of shape \(1, 64, 1, 1\), expected .* shape \(1, 128, 1, 1\)"),
         (np.ones((128,), np.float32), r"float32 of shape \(128,\), expected"),
         (np.ones((1, 128, 1, 1), np.int64), "`lin1.model.1.weight` is int64"),
-        (np.full((1, 128, 1, 1), -0.5, np.float32), "goes down to -0.5, expected >= 0"),
+        (np.full((1, 128, 1, 1), -0.5, np.float32), "has a minimum of -0.5, expected at least 0"),
         (np.full((1, 128, 1, 1), np.nan, np.float32), "`lin1.model.1.weight` has 128 values that are not finite"),
     ],
 )
@@ -187,7 +190,7 @@ KERAS = "squeezenet1.1-keras/squeezenet_weights_tf_dim_ordering_tf_kernels_notop
             HEADS,
             "caffe weights of squeezenet1.1, .* expected lpips or torchvision weights of squeezenet1.1 or vgg",
         ),
-        ("vgg19-oxford-tfjs/model.json", HEADS, "oxford weights of vgg19, which LPIPS has no heads for"),
+        ("vgg19-oxford-tfjs/model.json", HEADS, "oxford weights of vgg19, for which LPIPS has no heads"),
         (FULL, "lpips-heads/vgg.pth", r"`lin3.model.1.weight` .* expected floats of shape \(1, 384, 1, 1\)"),
         (FULL, "lpips-heads/alex.pth", r"`lin1.model.1.weight` .* expected floats of shape \(1, 128, 1, 1\)"),
         (FULL, "vgg19-oxford-tfjs/model.json", "`lin0.model.1.weight` is missing"),

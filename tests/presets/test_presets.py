@@ -183,7 +183,9 @@ def test_layers_follow_the_network_where_a_preset_leaves_them_open() -> None:
 
 
 def test_published_layers_beyond_the_weights_are_not_replaced() -> None:
-    partial = dataclasses.replace(VGG19, network=VGG19.network.held(frozenset({"conv1_1/kernel", "conv2_1/kernel"})))
+    partial = dataclasses.replace(
+        VGG19, network=VGG19.network.truncated(frozenset({"conv1_1/kernel", "conv2_1/kernel"}))
+    )
     for name in ("neural-style-pt", "gatys2016", "gatys2017", "tf-blogpost"):
         with pytest.raises(WeightsError, match=r"layer (conv|relu)\d_\d of vgg19 is beyond these weights"):
             preset(name).objective(partial)

@@ -1,6 +1,6 @@
-"""Ctrl-C at random moments of a run: while it starts, compiles, makes steps and saves.
+"""Interrupt runs at random moments: while they start, compile, make steps and save.
 
-``python tests/reliability/interrupts.py --rounds 20`` prints what came of it, as JSON.
+``python tests/reliability/interrupts.py --rounds 20`` prints the results as JSON.
 """
 
 import argparse
@@ -23,17 +23,17 @@ from runs import CHECKPOINT, OUTPUT
 Flags = tuple[str | int, ...]
 
 SECONDS = 300.0
-"""After which something hangs."""
+"""After this time a run is considered to hang."""
 FLAGS = ("--weights", "net.safetensors", "--content-layers", "relu2_1", "--style-layers", "relu1_1,relu2_1")
 FLAGS += ("--size", runs.WIDTH, "--pyramid", "--checkpoint", CHECKPOINT, "--resume")
 LONG = ("--min-size", 12, "--optimizer", "lbfgs-zoom", "--steps", 40)
-"""Four sizes, each of which is compiled for about as long as its steps take,"""
+"""Flags for four sizes, each with about as much time for compilation as for steps."""
 SHORT = ("--min-size", 30, "--optimizer", "adam", "--steps", 20)
-"""or two, which are soon done with."""
+"""Flags for two sizes, which finish soon."""
 
 
 def start(folder: Path, flags: Flags) -> "subprocess.Popen[str]":
-    """Begin, or go on with, a run of the command as it is installed."""
+    """Start or continue a run of the installed command."""
     words = [
         sys.executable,
         "-m",
@@ -45,7 +45,7 @@ def start(folder: Path, flags: Flags) -> "subprocess.Popen[str]":
         OUTPUT,
         *map(str, (*FLAGS, *flags)),
     ]
-    # Each compiles anew: that is one of the things that are to be interrupted.
+    # Every run compiles, so that compilation is interrupted as well.
     environment = {name: value for name, value in os.environ.items() if name != "JAX_COMPILATION_CACHE_DIR"}
     return subprocess.Popen(
         words, cwd=folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
@@ -53,7 +53,7 @@ def start(folder: Path, flags: Flags) -> "subprocess.Popen[str]":
 
 
 def undisturbed(flags: Flags) -> tuple[str, float]:
-    """The fingerprint of a run that nobody interrupts, and its seconds."""
+    """The fingerprint of a run that is not interrupted, and its seconds."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         runs.prepare(folder)
@@ -65,7 +65,7 @@ def undisturbed(flags: Flags) -> tuple[str, float]:
 
 
 def interrupt(folder: Path, flags: Flags, seconds: float, number: int) -> tuple[float, str, list[str]]:
-    """Interrupt a run at a moment.
+    """Interrupt a run after some seconds.
 
     Returns:
         The seconds until it ended, what it was doing, and what is wrong.
@@ -82,12 +82,12 @@ def interrupt(folder: Path, flags: Flags, seconds: float, number: int) -> tuple[
         process.communicate()
         return SECONDS, "hanging", ["it did not end"]
     took = time.monotonic() - sent
-    faults = runs.look(folder, smaller=True)
+    faults = runs.check_files(folder, smaller=True)
     if process.returncode == 0:
         return took, "ended", faults
     if process.returncode not in (128 + number, -number):
         faults.append(f"status {process.returncode}: {said}")
-    if "Traceback" in said:
+    if "Traceback" in said and ", in main\n" in said:  # Before `main`, while modules load, Python shows its own.
         faults.append(said)
     stepped = any(line.startswith("step ") for line in said.splitlines())
     if stepped and (folder / OUTPUT).read_bytes() == old:
@@ -98,7 +98,7 @@ def interrupt(folder: Path, flags: Flags, seconds: float, number: int) -> tuple[
 
 
 def rounds(count: int, flags: Flags, seed: int) -> dict[str, Any]:
-    """Interrupt so many runs, let each of them go on and come to its end, and compare."""
+    """Interrupt runs, let them continue and finish, and compare the results."""
     expected, whole = undisturbed(flags)
     generator, doing, times, faults, compared = random.Random(seed), Counter[str](), list[float](), list[str](), 0
     while len(times) < count:
@@ -138,10 +138,10 @@ def _share(times: list[float], percent: float) -> float:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--short", action="store_true", help="runs that compile little")
+    parser.add_argument("--short", action="store_true", help="shorter runs")
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
-    signal.signal(signal.SIGINT, signal.default_int_handler)  # Shells start background jobs with it ignored.
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # Shells let background jobs ignore it.
     print(json.dumps(rounds(args.rounds, SHORT if args.short else LONG, args.seed)))
 
 

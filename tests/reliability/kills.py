@@ -1,6 +1,6 @@
-"""Runs that are killed: at random moments, and while they write a checkpoint or the image.
+"""Kill runs at random moments, and while they write a checkpoint or the image.
 
-``python tests/reliability/kills.py --runs 100 --writes 50`` prints what came of it, as JSON.
+``python tests/reliability/kills.py --runs 100 --writes 50`` prints the results as JSON.
 """
 
 import argparse
@@ -16,11 +16,11 @@ import runs
 from runs import CHECKPOINT, OUTPUT, Watched
 
 KILLS_IN_A_ROW = 5
-"""After so many kills a run is let come to its end."""
+"""The most kills of a run before it is allowed to finish."""
 
 
 class Trial:
-    """A folder in which a run is killed again and again, and gone on with, until it has come to its end."""
+    """A folder in which a run is killed and continued several times, and then finishes."""
 
     def __init__(self, folder: Path, expected: str) -> None:
         self.folder, self._expected = folder, expected
@@ -28,7 +28,7 @@ class Trial:
         runs.prepare(folder)
 
     def kill(self, watched: Watched, moment: Any) -> str:
-        """Go on with the run and kill it when ``moment(process)`` returns; what it was doing."""
+        """Continue the run and kill it when ``moment(process)`` returns. Returns what it was doing."""
         process = runs.start(self.folder, runs.command("--resume"), watched)
         moment(process)
         process.kill()
@@ -36,13 +36,13 @@ class Trial:
         doing = "ended" if process.exitcode == 0 else ("computing", *Watched.KINDS)[watched.writing.value]
         if process.exitcode not in (0, -9):
             self.faults.append((self.folder / "stderr").read_text())
-        self.faults += runs.look(self.folder)
+        self.faults += runs.check_files(self.folder)
         return doing
 
     def finish(self) -> None:
-        """Let it come to its end, and compare."""
+        """Let the run finish, and compare the result."""
         runs.finish(self.folder, runs.command("--resume"))
-        self.faults += runs.look(self.folder)
+        self.faults += runs.check_files(self.folder)
         if runs.fingerprint(self.folder) != self._expected:
             self.faults.append("another result than without kills")
         if "Warning" in (self.folder / "stderr").read_text() or "damaged" in (self.folder / "stderr").read_text():
@@ -50,7 +50,7 @@ class Trial:
 
 
 def undisturbed() -> tuple[str, float]:
-    """The fingerprint of a run that nobody kills, and its seconds."""
+    """The fingerprint of a run that is not killed, and its seconds."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         runs.prepare(folder)
@@ -58,21 +58,21 @@ def undisturbed() -> tuple[str, float]:
         fingerprint = runs.fingerprint(folder)
         for path in (folder / CHECKPOINT, folder / f"{CHECKPOINT}.previous"):
             path.unlink()
-        # Again: the first one compiled.
+        # Again, without compilation.
         seconds = runs.finish(folder, runs.command("--resume"))
         assert runs.fingerprint(folder) == fingerprint, "two undisturbed runs differ"
         return fingerprint, seconds
 
 
 def at_random_moments(count: int, expected: str, seconds: float, generator: random.Random) -> dict[str, Any]:
-    """Kill so many runs, each at a moment of its own."""
+    """Kill runs at random moments."""
     return _trials(
         count, expected, lambda watched: lambda process: time.sleep(generator.uniform(0.0, seconds)), generator
     )
 
 
 def while_writing(name: str, count: int, expected: str, generator: random.Random) -> dict[str, Any]:
-    """Kill so many runs in the middle of writing a file."""
+    """Kill runs while they write a file."""
     kind = Watched.KINDS.index(name)
     writing = runs.PARTS * runs.PAUSE
 

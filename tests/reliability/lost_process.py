@@ -1,43 +1,30 @@
-"""Two processes that share a catalogue, one of which is killed at a random moment.
+"""Catalogues on a Ray cluster of several simulated machines, one of which is lost, or whose command is killed.
 
-``python tests/reliability/lost_process.py --rounds 10`` prints what came of it, as JSON: how long the other lived
-on, what was done by then, and whether the command, run again, did the rest and nothing else.
+``python tests/reliability/lost_process.py --rounds 10`` prints what came of it, as JSON: whether every image was made
+once, with the same bytes as in one process, and whether the command, run again, made only what was missing.
 """
 
 import argparse
+import contextlib
 import json
+import os
 import random
 import subprocess
 import sys
 import tempfile
 import time
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from PIL import Image
 
-sys.path.append(str(Path(__file__).resolve().parents[1] / "hosts"))
-
-from members import UNOPTIMISED, Process, environment, free_port, started  # pyright: ignore[reportMissingImports]
-
-START = "import sys; from jnst.apps.cli import main; sys.exit(main())"
-FLAGS = (
-    "--size",
-    "24",
-    "--optimizer",
-    "adam",
-    "--no-sheet",
-    "--content-layers",
-    "relu1_1",
-    "--style-layers",
-    "relu1_1",
-)
-CONTENTS, STYLES = 4, 3
-HEARTBEAT = 4
+FLAGS = ("--size", "24", "--optimizer", "adam", "--content-layers", "relu1_1", "--style-layers", "relu1_1")
+CONTENTS, STYLES, NODES = 6, 4, 3
 PATIENCE = 300.0
-"""Seconds that a whole run may take where the machine is busy."""
+"""Seconds that a command may take on a busy machine."""
 
 
 def make_inputs(folder: Path) -> None:
@@ -50,99 +37,123 @@ def make_inputs(folder: Path) -> None:
             coarse.resize((24, 18)).save(folder / name / f"{number}.png")
 
 
-def commands(folder: Path, output: Path, count: int, steps: int) -> list[list[str]]:
-    line = [sys.executable, "-c", START, "grid", "--contents", str(folder / "contents"), *FLAGS, "--steps", str(steps)]
-    line += ["--styles", str(folder / "styles"), "-o", str(output)]
-    if count == 1:
-        return [line]
-    line += ["--distributed", "--coordinator", f"127.0.0.1:{free_port()}", "--num-processes", str(count)]
-    return [[*line, "--heartbeat", str(HEARTBEAT), "--process-id", str(rank)] for rank in range(count)]
+def start(folder: Path, output: Path, steps: int, *flags: str) -> subprocess.Popen[str]:
+    """Start `jnst grid`."""
+    line = [sys.executable, "-m", "jnst", "grid", "--contents", str(folder / "contents"), "--steps", str(steps), *FLAGS]
+    line += ["--styles", str(folder / "styles"), "-o", str(output), "--no-sheet", *flags]
+    environment = os.environ | {
+        "JAX_DISABLE_MOST_OPTIMIZATIONS": "1",
+        "JAX_COMPILATION_CACHE_DIR": str(folder / "programs"),
+        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.2",
+    }
+    return subprocess.Popen(line, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
-def run(folder: Path, output: Path, count: int, steps: int) -> float:
-    """Let so many processes do all; seconds between the first sign of the output and the end."""
-    lines = commands(folder, output, count, steps)
-    with started(lines, [environment(**UNOPTIMISED)] * count) as processes:
-        wait_for(output, processes)
-        begun = time.monotonic()
-        for process in processes:
-            _, err = process.communicate(timeout=PATIENCE)
-            if process.returncode:
-                raise AssertionError(err)
-        return time.monotonic() - begun
+def finish(process: subprocess.Popen[str]) -> str:
+    """Wait for the command, and return what it printed on standard error."""
+    _, err = process.communicate(timeout=PATIENCE)
+    if process.returncode:
+        raise AssertionError(err)
+    return err
 
 
-def wait_for(path: Path, processes: list[Process]) -> None:
-    ends = time.monotonic() + PATIENCE
-    while not path.exists():
-        if time.monotonic() > ends or any(process.poll() for process in processes):
-            raise AssertionError([process.communicate(timeout=1)[1] for process in processes if process.poll()])
+def wait_for_images(output: Path, count: int, process: subprocess.Popen[str]) -> bool:
+    """Wait until so many images are made; return False if the command ended before."""
+    end = time.monotonic() + PATIENCE
+    while made(output).total() < count:
+        if process.poll() is not None:
+            return False
+        if time.monotonic() > end:
+            raise AssertionError(f"{count} images were not made within {PATIENCE} s")
         time.sleep(0.01)
+    return process.poll() is None
 
 
 def images(output: Path) -> dict[str, bytes]:
-    return {path.name: path.read_bytes() for path in output.glob("**/*.png")}
+    return {path.name: path.read_bytes() for path in output.glob("*.png")}
 
 
-def journal(output: Path) -> Counter[str]:
-    """How often each image was made, as far as whole lines say."""
-    lines = [line for path in output.glob("journal*.jsonl") for line in path.read_bytes().splitlines(keepends=True)]
-    return Counter(json.loads(line)["file"] for line in lines if line.strip() and line.endswith(b"\n"))
+def made(output: Path) -> Counter[str]:
+    """How often each image was made, according to the complete lines of the journal."""
+    path = output / "journal.jsonl"
+    lines = path.read_bytes().splitlines(keepends=True) if path.exists() else []
+    return Counter(json.loads(line)["file"] for line in lines if line.endswith(b"\n"))
 
 
-def lose_one(folder: Path, output: Path, steps: int, victim: int, delay: float) -> dict[str, Any] | None:
-    """Kill one of two processes so long after they met, and wait for the other; None if the run was over by then."""
-    lines = commands(folder, output, 2, steps)
-    with started(lines, [environment(**UNOPTIMISED)] * 2) as processes:
-        # The folder is made after all have met.
-        wait_for(output, processes)
-        time.sleep(delay)
-        if any(process.poll() is not None for process in processes):
-            return None
-        processes[victim].kill()
-        begun = time.monotonic()
-        try:
-            _, err = processes[1 - victim].communicate(timeout=PATIENCE)
-        except subprocess.TimeoutExpired:
-            return {"victim": victim, "status": None, "seconds": PATIENCE}
-        seconds = time.monotonic() - begun
-    named = "heartbeat" in err or "coordination" in err.lower()
-    status = processes[1 - victim].returncode
-    return {"victim": victim, "status": status, "seconds": round(seconds, 2), "says why": named}
+def faults(output: Path, expected: dict[str, bytes]) -> list[str]:
+    """What is wrong with a finished catalogue."""
+    index = json.loads((output / "index.json").read_text())
+    checks = {
+        "an image is missing or differs": images(output) == expected,
+        "an image was made twice": set(made(output).values()) == {1} and len(made(output)) == len(expected),
+        "the index is incomplete": index["counts"] == {"done": len(expected), "failed": 0, "missing": 0},
+    }
+    return [fault for fault, passed in checks.items() if not passed]
+
+
+@contextlib.contextmanager
+def simulated_cluster() -> Iterator[Any]:
+    """A head without CPUs and several machines with one CPU each, all on this machine."""
+    from ray.cluster_utils import Cluster  # pyright: ignore[reportMissingImports]
+
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
+    try:
+        yield cluster
+    finally:
+        cluster.shutdown()
+
+
+def lose_node(folder: Path, output: Path, steps: int, count: int, cluster: Any, nodes: list[Any]) -> bool:
+    """Remove a machine when ``count`` images are made, and let the command finish; return whether it was in time."""
+    process = start(folder, output, steps, "--ray", cluster.address, "--cpus-per-task", "1")
+    in_time = wait_for_images(output, count, process)
+    if in_time:
+        cluster.remove_node(nodes.pop(0), allow_graceful=False)
+    said = finish(process)
+    return in_time and "a worker was lost" in said
+
+
+def kill_command(folder: Path, output: Path, steps: int, count: int, cluster: Any) -> bool:
+    """Kill the command when ``count`` images are made, and run it again; return whether it was in time."""
+    process = start(folder, output, steps, "--ray", cluster.address, "--cpus-per-task", "1")
+    in_time = wait_for_images(output, count, process)
+    process.kill()
+    process.communicate()
+    finish(start(folder, output, steps, "--ray", cluster.address, "--cpus-per-task", "1"))
+    return in_time
 
 
 def rounds(count: int, steps: int, seed: int) -> dict[str, Any]:
-    generator, said, faults = random.Random(seed), list[dict[str, Any]](), list[str]()
-    with tempfile.TemporaryDirectory() as top:
-        folder = Path(top)
+    """Lose a machine so often, and kill the command so often."""
+    generator, result = random.Random(seed), {"images": CONTENTS * STYLES, "rounds": 0, "in time": 0, "faults": []}
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
         make_inputs(folder)
-        seconds = run(folder, folder / "whole", 2, steps)
+        finish(start(folder, folder / "whole", steps))
         expected = images(folder / "whole")
-        while len(said) < count:
-            output = folder / f"round {len(said)} {generator.random()}"
-            what = lose_one(folder, output, steps, len(said) % 2, generator.uniform(0, 0.9 * seconds))
-            if what is None:
-                continue
-            before = journal(output)
-            run(folder, output, 1 + len(said) % 2, steps)
-            after, made = journal(output), images(output)
-            what["done before"] = before.total()
-            checks = {
-                "the other process lived on": what["status"] is not None,
-                "no message": what["status"] == 0 or what.get("says why"),
-                "an image is missing or another": made == expected,
-                "made twice": set(after.values()) == {1} and len(after) == len(expected),
-                "undone": before <= after,
-            }
-            faults += [f"{fault}: {what}" for fault, well in checks.items() if not well]
-            said.append(what)
-    return {"images": len(expected), "heartbeat": HEARTBEAT, "rounds": said, "faults": faults}
+        with simulated_cluster() as cluster:
+            nodes = [cluster.add_node(num_cpus=1) for _ in range(NODES)]
+            for number in range(count):
+                moments = [generator.randrange(1, len(expected)) for _ in range(2)]
+                lost, killed = folder / f"lost {number}", folder / f"killed {number}"
+                in_time = [
+                    lose_node(folder, lost, steps, moments[0], cluster, nodes),
+                    kill_command(folder, killed, steps, moments[1], cluster),
+                ]
+                nodes.append(cluster.add_node(num_cpus=1))
+                result["rounds"] += 1
+                result["in time"] += sum(in_time)
+                result["faults"] += [
+                    f"{output.name}: {fault}" for output in (lost, killed) for fault in faults(output, expected)
+                ]
+    return result
 
 
 def main() -> None:
+    """Run the full count."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=2)
-    parser.add_argument("--steps", type=int, default=100)
+    parser.add_argument("--steps", type=int, default=200)
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
     print(json.dumps(rounds(args.rounds, args.steps, args.seed), indent=1))

@@ -1,7 +1,7 @@
-"""Runs of `jnst` in processes of their own that can be killed or interrupted, and what they leave behind.
+"""Run `jnst` with a small network in processes that can be killed, and check the files that are left.
 
-They are forked from a process that has imported everything, with a small network, and with a disk that is slow to
-take what is written, so that there is time to come in the middle of it.
+The processes are forked from one that has imported everything. They write files slowly, so that they can be killed in
+the middle of it.
 """
 
 import hashlib
@@ -25,29 +25,27 @@ from jnst.weights import Weights, save_weights
 
 WIDTH, HEIGHT, STEPS = 48, 40, 8
 PARTS, PAUSE = 12, 0.002
-"""A file is written in so many parts, so many seconds apart."""
+"""The number of parts in which a file is written, and the seconds between them."""
 FLAGS = ("--content-layers", "relu2_1", "--style-layers", "relu1_1,relu2_1", "--size", WIDTH, "--pyramid")
 FLAGS += ("--min-size", 30, "--steps", STEPS, "--average", 0.9, "--checkpoint-every", 1, "--log", "run.jsonl")
 OUTPUT, CHECKPOINT, LOG = "out.png", "run.ckpt", "run.jsonl"
 
 context = multiprocessing.get_context("forkserver")
-"""Of processes that have imported this file already."""
-context.set_forkserver_preload([__name__, "jnst.apps.animate", "jnst.apps.cli.run", "jnst.transfer.stylize_many"])
+context.set_forkserver_preload([__name__])
 
 
 class Watched:
-    """What the parent sees of a child: which kind of file it is writing now, 0 for none, and how many it has begun."""
+    """What the parent sees of a child: the kind of file that it is writing (0 for none), and how many it has begun."""
 
     KINDS = (CHECKPOINT, OUTPUT)
 
     def __init__(self) -> None:
         self.writing = context.Value("i", 0, lock=False)
         self.begun = context.Array("i", len(self.KINDS), lock=False)
-        self.steps = context.Value("i", 0, lock=False)
 
 
 def prepare(folder: Path) -> None:
-    """Two images and a network in a folder, with an old image where the result is to be."""
+    """Save two images and a network in a folder, and an old image in place of the result."""
     from PIL import Image
 
     backbone = jnst.make_backbone("convnet", widths="4/6")
@@ -64,13 +62,13 @@ def prepare(folder: Path) -> None:
 
 
 def command(*flags: object) -> list[str]:
-    """The command line of a run, to be carried out in a folder that was prepared."""
+    """The command line of a run in a prepared folder."""
     files = ("stylize", "content.png", "style.png", "-o", OUTPUT, "--weights", "net.safetensors")
     return [str(word) for word in (*files, *FLAGS, "--checkpoint", CHECKPOINT, *flags)]
 
 
 def carry_out(folder: str, words: list[str], watched: Watched | None) -> None:
-    """What the child does: the command, with its lines in files."""
+    """In the child: run the command, with its output in files."""
     os.chdir(folder)
     for number, name in ((1, "stdout"), (2, "stderr")):
         os.dup2(os.open(name, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), number)
@@ -109,18 +107,14 @@ def _parts(whole: bytes) -> Iterator[bytes]:
 
 
 def start(folder: Path, words: Iterable[str], watched: Watched | None = None) -> Any:
-    """Start a run; the caller joins it."""
+    """Start a run. The caller joins the process."""
     process = context.Process(target=carry_out, args=(str(folder), list(words), watched))
     process.start()
     return process
 
 
 def finish(folder: Path, words: Iterable[str]) -> float:
-    """Carry a run out to its end.
-
-    Returns:
-        How many seconds it took.
-    """
+    """Let a run finish, and return the seconds that it took."""
     begun = time.monotonic()
     process = start(folder, words)
     process.join(300)
@@ -129,7 +123,7 @@ def finish(folder: Path, words: Iterable[str]) -> float:
 
 
 def fingerprint(folder: Path, log: bool = True) -> str:
-    """Of all that a run leaves: the image, every bit of its last state, and the log but for the seconds."""
+    """A hash of a run's files: the image, the last state, and the log without the seconds."""
     state = jnst.load_state(folder / CHECKPOINT)
     digest = hashlib.sha256((folder / OUTPUT).read_bytes())
     for name, leaf in sorted(state.leaves.items()):
@@ -141,12 +135,12 @@ def fingerprint(folder: Path, log: bool = True) -> str:
     return digest.hexdigest()
 
 
-def look(folder: Path, smaller: bool = False) -> list[str]:
-    """What is wrong in a folder that a run was torn out of: nothing, it is hoped.
+def check_files(folder: Path, smaller: bool = False) -> list[str]:
+    """What is wrong with the files of a run that was killed or interrupted.
 
     Args:
-        folder: Where it ran.
-        smaller: Whether the image may be: a run that is interrupted saves it at the size that it has then.
+        folder: The folder of the run.
+        smaller: Whether the image may be smaller: an interrupted run saves it at its current size.
     """
     faults = [f"left over: {path.name}" for path in folder.glob(".*.tmp")]
     with warnings.catch_warnings(record=True) as said:

@@ -53,7 +53,7 @@ SOLVERS: dict[str, Any] = {
 
 def test_gradient_descent_in_closed_form() -> None:
     """Loss n is the value before the n-th update; the image is the one after the last."""
-    solution = run(quadratic, optax.sgd(0.02), START, ARGS, num_steps=10)
+    solution: Any = run(quadratic, optax.sgd(0.02), START, ARGS, num_steps=10)
     iterates = descent(10, 0.02)
     values = [float(np.sum(0.5 * np.asarray(CURVATURE, np.float64) * (x - np.asarray(TARGET)) ** 2)) for x in iterates]
     np.testing.assert_allclose(solution.losses, values[:10], rtol=1e-5)
@@ -72,7 +72,7 @@ def test_adam_against_numpy() -> None:
         first, second = 0.9 * first + 0.1 * gradient, 0.999 * second + 0.001 * gradient**2
         image = image - 0.05 * (first / (1 - 0.9**n)) / (np.sqrt(second / (1 - 0.999**n)) + 1e-8)
     for solver in (optax.adam(0.05), Adam(0.05), Solver(Adam(0.05 * 255), unit=255.0)):
-        solution = run(quadratic, solver, START, ARGS, num_steps=20)
+        solution: Any = run(quadratic, solver, START, ARGS, num_steps=20)
         np.testing.assert_allclose(solution.image, image, rtol=1e-4, atol=3e-5)
 
 
@@ -80,7 +80,7 @@ def test_adam_against_numpy() -> None:
 def test_one_run_in_five_ways(name: str) -> None:
     """Dispatched steps, a fixed and a traced number of steps under jit, a scan over `step`, and a plain loop."""
     solver = SOLVERS[name]
-    dispatched = run(quadratic, solver, START, ARGS, num_steps=7)
+    dispatched: Any = run(quadratic, solver, START, ARGS, num_steps=7)
     fixed = jax.jit(lambda image, args: run(quadratic, solver, image, args, num_steps=7))(START, ARGS)
     traced = jax.jit(lambda image, args, n: run(quadratic, solver, image, args, num_steps=n, max_steps=9))
     counted = traced(START, ARGS, 7)
@@ -109,7 +109,7 @@ def test_continuing_equals_never_having_stopped(name: str) -> None:
     """Bit for bit, and the state in between can be used twice."""
     solver = SOLVERS[name]
     whole = run(quadratic, solver, START, ARGS, num_steps=9)
-    half = run(quadratic, solver, START, ARGS, num_steps=4)
+    half: Any = run(quadratic, solver, START, ARGS, num_steps=4)
     for _ in range(2):
         rest = run(quadratic, solver, half.state, ARGS, num_steps=5)
         assert same_trees(rest.state, whole.state)
@@ -141,7 +141,7 @@ def test_the_gradient_of_a_run_against_central_differences(solver: Any, num_step
         start, way = jnp.asarray(START, jnp.float64), jnp.asarray(random_features(5, *SHAPE), jnp.float64)
 
         def end(scale: Array, image: Array, target: Array) -> Array:
-            solution = run(quadratic, solver, image, (target, jnp.exp(scale) * args[1]), num_steps=num_steps)
+            solution: Any = run(quadratic, solver, image, (target, jnp.exp(scale) * args[1]), num_steps=num_steps)
             return jnp.sum(jnp.sin(solution.image)) + solution.losses[-1] / 100
 
         point = (jnp.asarray(0.3, jnp.float64), start, args[0])
@@ -168,7 +168,8 @@ def test_the_memory_of_a_gradient_grows_far_slower_than_the_steps() -> None:
         def end(matrix: Array) -> Array:
             return jnp.sum(run(wide, Adam(0.01), jnp.ones((64, 64, 3)), matrix, num_steps=num_steps).image)
 
-        return jax.jit(jax.grad(end)).lower(jnp.eye(3)).compile().memory_analysis().temp_size_in_bytes
+        memory: Any = jax.jit(jax.grad(end)).lower(jnp.eye(3)).compile().memory_analysis()
+        return memory.temp_size_in_bytes
 
     assert needed(256) < 6 * needed(16)
 
@@ -217,7 +218,7 @@ def test_a_closed_over_array_is_no_constant_of_the_program() -> None:
         return loss
 
     for goal in (TARGET, 2 * TARGET):
-        solution = run(make(goal), Adam(0.1), START, num_steps=200)
+        solution: Any = run(make(goal), Adam(0.1), START, num_steps=200)
         np.testing.assert_allclose(solution.image, goal, atol=0.05)
     assert len(traces) == 1
 
@@ -232,7 +233,7 @@ def test_an_optimiser_that_branches_on_its_numbers_works_too() -> None:
         return optax.GradientTransformation(lambda params: (), update)
 
     for rate in (0.02, 0.03):
-        solution = run(quadratic, gated(rate), START, ARGS, num_steps=4)
+        solution: Any = run(quadratic, gated(rate), START, ARGS, num_steps=4)
         np.testing.assert_allclose(solution.image, descent(4, rate)[4], rtol=1e-4, atol=1e-5)
 
 
@@ -251,7 +252,7 @@ def test_the_variables_may_be_any_pytree(solver: Any) -> None:
     }
     inputs = jnp.asarray(random_features(3, 32, 4))
     args = (inputs, jnp.sin(inputs.sum(-1)))
-    solution = run(dense, solver, params, args, num_steps=60)
+    solution: Any = run(dense, solver, params, args, num_steps=60)
     assert jax.tree.structure(solution.image) == jax.tree.structure(params)
     assert float(dense(solution.image, args, jnp.int32(0))) < 0.2 * float(solution.losses[0])
     jitted = jax.jit(lambda params: run(dense, solver, params, args, num_steps=5).losses)(params)
@@ -279,13 +280,13 @@ def test_a_fourier_parametrisation() -> None:
 
     spectrum = jnp.fft.rfft2(START, axes=(0, 1))
     for solver in (Adam(0.3), LBFGS()):
-        solution = run(loss, solver, jnp.stack([spectrum.real, spectrum.imag]), ARGS, num_steps=80)
+        solution: Any = run(loss, solver, jnp.stack([spectrum.real, spectrum.imag]), ARGS, num_steps=80)
         assert solution.losses[-1] < 0.02 * solution.losses[0]
 
 
 def test_the_average_is_the_debiased_exponential_mean() -> None:
     for num_steps in (1, 2, 7):
-        solution = run(quadratic, Solver(optax.sgd(0.02), average=0.8), START, ARGS, num_steps=num_steps)
+        solution: Any = run(quadratic, Solver(optax.sgd(0.02), average=0.8), START, ARGS, num_steps=num_steps)
         weights = 0.8 ** np.arange(num_steps)[::-1]
         expected = np.tensordot(weights / weights.sum(), np.stack(descent(num_steps, 0.02)[1:]), 1)
         np.testing.assert_allclose(solution.image, expected, rtol=1e-4, atol=1e-5)
@@ -293,7 +294,7 @@ def test_the_average_is_the_debiased_exponential_mean() -> None:
 
 def test_a_slow_average_is_exact_after_one_step() -> None:
     """1 - 0.9999 in float32 would be wrong in its fourth digit."""
-    solution = run(quadratic, Solver(optax.sgd(0.02), average=0.9999), START, ARGS, num_steps=1)
+    solution: Any = run(quadratic, Solver(optax.sgd(0.02), average=0.9999), START, ARGS, num_steps=1)
     np.testing.assert_allclose(solution.image, solution.state.image, rtol=1e-5)
 
 
@@ -320,7 +321,7 @@ def test_bounds() -> None:
 
 def test_no_steps() -> None:
     for name in ("adam", "adam, averaged", "adam, best, bounded", "lbfgs"):
-        solution = run(quadratic, SOLVERS[name], START, ARGS, num_steps=0)
+        solution: Any = run(quadratic, SOLVERS[name], START, ARGS, num_steps=0)
         np.testing.assert_array_equal(solution.image, START)
         assert solution.losses.shape == (0,)
         jitted = jax.jit(partial(run, quadratic, SOLVERS[name], num_steps=0))(START, ARGS)
@@ -335,7 +336,7 @@ def climb(image: Array, args: Any, step: Array) -> tuple[Array, dict[str, Array]
 
 
 def test_a_run_that_meets_nan_keeps_its_last_finite_image() -> None:
-    solution = run(climb, optax.sgd(1.0), jnp.zeros(SHAPE), 2.5, num_steps=8)
+    solution: Any = run(climb, optax.sgd(1.0), jnp.zeros(SHAPE), 2.5, num_steps=8)
     np.testing.assert_array_equal(solution.image, np.full(SHAPE, 3.0))
     assert not bool(solution.finite)
     assert int(solution.num_steps) == 4

@@ -34,7 +34,7 @@ def test_no_statistic_needs_what_gpus_compute_in_any_order(statistic: str) -> No
     layers = {"content_layers": ("relu2_1",), "style_layers": ("relu1_1", "relu2_1")}
     settings = jnst.preset(with_style_statistic(jnst.preset("jnst"), statistic), **layers)
     job = stylize_job(check_images(IMAGE, IMAGE), settings, backbone)
-    params = jax.eval_shape(job.plan.backbone.lay_out, random_params(backbone))
+    params = jax.eval_shape(job.plan.backbone.prepare, random_params(backbone))
     scale = job.plan.scales[0]
     args = (scale.objective, target_shapes(job, 0, params), params, job.key)
     step = lambda image, args: jax.value_and_grad(scale.method.loss, has_aux=True)(image, args, jnp.int32(0))  # noqa: E731

@@ -325,7 +325,10 @@ def check_inputs(entries: Sequence[Entry], folder: Path) -> None:
     Raises:
         ArgumentError: One does; the message names the file.
     """
-    inputs = {path.resolve() for entry in entries for path in (entry.content, *entry.styles)}
+    # Resolving is slow: each input once, and the folder once.
+    inputs = {path.resolve() for path in {path for entry in entries for path in (entry.content, *entry.styles)}}
+    resolved = folder.resolve()
     for entry in entries:
-        if (folder / entry.file).resolve() in inputs:
+        path = resolved / entry.file
+        if (path.resolve() if path.is_symlink() else path) in inputs:
             raise ArgumentError(f"{shown(folder / entry.file)} would replace an input: name another --output")

@@ -5,9 +5,11 @@ import importlib
 import logging
 import math
 import os
+import socket
 import sys
 import tempfile
 import time
+import warnings
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -26,6 +28,8 @@ MAX_ATTEMPTS = 3
 
 POLL_SECONDS = 0.2
 """Between two looks at whether the command was interrupted."""
+
+CONNECT_SECONDS = 10.0
 
 PATIENCE = 60.0
 """Seconds without a worker after which the command says what it is waiting for."""
@@ -63,20 +67,31 @@ def cluster(address: str | None) -> Iterator[Any]:
     own = {name: value for name, value in os.environ.items() if name.startswith(FORWARDED)}
     local = {"include_dashboard": False} if address is None else {}
     try:
-        ray.init(
-            address or "local",
-            runtime_env={"env_vars": own},
-            log_to_driver=False,
-            logging_level=logging.ERROR,
-            **local,
-        )
-    except (ConnectionError, ValueError, RuntimeError) as error:
+        _check_reachable(address)
+        with warnings.catch_warnings():
+            # JAX warns of any fork. Ray's are followed by the start of another program at once.
+            warnings.filterwarnings("ignore", "os.fork", RuntimeWarning)
+            ray.init(
+                address or "local",
+                runtime_env={"env_vars": own},
+                log_to_driver=False,
+                logging_level=logging.ERROR,
+                **local,
+            )
+    except (OSError, ValueError, RuntimeError) as error:
         reason = str(error).strip().partition("\n")[0]
         raise ArgumentError(f"--ray {address or ''}: no cluster answers ({reason}): check the address") from None
     try:
         yield ray
     finally:
         ray.shutdown()
+
+
+def _check_reachable(address: str | None) -> None:
+    """Raise an `OSError` if nothing answers at HOST:PORT. Ray itself tries for several minutes."""
+    host, _, port = (address or "").removeprefix("ray://").rpartition(":")
+    if port.isdecimal():
+        socket.create_connection((host.strip("[]"), int(port)), CONNECT_SECONDS).close()
 
 
 def plan_resources(ray: Any, gpus: float | None, cpus: float | None) -> Resources:
@@ -225,12 +240,12 @@ class _Crew:
         self._say_what_is_missing()
 
     def _lose(self, tasks: tuple[Task, ...], error: Exception) -> None:
-        reason = str(error).strip().splitlines()[-1].strip()
+        reason = str(error).strip().splitlines()[-1].strip().partition(". ")[0]
         if not tasks:
             self._failures += 1
             if self._failures >= MAX_ATTEMPTS:
                 raise ResourceError(f"--ray: workers cannot be started ({reason})") from error
-        print(f"jnst: a worker was lost, another one continues its work ({reason})", file=sys.stderr)
+        print(f"jnst: a worker was lost, another one does its work ({reason})", file=sys.stderr)
         self.hire()
 
     def _say_what_is_missing(self) -> None:

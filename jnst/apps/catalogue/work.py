@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from jnst.apps.catalogue.digest import file_hash, job_digest
@@ -17,7 +18,7 @@ from jnst.apps.catalogue.entries import Entry
 from jnst.apps.catalogue.journal import Record
 from jnst.apps.io import save_image
 from jnst.apps.io.load import image_size
-from jnst.apps.io.sizes import LoadOptions, load_options, load_with, loaded_shape, result_size
+from jnst.apps.io.sizes import LoadOptions, as_loaded, load_options, load_with, loaded_shape, result_size
 from jnst.backbones import Backbone
 from jnst.errors import ImageError, JnstError, NumericsError, ResourceError
 from jnst.images import FITS, fit_shape
@@ -291,6 +292,8 @@ class Worker:
     def __init__(self, setup: Setup) -> None:
         self.programs = 0
         self._setup, self._reader, self._store = setup, Reader(setup.fit), TargetStore()
+        # Once, because targets are kept together with the parameters that they were computed with.
+        self._params = setup.backbone.prepare(jax.tree.map(jnp.asarray, setup.params))
         self._compiled: set[Hashable] = set()
         # On a CPU a single image keeps all threads busy.
         several = len(jax.local_devices()) > 1 and jax.default_backend() != "cpu"
@@ -326,9 +329,7 @@ class Worker:
         if task.fault:
             raise ImageError(task.fault)
         content, *styles = (self._reader(source) for source in task.sources)
-        settings, size = task.settings, result_size(task.settings)
-        if size is None:  # the styles were read at their scale
-            settings = preset(settings, style_scale=1.0)
+        settings, size = as_loaded(task.settings)
         key = jax.random.key(task.entry.seed)
         return make_job(check_inputs(content, styles), settings, self._setup.backbone, key=key, size=size)
 
@@ -345,7 +346,7 @@ class Worker:
         try:
             jobs = [job for _, job in ready]
             for numbers, solution in solve_jobs(
-                jobs, self._setup.params, width=self._setup.lanes, mesh=self._mesh, store=self._store, callback=listen
+                jobs, self._params, width=self._setup.lanes, mesh=self._mesh, store=self._store, callback=listen
             ):
                 seconds, begun = time.perf_counter() - begun, time.perf_counter()
                 for place, number in enumerate(numbers):

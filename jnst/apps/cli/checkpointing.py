@@ -1,5 +1,6 @@
 """`--checkpoint` and `--resume`: a run keeps its state in a file, and continues from it."""
 
+import contextlib
 import dataclasses
 import sys
 import threading
@@ -161,11 +162,12 @@ class Keeper:
         return report
 
     def whole(self, solution: Solution) -> Solution:
-        """The solution with the losses of all steps, those before the checkpoint included."""
+        """The solution with the steps before the checkpoint included."""
         before = self._before.parts
         return dataclasses.replace(
             solution,
             losses=np.concatenate([self._before.losses, solution.losses]),
+            num_steps=len(self._before.losses) + solution.num_steps,
             parts={
                 name: np.concatenate([side[name] for side in (before, solution.parts) if name in side])
                 for name in {**before, **solution.parts}
@@ -197,26 +199,31 @@ class Keeper:
             self._ended = True
             report, snapshot = self._report, self._snapshot
             assert snapshot is not None
-            try:
-                image = np.asarray(report.image)
-            except RuntimeError:  # the step under way has taken its buffers
-                image = snapshot.image
+            image, candidates = snapshot.image, [(snapshot.step, snapshot.state)]
+            # While the next size is compiled, the last report is still valid. A step takes the buffers of its state.
+            with contextlib.suppress(RuntimeError, ValueError):
+                if not any(leaf.is_deleted() for leaf in jax.tree.leaves(report.state)):
+                    image = np.asarray(report.image)
+                    candidates.insert(0, (report.last, report.state))
             self._save_image(jnp.asarray(image))
-            if self._path is None:
+            if self._path is not None:
+                self._save_first_valid(self._path, candidates)
+
+    def _save_first_valid(self, path: Path, candidates: Sequence[tuple[int, State | None]]) -> None:
+        for step, state in candidates:
+            if state is None:
+                continue
+            try:
+                self._save(state, step)
+            except JnstError as error:
+                print(f"jnst: no checkpoint: {error}", file=sys.stderr)
                 return
-            for step, state in ((report.last, report.state), (snapshot.step, snapshot.state)):
-                try:
-                    if state is not None:
-                        self._save(state, step)
-                        print(stopped_line(self._path), file=sys.stderr)
-                        return
-                except JnstError as error:
-                    print(f"jnst: no checkpoint: {error}", file=sys.stderr)
-                    return
-                except RuntimeError:
-                    continue
-            reason = "a step takes long, and the state is large"
-            print(f"jnst: checkpoint {shown(self._path)} was not updated: {reason}", file=sys.stderr)
+            except (RuntimeError, ValueError):  # The next step has begun in the meantime.
+                continue
+            print(stopped_line(path), file=sys.stderr)
+            return
+        reason = "a step takes long, and the state is large"
+        print(f"jnst: checkpoint {shown(path)} was not updated: {reason}", file=sys.stderr)
 
     def _is_due(self, report: Report) -> bool:
         return time.monotonic() >= self._next_save if self._every is None else passes(report, self._every)

@@ -52,7 +52,7 @@ class SettingsFlags:
     backbone: Text = None
     """Network (see jnst backbones). auto: that of --weights; without --weights the small one that jnst contains."""
     weights: Annotated[Text, tyro.conf.arg(metavar="FILE|NAME")] = None
-    """Weights file (model.json, .h5, .pth, .safetensors, .npz) or name (see jnst weights list). auto: recommended ones."""
+    """Weights file (model.json, .h5, .pth, .safetensors, .npz) or name (see jnst weights list). auto: recommended."""
     preset: Annotated[str, tyro.conf.arg(metavar=f"{{{','.join(PRESETS)}}}")] = "jnst"
     """Settings of a published system (see jnst presets). Flags override the preset."""
 
@@ -103,7 +103,7 @@ class SettingsFlags:
     padding: Text = None
     """Padding of the network: zero, reflect or replicate. auto: as trained."""
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
-    """Precision of the convolutions. auto: the fastest on the device."""
+    """Precision of the convolutions. auto: float32 on CPUs, bfloat16 on GPUs and TPUs."""
     device: Literal["auto", "cpu", "gpu", "tpu"] = "auto"
     """Device to compute on. auto: the fastest that JAX finds."""
     deterministic: bool = False

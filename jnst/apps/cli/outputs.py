@@ -289,8 +289,13 @@ class ReportFlag:
             others: The files that are read or written otherwise.
 
         Raises:
-            ArgumentError: Several names, the name of another file, or a folder that cannot be written to.
+            ArgumentError: Several names, the name of another file, a folder that cannot be written to, or a package
+                that is not installed.
         """
+        if self.report is not None:
+            from jnst.apps.report import check_installed
+
+            check_installed()
         if not self.report:
             return
         path, *more = self.report

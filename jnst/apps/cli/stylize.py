@@ -20,7 +20,7 @@ from jnst.apps.cli.interruption import Interruption, interruptible
 from jnst.apps.cli.outputs import OutputFlags, ReportFlag, WatchingFlags, check_distinct, preview_facts, stopped_line
 from jnst.apps.cli.progress import open_log, progress
 from jnst.apps.io import load_image
-from jnst.apps.io.sizes import load_options, load_with, result_size
+from jnst.apps.io.sizes import as_loaded, load_options, load_with
 from jnst.backbones import Backbone
 from jnst.errors import ArgumentError, JnstError, NumericsError
 from jnst.images import fit_shape, resize_mask, size_of
@@ -106,14 +106,11 @@ class Run(ReportFlag, CheckpointFlags, WatchingFlags, SettingsFlags, OutputFlags
                     watch(report)
                 return bool(interruption.signal_number)
 
-            # If there is no size to reduce them to, styles have been loaded at their final size.
-            scale = settings.schedule.style_scale if images.get("size") is not None else 1.0
             try:
                 solution = self.solve(
                     **images,
                     params=params,
                     backbone=backbone,
-                    preset=preset(settings, style_scale=scale),
                     key=jax.random.key(self.seed),
                     chunk=self.chunk(settings),
                     state=keeper.state,
@@ -123,7 +120,7 @@ class Run(ReportFlag, CheckpointFlags, WatchingFlags, SettingsFlags, OutputFlags
                 whole = keeper.whole(error.result)
                 with contextlib.suppress(JnstError):
                     keeper.end(lambda: self._save(whole) if len(whole.losses) > 1 else None, None)
-                raise
+                raise NumericsError(whole.error()) from error
             whole = keeper.whole(solution)
             keeper.end(lambda: self._save(whole), solution)
             for show_result in watchers.results:
@@ -198,17 +195,20 @@ class Stylize(Run):
 
     def load(self, settings: Preset) -> dict[str, Any]:
         """Load the images and masks: arguments of `jnst.stylize`."""
+        _check_styles(self.style)
         for flag, masks in (("--mask", self.mask), ("--style-mask", self.style_mask)):
             if masks and len(masks) != len(self.style):
                 raise ArgumentError(f"{flag}: {len(masks)} files for {len(self.style)} styles, expected one for each")
         content = load_with(self.content, load_options(self.content, settings))
         scale = settings.schedule.style_scale
         styles = [load_with(path, load_options(path, settings, scale)) for path in self.style]
+        settings, size = as_loaded(settings)
         style_masks = [_load_mask(path, style) for path, style in zip(self.style_mask, styles, strict=False)]
         return {
+            "preset": settings,
             "content": content,
             "style": styles,
-            "size": result_size(settings),
+            "size": size,
             "style_weights": self.style_weights,
             "masks": [_load_mask(path, content) for path in self.mask] or None,
             "style_masks": style_masks or None,
@@ -241,12 +241,14 @@ class Synthesize(Run):
 
     def load(self, settings: Preset) -> dict[str, Any]:
         """Load the images: arguments of `jnst.synthesize`."""
+        _check_styles(self.style)
         size, schedule = settings.loading.size, settings.schedule
         side = round(size * schedule.style_scale)
         styles = [load_image(path, size=side, resample=schedule.resample) for path in self.style]
         shape = _parse_shape(self.shape) if self.shape else fit_shape(size_of(styles[0]), size)
         init = self.init if self.init in INITS else load_image(Path(self.init))
-        return {"style": styles, "shape": shape, "style_weights": self.style_weights, "init": init}
+        loaded = preset(settings, style_scale=1.0)  # styles have their scale already
+        return {"preset": loaded, "style": styles, "shape": shape, "style_weights": self.style_weights, "init": init}
 
     def solve(self, **arguments: Any) -> Solution:
         """See `Run`."""
@@ -272,11 +274,17 @@ class Reconstruct(Run):
         """Load the images: arguments of `jnst.reconstruct`."""
         content = load_with(self.content, load_options(self.content, settings))
         init = self.init if self.init in INITS else load_image(Path(self.init))
-        return {"content": content, "size": result_size(settings), "init": init}
+        settings, size = as_loaded(settings)
+        return {"preset": settings, "content": content, "size": size, "init": init}
 
     def solve(self, **arguments: Any) -> Solution:
         """See `Run`."""
         return jnst.reconstruct(**arguments)
+
+
+def _check_styles(styles: tuple[Path, ...]) -> None:
+    if not styles:
+        raise ArgumentError("STYLE is missing: name at least one image, in front of the flags")
 
 
 def _load_mask(path: Path, image: Image) -> Guide:

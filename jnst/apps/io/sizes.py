@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from jnst.apps.io.load import image_size, load_image, resized
-from jnst.presets import MEASURES, Preset
+from jnst.presets import MEASURES, Preset, preset
 from jnst.types import Image
 from jnst.weights.files import PathLike
 
@@ -26,7 +26,15 @@ def result_size(settings: Preset) -> int | None:
 
     With a pyramid every size is made from the original image, as in published programs, and not from the largest size.
     """
-    return settings.size if settings.pyramid is not None and settings.measure == "side" else None
+    by_pyramid = settings.schedule.pyramid is not None and settings.loading.measure == "side"
+    return settings.loading.size if by_pyramid else None
+
+
+def as_loaded(settings: Preset) -> tuple[Preset, int | None]:
+    """The settings and the ``size`` to pass to `jnst.stylize` with images that were loaded by `load_options`."""
+    size = result_size(settings)
+    # Without a size, styles were loaded at their scale already.
+    return (preset(settings, style_scale=1.0) if size is None else settings), size
 
 
 def load_options(
@@ -40,18 +48,19 @@ def load_options(
     Args:
         path: The file.
         settings: The settings of the run.
-        scale: 1 for a content image, `settings.style_scale` for a style image.
+        scale: 1 for a content image, `Schedule.style_scale` for a style image.
         size_of: Returns the height and width of a file.
 
     Raises:
         ImageError: The size of the file is needed and cannot be read.
     """
+    loading, resample = settings.loading, settings.schedule.resample
     if result_size(settings) is not None:
-        return LoadOptions(round(DETAIL * settings.size * scale), settings.resample, enlarge=False)
-    side = settings.size * scale
-    if settings.measure != "side":
-        side *= MEASURES[settings.measure](*size_of(path))
-    return LoadOptions(round(side), settings.resample, settings.rounding)
+        return LoadOptions(round(DETAIL * loading.size * scale), resample, enlarge=False)
+    side = loading.size * scale
+    if loading.measure != "side":
+        side *= MEASURES[loading.measure](*size_of(path))
+    return LoadOptions(round(side), resample, loading.rounding)
 
 
 def load_with(path: PathLike, options: LoadOptions) -> Image:

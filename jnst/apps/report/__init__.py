@@ -1,7 +1,20 @@
 """Contact sheets, montages of features, and HTML reports with images, loss curves, tables and settings."""
 
 from jnst.apps.report.montage import feature_montage, gram_image
-from jnst.apps.report.page import Block, Code, Facts, Figure, Figures, Page, Plot, Table, cell_text, save_page, versions
+from jnst.apps.report.page import (
+    Block,
+    Code,
+    Facts,
+    Figure,
+    Figures,
+    Page,
+    Plot,
+    Table,
+    cell_text,
+    check_installed,
+    save_page,
+    versions,
+)
 from jnst.apps.report.sheet import Heading, Tile, contact_sheet
 from jnst.apps.report.summaries import catalogue_page, run_page
 
@@ -18,6 +31,7 @@ __all__ = [
     "Tile",
     "catalogue_page",
     "cell_text",
+    "check_installed",
     "contact_sheet",
     "feature_montage",
     "gram_image",

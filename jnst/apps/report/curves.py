@@ -30,6 +30,7 @@ def curves_svg(curves: Curves, *, axis: str = "step") -> str:
     # Imported here, because nothing else needs matplotlib, which takes half a second.
     from matplotlib import style
     from matplotlib.figure import Figure
+    from matplotlib.ticker import MaxNLocator
 
     positive = {name: _positive(values) for name, values in curves.items()}
     columns = 3 if max(map(len, curves)) <= SHORT_NAME else 2
@@ -45,7 +46,7 @@ def curves_svg(curves: Curves, *, axis: str = "step") -> str:
             marker = "." if np.isfinite(values).sum() == 1 else None
             axes.plot(np.arange(1, len(values) + 1), values, label=short, marker=marker, linestyle=dashes, color=colour)
         axes.set_xlabel(axis, parse_math=False)
-        axes.xaxis.get_major_locator().set_params(integer=True)
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.grid(alpha=0.3)
         axes.spines[["top", "right"]].set_visible(False)
         every = np.concatenate([values[np.isfinite(values)] for values in positive.values()])

@@ -2,23 +2,28 @@
 
 import base64
 import dataclasses
+import functools
+import importlib.util
 import os
 import platform
 from collections.abc import Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 import jax
 import numpy as np
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from PIL import Image as Pillow
 
 from jnst.apps.pixels import to_jpeg, to_levels
 from jnst.apps.report.curves import Curves, curves_svg
+from jnst.errors import ArgumentError
 from jnst.types import Image
 from jnst.weights.files import PathLike, write_atomically
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
 
 MAX_SIDE = 1600
 """The longer side of embedded images in pixels; larger ones are reduced."""
@@ -131,6 +136,17 @@ def cell_text(value: Any) -> str:
     return str(value)
 
 
+def check_installed() -> None:
+    """Check that pages can be rendered, before a long run that ends with one.
+
+    Raises:
+        ArgumentError: A package is missing.
+    """
+    for package in ("jinja2", "matplotlib"):
+        if importlib.util.find_spec(package) is None:
+            raise ArgumentError(f"reports need {package}, which is not installed: pip install 'jnst[app]'")
+
+
 def render(page: Page, folder: Path) -> str:
     """Render a page as HTML. Everything in its texts is escaped.
 
@@ -138,7 +154,7 @@ def render(page: Page, folder: Path) -> str:
         page: The report.
         folder: The folder of the page, relative to which it links to image files.
     """
-    return _TEMPLATES.get_template("report.html").render(page=page, folder=folder, policy=POLICY)
+    return _templates().get_template("report.html").render(page=page, folder=folder, policy=POLICY)
 
 
 def save_page(path: PathLike, page: Page) -> None:
@@ -170,16 +186,21 @@ def _data_address(media_type: str, data: bytes) -> str:
     return f"data:{media_type};base64,{base64.b64encode(data).decode()}"
 
 
-_TEMPLATES = Environment(
-    loader=FileSystemLoader(Path(__file__).parent),
-    autoescape=True,
-    undefined=StrictUndefined,
-    trim_blocks=True,
-    lstrip_blocks=True,
-)
-_TEMPLATES.filters |= {
-    "cell_text": cell_text,
-    "image_attributes": _image_attributes,
-    "kind": lambda block: type(block).__name__,
-    "plot_address": _plot_address,
-}
+@functools.cache
+def _templates() -> "Environment":
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+    templates = Environment(
+        loader=FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    templates.filters |= {
+        "cell_text": cell_text,
+        "image_attributes": _image_attributes,
+        "kind": lambda block: type(block).__name__,
+        "plot_address": _plot_address,
+    }
+    return templates

@@ -12,7 +12,7 @@ from jnst.apps.report.page import Block, Code, Facts, Figure, Figures, Page, Plo
 from jnst.backbones import Backbone
 from jnst.errors import ArgumentError
 from jnst.presets import Preset
-from jnst.presets.overrides import PARTS, PLACES, setting
+from jnst.presets.overrides import PLACES, setting
 from jnst.solve import Solution
 from jnst.types import Image
 from jnst.weights.files import shown
@@ -123,8 +123,8 @@ def catalogue_page(folder: Path, *, command: str = "") -> Page:
     sections.append(("Images", blocks if done else ["There are no images yet."]))
     if failed := [(f"{Path(job['content']).name} × {_styles(job)}", job["error"]) for job in jobs if job["error"]]:
         sections.append(("Failed", [Table(("job", "error"), failed)]))
-    facts = {"preset": index["preset"], "network": network} | _index_facts(index["settings"])
-    sections.append(("Settings", [Facts(facts)]))
+    settings = {name: _json_text(value) for name, value in index["settings"].items() if _is_set(value)}
+    sections.append(("Settings", [Facts({"preset": index["preset"], "network": network} | settings)]))
     sections.append(("Versions", [Facts({"jnst": index["jnst"], "jax": index["jax"]})]))
     title = f"{folder.resolve().name}: {len(jobs)} images"
     return Page(title, f"{summary}; network {network}.", sections + _repeat(command))
@@ -138,14 +138,6 @@ def _load_index(folder: Path) -> dict[str, Any]:
         raise ArgumentError(
             f"{shown(path)} cannot be read ({error}): expected the index that jnst grid writes"
         ) from error
-
-
-def _index_facts(settings: Mapping[str, Any]) -> dict[str, str]:
-    """The settings of an index that are set; those of a preset's parts by their names alone."""
-    flat: dict[str, Any] = {}
-    for name, value in settings.items():
-        flat |= value if name in PARTS and isinstance(value, dict) else {name: value}
-    return {name: _json_text(value) for name, value in flat.items() if name != "class" and _is_set(value)}
 
 
 def _json_text(value: Any) -> str:

@@ -17,7 +17,7 @@ import numpy as np
 from PIL import Image
 
 from jnst.apps.io import load_image
-from jnst.apps.io.peek import SUFFIXES
+from jnst.apps.io.load import SUFFIXES
 from jnst.apps.training.augmentation import Augmentation, augment, centre_crop
 from jnst.errors import ArgumentError, ImageError
 from jnst.types import Array

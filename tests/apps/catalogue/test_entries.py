@@ -86,6 +86,10 @@ def test_inputs_are_not_replaced(tmp_path: Path):
     check_inputs(entries, tmp_path / "out")
     with pytest.raises(JnstError, match=r"x__s\.png.* would replace an input"):
         check_inputs(entries, tmp_path)
+    (tmp_path / "links").mkdir()
+    (tmp_path / "links" / "x__s.png").symlink_to(style)
+    with pytest.raises(JnstError, match=r"x__s\.png.* would replace an input"):
+        check_inputs(entries, tmp_path / "links")
 
 
 # Manifests

@@ -162,9 +162,7 @@ DAMAGES = {
 
 @pytest.mark.parametrize("damage", DAMAGES)
 @pytest.mark.parametrize("damaged", ["contents/b.png", "styles/x.png"])
-def test_a_corrupt_image_is_reported_and_the_rest_is_made(
-    capsys, whole: Path, again: Path, damage: str, damaged: str
-):
+def test_a_corrupt_image_is_reported_and_the_rest_is_made(capsys, whole: Path, again: Path, damage: str, damaged: str):
     shutil.rmtree(again / "out")
     DAMAGES[damage](again / damaged)
     hit = [name for name in NAMES if Path(damaged).stem in name.removesuffix(".png").split("__")]

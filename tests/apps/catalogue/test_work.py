@@ -9,11 +9,13 @@ import pytest
 from small_images import save
 
 import jnst
+from jnst.apps.catalogue import work
 from jnst.apps.catalogue.entries import Entry
 from jnst.apps.catalogue.work import Reader, Sizes, Source, Task, first_size, make_blocks, make_task
 from jnst.apps.io.sizes import LoadOptions
 from jnst.errors import ImageError
 from jnst.presets import Preset
+from jnst.transfer.target_store import TargetStore
 
 FLAT = jnst.preset("jnst", pyramid=None, size=32, num_steps=(2,))
 DEEP = jnst.preset("jnst", size=32, num_steps=(2,))
@@ -166,3 +168,38 @@ def test_a_damaged_file_is_not_read_twice(tmp_path: Path):
     assert messages[0] == messages[1]
     assert "a.png" in messages[0]
     assert reader.reads == 1
+
+
+class CountingStore(TargetStore):
+    """A store that is accessible to the test."""
+
+    made: "list[CountingStore]"
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.made.append(self)
+
+
+@pytest.mark.usefixtures("unoptimised")
+def test_a_worker_keeps_targets_but_limits_compiled_programs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    cleared: list[int] = []
+    monkeypatch.setattr(CountingStore, "made", [], raising=False)
+    monkeypatch.setattr(work, "TargetStore", CountingStore)
+    monkeypatch.setattr(work, "MAX_PROGRAMS", 2)
+    monkeypatch.setattr(work.jax, "clear_caches", lambda: cleared.append(worker.programs))
+    layers = {"content_layers": ("relu1_1",), "style_layers": ("relu1_1",), "optimizer": "adam"}
+    settings = jnst.preset(FLAT, size=24, **layers)
+    backbone, params = jnst.load_backbone()
+    worker = work.Worker(work.Setup(backbone, params, "", "keep", None, 95))
+    style = save(tmp_path / "s.png", 9)
+    for width, height in ((24, 18), (18, 24), (24, 18), (24, 20), (20, 24), (24, 16)):
+        content = save(tmp_path / f"{width}x{height}.png", 0, width, height)
+        one = make_task(Entry(content, (style,), (), 0, "x.png"), "", settings, Sizes())
+        ((record, image),) = worker.run([one])
+        assert record.error is None
+        assert image is not None
+        assert image.shape == (height, width, 3)
+    (store,) = CountingStore.made
+    assert (store.contents, store.styles) == (5, 1)
+    assert cleared == [2, 4]
+    assert worker.programs == 5

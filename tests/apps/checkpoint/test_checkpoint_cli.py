@@ -1,4 +1,4 @@
-"""`--checkpoint`, `--checkpoint-every` and `--resume`: a command that is broken off goes on as if it had not been."""
+"""`--checkpoint`, `--checkpoint-every` and `--resume`: a command continues as if it had never been interrupted."""
 
 import json
 import re
@@ -20,7 +20,7 @@ pytestmark = pytest.mark.usefixtures("unoptimised")
 FLAGS = ("--content-layers", "conv1_1", "--style-layers", "relu1_1", "--size", 24, "--pyramid", "--min-size", 12)
 FLAGS += ("--optimizer", "adam", "--steps", "3,2", "--log", "run.jsonl", "--checkpoint", "run.ckpt")
 STEPS = 7
-"""At three sizes: 3, 2 and 2."""
+"""3, 2 and 2 at three sizes."""
 
 
 @pytest.fixture(scope="module")
@@ -40,7 +40,7 @@ Command = Callable[..., Finished]
 def command(
     capsys: pytest.CaptureFixture[str], weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Command:
-    """Runs `jnst stylize` in a folder of its own."""
+    """Run `jnst stylize` in a temporary folder."""
     monkeypatch.chdir(tmp_path)
     save(tmp_path / "content.png", 1, 24, 20)
     save(tmp_path / "style.png", 2)
@@ -49,18 +49,18 @@ def command(
 
 
 class Stopped(Exception):
-    """Stands for a program that is ended from outside."""
+    """Stands for a process that is killed."""
 
 
-def broken_off(command: Command, monkeypatch: pytest.MonkeyPatch, step: int, *flags: object) -> None:
-    """Run until a step is reported, and no further."""
+def run_up_to(command: Command, monkeypatch: pytest.MonkeyPatch, step: int, *flags: object) -> None:
+    """Run until a step is reported, then stop without any ceremony."""
     listen = Keeper.listen
 
     def stop(keeper: Keeper, report: Any) -> Any:
-        told = listen(keeper, report)
+        whole = listen(keeper, report)
         if report.first == step:
             raise Stopped
-        return told
+        return whole
 
     with monkeypatch.context() as patch:
         patch.setattr(Keeper, "listen", stop)
@@ -87,11 +87,11 @@ def test_a_resumed_command_ends_like_an_uninterrupted_one(
     assert len(expected[1]) == STEPS
     for name in ("out.png", "run.ckpt", "run.jsonl", "out.html"):
         (tmp_path / name).unlink()
-    broken_off(command, monkeypatch, step)
+    run_up_to(command, monkeypatch, step)
     assert not (tmp_path / "out.png").exists()
     resumed = command("--resume", "--report")
     assert resumed.status == 0
-    assert f"jnst: going on from 'run.ckpt' after step {step}" in resumed.err
+    assert f"jnst: continuing from 'run.ckpt' after step {step}" in resumed.err
     assert resumed.out[0] == whole.out[0]
     assert (tmp_path / "out.png").read_bytes() == expected[0]
     assert logged(tmp_path) == expected[1]
@@ -107,11 +107,11 @@ def _losses(page: str) -> list[str]:
     return re.findall(r"<tr>.*?</tr>", page.partition("first")[2].partition("</table>")[0], re.DOTALL)
 
 
-def test_the_same_command_can_be_repeated_until_it_is_done(
+def test_the_same_command_can_be_repeated_until_it_has_finished(
     command: Command, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    broken_off(command, monkeypatch, 2, "--resume")
-    broken_off(command, monkeypatch, 5, "--resume")
+    run_up_to(command, monkeypatch, 2, "--resume")
+    run_up_to(command, monkeypatch, 5, "--resume")
     first = command("--resume")
     image = (tmp_path / "out.png").read_bytes()
     (tmp_path / "out.png").unlink()
@@ -122,11 +122,11 @@ def test_the_same_command_can_be_repeated_until_it_is_done(
     assert len(logged(tmp_path)) == STEPS
 
 
-def test_without_a_checkpoint_it_begins_and_says_so(command: Command) -> None:
-    assert "jnst: no checkpoint 'run.ckpt' yet: beginning" in command("--resume").err
+def test_without_a_checkpoint_it_starts_and_says_so(command: Command) -> None:
+    assert "jnst: no checkpoint 'run.ckpt' yet: starting" in command("--resume").err
 
 
-def test_a_checkpoint_is_not_written_over_unasked(command: Command, tmp_path: Path) -> None:
+def test_a_checkpoint_is_not_overwritten_unless_forced(command: Command, tmp_path: Path) -> None:
     command()
     before = (tmp_path / "run.ckpt").read_bytes()
     refused = command()
@@ -134,7 +134,7 @@ def test_a_checkpoint_is_not_written_over_unasked(command: Command, tmp_path: Pa
     assert "--checkpoint run.ckpt exists: choose another name, --resume to continue from it" in refused.only_error()
     assert (tmp_path / "run.ckpt").read_bytes() == before
     (tmp_path / "run.ckpt").rename(tmp_path / "run.ckpt.previous")
-    assert "there is run.ckpt.previous: --resume from it, or --force" in command().only_error()
+    assert "there is run.ckpt.previous: --resume from it, or --force to overwrite it" in command().only_error()
     assert command("--force").status == 0
     assert command("--force", "--seed", 3).status == 0
 
@@ -142,29 +142,29 @@ def test_a_checkpoint_is_not_written_over_unasked(command: Command, tmp_path: Pa
 def test_a_checkpoint_of_another_configuration_is_refused_with_the_difference(
     command: Command, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    broken_off(command, monkeypatch, 4)
+    run_up_to(command, monkeypatch, 4)
     before = (tmp_path / "run.ckpt").read_bytes()
     for flags, difference in (
-        (("--style-weight", 7), r"style_weight [0-9.]+ there, 7\.0 here"),
-        (("--learning-rate", 3), r"optimizer\.learning_rate null there, 3\.0 here"),
-        (("--seed", 1), "seed 0 there, 1 here"),
-        (("--pooling", "avg"), r"pooling null there, \"avg\" here; params \"[0-9a-f]{64}\" there"),
-        (("--steps", "4,2"), "steps at size 1: 3 there, 4 here"),
-        (("--steps", "3,0"), "steps at size 2: 1 there, 0 here"),
-        (("--init", "style.png"), 'init "content" there, "[0-9a-f]{64}" here'),
+        (("--style-weight", 7), r"style_weight was [0-9.]+, is now 7\.0"),
+        (("--learning-rate", 3), r"optimizer\.learning_rate was null, is now 3\.0"),
+        (("--seed", 1), "seed was 0, is now 1"),
+        (("--style-scale", 2), r"style_scale was 1\.0, is now 2\.0"),
+        (("--pooling", "avg"), r"pooling was null, is now \"avg\"; params was \"[0-9a-f]{64}\", is now"),
+        (("--steps", "4,2"), "steps at size 1 were 3, are now 4"),
+        (("--steps", "3,0"), "steps at size 2 were 1, are now 0"),
+        (("--init", "style.png"), 'init was "content", is now "[0-9a-f]{64}"'),
     ):
         refused = command("--resume", *flags)
         assert refused.status == 2
         line = refused.err[-1]
-        assert re.search(rf"^jnst: error: checkpoint 'run\.ckpt' is of another run \(.*{difference}.*\): give", line), (
-            line
-        )
+        pattern = rf"^jnst: error: checkpoint 'run\.ckpt' belongs to another run \(.*{difference}.*\): use"
+        assert re.search(pattern, line), line
     save(tmp_path / "style.png", 5)
-    assert re.search(r'\(style \["[0-9a-f]{64}"\] there, \["[0-9a-f]{64}"\] here\)', command("--resume").err[-1])
+    assert re.search(r'\(style was \["[0-9a-f]{64}"\], is now \["[0-9a-f]{64}"\]\)', command("--resume").err[-1])
     assert (tmp_path / "run.ckpt").read_bytes() == before
 
 
-def test_files_may_have_moved_and_more_steps_be_asked_for(command: Command, tmp_path: Path) -> None:
+def test_more_steps_can_be_asked_for_but_not_fewer(command: Command, tmp_path: Path) -> None:
     whole = command("--steps", "3,2,4")
     image, lines = (tmp_path / "out.png").read_bytes(), logged(tmp_path)
     (tmp_path / "run.ckpt").unlink()
@@ -172,16 +172,16 @@ def test_files_may_have_moved_and_more_steps_be_asked_for(command: Command, tmp_
     assert last_line(command("--resume", "--steps", "3,2,4")) == last_line(whole)
     assert (tmp_path / "out.png").read_bytes() == image
     assert logged(tmp_path) == lines
-    assert "steps at size 3: 4 there, 2 here" in command("--resume").err[-1]
+    assert "steps at size 3 were 4, are now 2" in command("--resume").err[-1]
 
 
-def test_a_damaged_checkpoint_is_replaced_by_the_one_before(
+def test_the_previous_checkpoint_is_used_if_one_is_damaged(
     command: Command, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     command()
     expected = (tmp_path / "out.png").read_bytes()
     (tmp_path / "run.ckpt").unlink()
-    broken_off(command, monkeypatch, 4)
+    run_up_to(command, monkeypatch, 4)
     content = (tmp_path / "run.ckpt").read_bytes()
     (tmp_path / "run.ckpt").write_bytes(content[:-9])
     resumed = command("--resume")
@@ -189,14 +189,14 @@ def test_a_damaged_checkpoint_is_replaced_by_the_one_before(
     assert re.fullmatch(
         r"jnst: checkpoint 'run\.ckpt' cannot be read \(.*\); continuing from .*run\.ckpt\.previous'", warning
     )
-    assert "jnst: going on from 'run.ckpt' after step 3" in resumed.err
+    assert "jnst: continuing from 'run.ckpt' after step 3" in resumed.err
     assert (tmp_path / "out.png").read_bytes() == expected
     for name in ("run.ckpt", "run.ckpt.previous"):
         (tmp_path / name).write_bytes(content[:-9])
-    assert "nor can the one before be used" in command("--resume").err[-1]
+    assert "neither can the one before" in command("--resume").err[-1]
 
 
-def test_a_full_disk_on_the_way_does_not_lose_the_run(
+def test_a_full_disk_during_the_run_does_not_end_it(
     command: Command, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     def refuse(*arguments: Any, **options: Any) -> None:
@@ -209,10 +209,10 @@ def test_a_full_disk_on_the_way_does_not_lose_the_run(
     assert jnst.load_image(tmp_path / "out.png").shape == (20, 24, 3)
 
 
-def test_numbers_that_are_not_finite_leave_the_checkpoint_before_them(
+def test_losses_that_are_not_finite_leave_the_last_good_checkpoint(
     command: Command, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    broken_off(command, monkeypatch, 1, "--learning-rate", 1e18)
+    run_up_to(command, monkeypatch, 1, "--learning-rate", 1e18)
     before = (tmp_path / "run.ckpt").read_bytes()
     finished = command("--resume", "--learning-rate", 1e18)
     assert finished.status == 5
@@ -241,11 +241,11 @@ def test_flags_that_need_a_file_say_so(capsys: pytest.CaptureFixture[str], tmp_p
     image = save(tmp_path / "content.png", 1)
     for flags in (("--resume",), ("--checkpoint-every", 3)):
         refused = run(capsys, "stylize", image, image, "-o", tmp_path / "out.png", *flags)
-        assert f"{flags[0]} without --checkpoint: expected the file to keep" in refused.only_error()
+        assert f"{flags[0]} without --checkpoint: expected a file" in refused.only_error()
 
 
 @pytest.mark.parametrize("name", ["synthesize", "reconstruct"])
-def test_textures_and_reconstructions_go_on_too(
+def test_textures_and_reconstructions_continue_too(
     name: str, capsys: pytest.CaptureFixture[str], weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -259,6 +259,6 @@ def test_textures_and_reconstructions_go_on_too(
     command("--seed", 2)
     expected = (tmp_path / "out.png").read_bytes()
     (tmp_path / "run.ckpt").unlink()
-    broken_off(command, monkeypatch, 2, "--seed", 2)
-    assert "jnst: going on from 'run.ckpt' after step 2" in command("--resume", "--seed", 2).err
+    run_up_to(command, monkeypatch, 2, "--seed", 2)
+    assert "jnst: continuing from 'run.ckpt' after step 2" in command("--resume", "--seed", 2).err
     assert (tmp_path / "out.png").read_bytes() == expected

@@ -1,4 +1,4 @@
-"""Checkpoint files that are damaged, lost, or never came to be written: there is always a whole one."""
+"""Checkpoint files that are damaged, lost, or could not be written: there is always a complete one."""
 
 import errno
 import os
@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 import jnst
-from jnst.weights import files
+from jnst.apps.checkpoint import write_contents
 
 STATE = {"a": np.arange(300, dtype=np.float32), "b": np.asarray(7)}
 
@@ -37,7 +37,7 @@ def path(tmp_path: Path) -> Path:
     return path
 
 
-def test_the_one_before_is_kept(path: Path) -> None:
+def test_the_previous_file_is_kept(path: Path) -> None:
     assert number_of(path) == 2
     assert number_of(path.with_name("run.ckpt.previous")) == 1
     save(path, 3)
@@ -45,7 +45,7 @@ def test_the_one_before_is_kept(path: Path) -> None:
     assert sorted(file.name for file in path.parent.iterdir()) == ["run.ckpt", "run.ckpt.previous"]
 
 
-def test_a_link_is_followed_and_permissions_stay(path: Path, tmp_path: Path) -> None:
+def test_links_are_followed_and_permissions_kept(path: Path, tmp_path: Path) -> None:
     path.chmod(0o640)
     (tmp_path / "elsewhere").mkdir()
     link = tmp_path / "elsewhere" / "link"
@@ -61,7 +61,7 @@ def test_a_link_is_followed_and_permissions_stay(path: Path, tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize("place", [*np.linspace(0, 0.999, 40)])
-def test_one_changed_bit_anywhere_is_noticed(place: float, path: Path) -> None:
+def test_a_changed_bit_is_noticed_anywhere(place: float, path: Path) -> None:
     content = bytearray(path.read_bytes())
     content[int(place * len(content))] ^= 1 << int(97 * place) % 8
     path.write_bytes(content)
@@ -70,51 +70,48 @@ def test_one_changed_bit_anywhere_is_noticed(place: float, path: Path) -> None:
 
 
 @pytest.mark.parametrize("change", [lambda content: content[: len(content) // 2], lambda content: content + b"\0"])
-def test_one_of_another_length_is_noticed(change: Callable[[bytes], bytes], path: Path) -> None:
+def test_another_length_is_noticed(change: Callable[[bytes], bytes], path: Path) -> None:
     path.write_bytes(change(path.read_bytes()))
     with pytest.warns(UserWarning, match=r"run\.ckpt' cannot be read"):
         assert number_of(path) == 1
 
 
-def test_a_lost_one_is_replaced_by_the_one_before(path: Path) -> None:
+def test_a_missing_file_is_replaced_by_the_previous_one(path: Path) -> None:
     path.unlink()
     with pytest.warns(UserWarning, match=r"there is no such file.*; continuing from the one before"):
         assert number_of(path) == 1
 
 
-def test_where_both_are_damaged_it_is_said_of_both(path: Path) -> None:
-    before = path.with_name("run.ckpt.previous")
-    for file in (path, before):
+def test_if_both_are_damaged_the_message_names_both(path: Path) -> None:
+    for file in (path, path.with_name("run.ckpt.previous")):
         file.write_bytes(file.read_bytes()[:-1])
-    with pytest.raises(
-        jnst.JnstError, match=r"run\.ckpt' cannot .*nor can the one before be used .*previous' cannot"
-    ) as caught:
+    message = r"run\.ckpt' cannot be read .*neither can the one before .*previous' cannot be read"
+    with pytest.raises(jnst.ArgumentError, match=message) as caught:
         jnst.load_state(path)
     assert "\n" not in str(caught.value)
 
 
-def test_another_kind_of_file_is_no_damage(path: Path) -> None:
-    from jnst.apps.checkpoint import write_contents
-
-    write_contents(path, {}, {"format": "jnst-state", "version": "99"})
-    with pytest.raises(jnst.JnstError, match="of kind jnst-state 99, expected jnst-state 1: name another"):
+@pytest.mark.parametrize(
+    ("format_name", "version", "advice"),
+    [("jnst-state", "1", "another version of jnst wrote it, start again"), ("other", "2", "choose another file")],
+)
+def test_another_format_is_refused(path: Path, format_name: str, version: str, advice: str) -> None:
+    write_contents(path, {}, {"format": format_name, "version": version})
+    message = f"has format {format_name} {version}, expected jnst-state 2: {advice}"
+    with pytest.raises(jnst.ArgumentError, match=message):
         jnst.load_state(path)
 
 
-STEPS_OF_WRITING = ("fsync", "link", "replace")
+@pytest.fixture(params=["unnamed files", "temporary files"])
+def way_of_writing(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    if request.param == "temporary files":
+        monkeypatch.delattr(os, "O_TMPFILE", raising=False)
 
 
-@pytest.fixture(params=["nameless files", "files with names"])
-def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Both ways to write a file."""
-    if request.param == "files with names":
-        monkeypatch.setattr(files, "_open_nameless", lambda folder: None)
-
-
-@pytest.mark.usefixtures("way")
-@pytest.mark.parametrize("function", STEPS_OF_WRITING)
+@pytest.mark.usefixtures("way_of_writing")
+@pytest.mark.parametrize("function", ["fsync", "link", "replace"])
 @pytest.mark.parametrize("calls_before", [0, 1])
-def test_wherever_writing_fails_the_old_ones_stay(
+def test_wherever_writing_fails_the_old_files_are_intact(
     function: str, calls_before: int, path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     calls, works = [], getattr(os, function)
@@ -125,27 +122,27 @@ def test_wherever_writing_fails_the_old_ones_stay(
             raise OSError(errno.ENOSPC, "No space left on device")
         return works(*arguments, **options)
 
-    said = None
+    failure = None
     with monkeypatch.context() as patch:
         patch.setattr(os, function, fail)
         try:
             save(path, 3)
         except jnst.ResourceError as error:
-            said = error
-    if said is None:
-        # Fewer calls than that, or one that only flushes the folder.
+            failure = error
+    if failure is None:
+        # There are fewer calls, or it was the one that flushes the folder.
         assert len(calls) <= calls_before or function == "fsync"
         assert number_of(path) == 3
     else:
-        assert said.exit_code == 6
-        assert "could not be written (No space left on device): free some space" in str(said)
+        assert failure.exit_code == 6
+        assert "could not be written (No space left on device): free some space" in str(failure)
         assert number_of(path) == 2
     assert number_of(path.with_name("run.ckpt.previous")) in (1, 2)
     assert sorted(file.name for file in path.parent.iterdir()) == ["run.ckpt", "run.ckpt.previous"]
 
 
-def test_where_files_have_one_name_only_the_one_before_is_a_copy(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(files, "_open_nameless", lambda folder: None)
+def test_without_hard_links_the_previous_file_is_a_copy(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(os, "O_TMPFILE", raising=False)
 
     def refuse(*arguments: Any, **options: Any) -> None:
         raise OSError(errno.EPERM, "Operation not permitted")
@@ -171,7 +168,7 @@ except jnst.ResourceError as error:
 """
 
 
-def test_a_limit_of_files_is_like_a_full_disk(path: Path) -> None:
+def test_a_file_size_limit_is_like_a_full_disk(path: Path) -> None:
     assert resource.getrlimit(resource.RLIMIT_FSIZE)[0] == resource.RLIM_INFINITY
     finished = subprocess.run(
         [sys.executable, "-c", LIMITED, str(path), "100000"], capture_output=True, text=True, timeout=120
@@ -184,17 +181,17 @@ def test_a_limit_of_files_is_like_a_full_disk(path: Path) -> None:
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A disk of 64 KiB, where this process may mount one."""
+    """A disk of 64 KiB, if this process may mount one."""
     folder = tmp_path / "disk"
     folder.mkdir()
     mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", folder], capture_output=True)
     if mounted.returncode:
-        pytest.skip("may not mount a disk in memory; a limit of files shows the same")
+        pytest.skip("may not mount a disk in memory; the test with a file size limit shows the same")
     yield folder
     subprocess.run(["umount", folder], check=True)
 
 
-def test_a_full_disk_leaves_the_old_files_whole(small_disk: Path) -> None:
+def test_a_full_disk_leaves_the_old_files_intact(small_disk: Path) -> None:
     path = small_disk / "run.ckpt"
     save(path, 1)
     save(path, 2)

@@ -1,7 +1,8 @@
-"""What is saved of a run that does not come to an end by itself, by another thread: `Keeper.last_resort`."""
+"""`Keeper`: when it saves the state of a run, and what another thread can save of a run that does not respond."""
 
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,80 +13,91 @@ from checkpoint_runs import make, same_bits
 import jnst
 from jnst.apps.cli import checkpointing
 from jnst.apps.cli.checkpointing import Keeper
-from jnst.solve.run import Report
 
 pytestmark = pytest.mark.usefixtures("unoptimised")
 
 
-def elsewhere(function: Any) -> None:
+def in_a_thread(function: Callable[[], None]) -> None:
     thread = threading.Thread(target=function)
     thread.start()
     thread.join()
 
 
-def kept(path: Path | None, name: str, stop: int, late: bool, images: list[np.ndarray]) -> Keeper:
-    """A keeper to whom nobody listens any more after a step: at once, or when the next step has been begun."""
+def interrupt(path: Path | None, name: str, stop: int, late: bool) -> list[np.ndarray]:
+    """Let a keeper hear the reports up to a step only, and call its last resort then, or after the next step.
+
+    Returns:
+        The images that the last resort saved.
+    """
+    images = list[np.ndarray]()
     keeper = Keeper(path, 1000, {"run": {}}, lambda image: images.append(np.asarray(image)))
 
-    def listen(report: Report) -> bool:
+    def listen(report: jnst.Report) -> bool:
         if report.first <= stop:
             keeper.listen(report)
         if report.first == stop + late:
-            elsewhere(keeper.last_resort)
+            in_a_thread(keeper.last_resort)
         return report.first > stop
 
     make(name, callback=listen)
-    return keeper
+    return images
 
 
 @pytest.mark.parametrize("late", [False, True])
-@pytest.mark.parametrize("name", ["adam", "search"])
+@pytest.mark.parametrize("name", ["adam", "line search"])
 @pytest.mark.parametrize("stop", [2, 3, 4])
-def test_the_last_known_image_and_state_are_saved(
+def test_the_last_image_and_state_are_saved(
     name: str, stop: int, late: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Where copies pay, also in the middle of a step, which has taken the buffers of the state before it."""
-    monkeypatch.setattr(checkpointing, "COPIED_PER_SECOND", 1e15)
-    images = list[np.ndarray]()
-    kept(tmp_path / "state", name, stop, late, images)
+    """If there is time for copies, even if the next step has taken the buffers of the state before it."""
+    monkeypatch.setattr(checkpointing, "SHARE", 1e15)
+    (image,) = interrupt(tmp_path / "state", name, stop, late)
     part = make(name, callback=lambda report: report.first == stop)
-    (image,) = images
-    assert np.array_equal(np.clip(image, 0, 1), part.image)
+    assert np.array_equal(image, part.image)
+    assert len(jnst.load_state(tmp_path / "state").records["total"]) == stop
     rest, whole = make(name, state=jnst.load_state(tmp_path / "state")), make(name)
     assert same_bits(rest.state, whole.state)
 
 
-def test_where_copies_do_not_pay_the_checkpoint_stays(
+def test_an_older_copy_is_saved_with_the_losses_up_to_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """If there was time for a single copy, after the first step."""
+    monkeypatch.setattr(checkpointing, "SHARE", 1e-15)
+    (image,) = interrupt(tmp_path / "state", "adam", 2, True)
+    assert np.array_equal(image, make("adam", callback=lambda report: True).image)
+    assert len(jnst.load_state(tmp_path / "state").records["total"]) == 1
+    assert same_bits(make("adam", state=jnst.load_state(tmp_path / "state")).state, make("adam").state)
+
+
+def test_large_states_are_saved_only_as_long_as_they_are_valid(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(checkpointing, "MOST_COPIED", 0)
-    images = list[np.ndarray]()
-    kept(tmp_path / "state", "adam", 2, True, images)
-    assert len(images) == 1
-    assert not (tmp_path / "state").exists()
-    assert "stays as it was: steps are long, and the state is large" in capsys.readouterr().err
+    monkeypatch.setattr(checkpointing, "MAX_COPY", 0)
+    assert len(interrupt(tmp_path / "early", "adam", 2, False)) == 1
+    assert len(jnst.load_state(tmp_path / "early").records["total"]) == 2
+    assert "continue from" in capsys.readouterr().err
+    assert len(interrupt(tmp_path / "late", "adam", 2, True)) == 1
+    assert not (tmp_path / "late").exists()
+    assert "was not updated: a step takes long, and the state is large" in capsys.readouterr().err
 
 
 def test_without_a_checkpoint_the_image_alone_is_saved(tmp_path: Path) -> None:
-    images = list[np.ndarray]()
-    kept(None, "adam", 2, True, images)
-    assert len(images) == 1
+    assert len(interrupt(None, "adam", 2, True)) == 1
     assert list(tmp_path.iterdir()) == []
 
 
-def test_it_does_nothing_before_the_first_step_and_after_the_end(tmp_path: Path) -> None:
+def test_the_last_resort_does_nothing_before_the_first_step_and_after_the_end(tmp_path: Path) -> None:
     images = list[np.ndarray]()
     keeper = Keeper(tmp_path / "state", 1000, {}, lambda image: images.append(np.asarray(image)))
     keeper.last_resort()
     solution = make("adam", callback=lambda report: bool(keeper.listen(report)) and False)
     keeper.end(lambda: None, solution)
     saved = (tmp_path / "state").read_bytes()
-    elsewhere(keeper.last_resort)
+    in_a_thread(keeper.last_resort)
     assert images == []
     assert (tmp_path / "state").read_bytes() == saved
 
 
-def test_it_waits_until_what_is_being_saved_is_saved(tmp_path: Path) -> None:
+def test_the_last_resort_waits_until_the_result_is_saved(tmp_path: Path) -> None:
     images, order = list[np.ndarray](), list[str]()
     keeper = Keeper(tmp_path / "state", None, {}, lambda image: images.append(np.asarray(image)))
     begun = threading.Event()
@@ -95,12 +107,12 @@ def test_it_waits_until_what_is_being_saved_is_saved(tmp_path: Path) -> None:
         time.sleep(0.2)
         order.append("image")
 
-    def resort() -> None:
+    def last_resort() -> None:
         begun.wait()
         keeper.last_resort()
         order.append("last resort")
 
-    thread = threading.Thread(target=resort)
+    thread = threading.Thread(target=last_resort)
     solution = make("adam", callback=lambda report: bool(keeper.listen(report)) and False)
     thread.start()
     keeper.end(save_slowly, solution)
@@ -109,21 +121,24 @@ def test_it_waits_until_what_is_being_saved_is_saved(tmp_path: Path) -> None:
     assert images == []
 
 
-def test_without_a_number_of_steps_it_is_saved_by_the_clock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Every so many seconds, and so seldom that saving takes no more than its share of the time."""
-    state = make("adam", num_steps=(1, 1)).state.run
+def test_without_a_number_of_steps_the_state_is_saved_every_30_seconds(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """But less often if saving takes more than a twentieth of the time."""
+    state = make("adam", num_steps=(1, 1)).state
+    assert state is not None
     now, saved = [0.0], list[int]()
     monkeypatch.setattr(checkpointing.time, "monotonic", lambda: now[0])
 
-    def save(path: Path, state: Report, **options: Any) -> None:
-        saved.append(state.first)
+    def save(path: Path, state: Any, *, records: dict[str, np.ndarray], **options: Any) -> None:
+        saved.append(len(records["total"]))
         now[0] += 3.0
 
     monkeypatch.setattr(checkpointing, "save_state", save)
     keeper = Keeper(tmp_path / "state", None, {}, lambda image: None)
-    method: Any = None  # of which nothing is asked here
     for step in range(1, 100):
         now[0] += 2.0
-        keeper.listen(Report(step, 200, np.ones(1), {}, 2.0 * step, state, method))
+        report = jnst.Report((0,), step, 200, np.ones(1), {}, 2.0 * step, 0, state, lambda: state.image)
+        keeper.listen(report)
     # After 30 seconds, and then 3 / 0.05 = 60 seconds after each.
     assert saved == [15, 45, 75]

@@ -1,4 +1,4 @@
-"""`jnst`: what each command does when all is well."""
+"""What each command does if nothing goes wrong."""
 
 import dataclasses
 import itertools
@@ -88,7 +88,7 @@ def test_installed_command_on_real_images(shared, tmp_path):
         ("-a b.png", 8, 0),
     ],
 )
-def test_every_format_holds_the_image(stylize, tmp_path, output, depth, tolerance):
+def test_every_format_keeps_the_image(stylize, tmp_path, output, depth, tolerance):
     # Without a step the result is the content image, whose 8-bit values are exact in 16 bits too (times 257).
     stylize("--steps", "0", "--bit-depth", depth, *SHALLOW, output=output)
     difference = np.abs(pixels(tmp_path / output) - pixels(tmp_path / "content.png"))
@@ -123,7 +123,7 @@ def test_log_has_each_weighted_part_and_equals_the_library_call(stylize, shared,
     backbone, params = jnst.load_backbone(weights=shared / SLIM)
     settings = jnst.preset(content_layers=("relu2_2",), style_layers=("relu1_1", "relu2_1"), tv_weight=0.1)
     content, style = (jnst.load_image(tmp_path / name, WIDTH) for name in ("content.png", "style.png"))
-    solution = jnst.transfer.stylize(content, style, params, backbone=backbone, preset=settings, num_steps=4)
+    solution = jnst.stylize(content, style, params, backbone=backbone, preset=settings, num_steps=4)
     np.testing.assert_allclose([line["total"] for line in lines], solution.losses, rtol=1e-5)
     for part in parts:
         np.testing.assert_allclose([line[part] for line in lines], solution.parts[part], rtol=1e-5)
@@ -135,7 +135,7 @@ def test_log_has_a_tv_of_zero_without_the_term(stylize, tmp_path):
     assert read_log(tmp_path / "run.jsonl")[0]["tv"] == 0.0
 
 
-def test_init_is_the_content_the_style_or_a_image(stylize, tmp_path):
+def test_init_is_the_content_the_style_or_an_image_file(stylize, tmp_path):
     other = tmp_path / "other.png"
     Image.fromarray(np.full((HEIGHT, WIDTH, 3), (200, 100, 50), np.uint8)).save(other)
     for init, expected in (("content", "content.png"), ("style", "style.png"), (other, "other.png")):
@@ -173,7 +173,7 @@ def test_presets_with_flags_that_override_them(stylize, shared, tmp_path, name, 
     settings = jnst.preset(name, init="content", **layers, **changes)
     backbone, params = jnst.load_backbone(weights=shared / SLIM)
     content, style = (jnst.load_image(tmp_path / image, WIDTH) for image in ("content.png", "style.png"))
-    solution = jnst.transfer.stylize(content, style, params, backbone=backbone, preset=settings, num_steps=2)
+    solution = jnst.stylize(content, style, params, backbone=backbone, preset=settings, num_steps=2)
     assert len(solution.losses) == 2
     np.testing.assert_allclose([line["total"] for line in read_log(log)], solution.losses, rtol=1e-4)
 
@@ -185,10 +185,11 @@ def test_pooling_is_a_flag(stylize, tmp_path):
     assert maximum != pytest.approx(average, rel=1e-3)
 
 
-def test_a_preset_of_other_weights_is_remarked_upon(stylize):
+def test_a_preset_for_other_weights_causes_a_remark(stylize):
     finished = stylize("--preset", "neural-style-pt", "--steps", "0")
-    assert sum("states its numbers for oxford weights, these are distilled" in line for line in finished.err) == 1
-    assert not any("states its numbers" in line for line in stylize("--steps", "0").err)
+    remark = "preset neural-style-pt is meant for oxford weights, but these are distilled"
+    assert sum(remark in line for line in finished.err) == 1
+    assert not any("is meant for" in line for line in stylize("--steps", "0").err)
 
 
 def test_pyramid_runs_every_size(stylize, tmp_path):
@@ -283,5 +284,5 @@ def test_help_shows_the_values_of_the_preset(capsys):
 
 def test_subcommands_are_described(capsys):
     text = " ".join(" ".join(run(capsys, "--help").out).replace("│", " ").split())
-    for words in ("List the presets: their source", "Look into weights files, or convert them."):
+    for words in ("List the presets with their source", "inspect or convert weights files."):
         assert words in text

@@ -1,4 +1,4 @@
-"""`--precision`, `--keep-programs` and `--offline`: how a command's network is computed, and where it comes from."""
+"""`--precision`, `--keep-programs` and `--offline`."""
 
 import json
 import os
@@ -11,15 +11,15 @@ import pytest
 from cli_runs import run, save_images
 
 import jnst
-from jnst.backbones.kernels import choice
+from jnst.backbones.kernels import algorithms
 
 pytestmark = pytest.mark.usefixtures("unoptimised")
 
 
-def test_precision_changes_what_is_computed_and_hardly_the_result(
+def test_precision_changes_the_losses_slightly(
     capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(formulations, "LEAST_WORK", 0)
+    monkeypatch.setattr(algorithms, "MIN_FLOPS", 0)
     content, style = save_images(tmp_path)
     first = {}
     for precision in ("float32", "bfloat16"):
@@ -34,7 +34,7 @@ def test_precision_changes_what_is_computed_and_hardly_the_result(
     assert "--precision" in finished.only_error()
 
 
-def test_kept_programs_lie_in_the_private_cache_and_change_nothing(tmp_path: Path) -> None:
+def test_programs_are_kept_in_the_private_cache_and_change_nothing(tmp_path: Path) -> None:
     content, style = save_images(tmp_path)
     script = "import sys; from jnst.apps.cli import main; sys.exit(main())"
     environment = {name: value for name, value in os.environ.items() if not name.startswith("JAX_COMPILATION")}
@@ -50,7 +50,7 @@ def test_kept_programs_lie_in_the_private_cache_and_change_nothing(tmp_path: Pat
     np.testing.assert_array_equal(first, second)
 
 
-def test_offline_says_what_is_missing(
+def test_offline_names_the_missing_weights(
     capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("JNST_OFFLINE")

@@ -1,4 +1,4 @@
-"""`jnst`: what is said, and with which exit status, when something is wrong."""
+"""Messages and exit statuses if something is wrong."""
 
 from pathlib import Path
 
@@ -18,7 +18,7 @@ USAGE, IMAGE, WEIGHTS, NUMBERS = 2, 3, 4, 5
 
 @pytest.fixture
 def fails(capsys, tmp_path):
-    """Run `jnst stylize` with these flags; it must end with this status, one line, and no output image."""
+    """Run `jnst stylize` with flags. It must end with the status, write one line, and write no image."""
     content, style = save_images(tmp_path)
 
     def call(status: int, *flags: object, content: Path = content, output: str = "out.png") -> str:
@@ -47,7 +47,7 @@ def slim(shared):
         (("--preset", "zzz"), ("zzz", *PRESETS)),
         (("--backbone", "vgg91"), ("vgg91", "did you mean", "vgg19")),
         (("--backbone", "zzz"), ("zzz", *BACKBONES)),
-        (("--optimizer", "adamw"), ("adamw", "--optimizer", "adam", "lbfgs-zoom")),
+        (("--optimizer", "adamw"), ("optimizer 'adamw'", "did you mean adam")),
         (("--content-layer", "relu1_1"), ("--content-layer", "--content-layers")),
         (("--steps", "ten"), ("--steps", "ten")),
         (("--size", "0"), ("size", "0", "from 1")),
@@ -58,7 +58,7 @@ def slim(shared):
         (("--preset", "sliced-wasserstein"), ("preset sliced-wasserstein", "relu3_3", "--backbone", "--style-layers")),
         (
             ("--preset", "gatys2016", "--style-layers", "relu1_1"),
-            ("gatys2016 needs conv4_2, which mini", "other --cont"),
+            ("gatys2016 needs conv4_2, which mini", "set --content-layers"),
         ),
     ],
 )
@@ -113,12 +113,20 @@ def test_mistyped_commands(capsys, command, words):
     assert "style.png" not in message
 
 
-def test_flags_before_the_command_or_of_none(capsys):
-    """All of tyro's frame, of which a list goes over several rows."""
+def test_flags_without_a_command(capsys):
+    """All of tyro's frame, in which a list takes several rows."""
     finished = run(capsys, "--preset", "jnst")
     assert finished.status == USAGE
     message = finished.only_error()
     assert "presets, statistics, backbones, weights, train; Perhaps you meant: --preset: see jnst" in message
+
+
+def test_a_missing_style(capsys, tmp_path):
+    content, _ = save_images(tmp_path)
+    for command in (("stylize", content), ("synthesize",)):
+        finished = run(capsys, *command, "-o", tmp_path / "out.png")
+        assert finished.status == USAGE
+        assert "STYLE is missing" in finished.only_error()
 
 
 def test_a_texture_without_pixels(capsys, tmp_path):
@@ -183,7 +191,7 @@ def test_images_that_cannot_be_read(fails, tmp_path, slim):
     assert not log.exists()
 
 
-def test_a_image_too_small_for_the_layers(fails, tmp_path, slim):
+def test_an_image_too_small_for_the_layers(fails, tmp_path, slim):
     dot = tmp_path / "dot.png"
     Image.fromarray(np.zeros((1, 1, 3), np.uint8)).save(dot)
     message = fails(IMAGE, *slim, "--size", "1", content=dot)
@@ -239,18 +247,18 @@ def test_debug_shows_the_traceback(fails, capsys, tmp_path):
         fails(IMAGE, "--debug", content=tmp_path / "none.png")
 
 
-def test_memory_that_ran_out_is_told_apart(capsys, fails, monkeypatch):
+def test_running_out_of_memory_has_its_own_status_and_advice(capsys, fails, monkeypatch):
     def full(*args, **kwargs):
         raise MemoryError
 
-    monkeypatch.setattr("jnst.apps.io.readings.load_image", full)
-    assert "--size" in fails(6)
+    monkeypatch.setattr("jnst.apps.io.sizes.load_image", full)
+    assert "(--size N, --optimizer adam)" in fails(6)
 
 
-def test_a_fault_of_the_program_is_not_hidden(fails, monkeypatch):
+def test_a_bug_is_not_hidden(fails, monkeypatch):
     def broken(*args, **kwargs):
         raise ZeroDivisionError
 
-    monkeypatch.setattr("jnst.apps.io.readings.load_image", broken)
+    monkeypatch.setattr("jnst.apps.io.sizes.load_image", broken)
     with pytest.raises(ZeroDivisionError):
         fails(USAGE)

@@ -71,7 +71,7 @@ def command(capsys: pytest.CaptureFixture[str], network: Network, tmp_path: Path
 
 @pytest.fixture
 def unlike(tmp_path: Path) -> Callable[[jnst.Solution], list[str]]:
-    """In what the last command did something else than the library: losses, parts, image."""
+    """In what the last command differs from the library: losses, parts, image."""
 
     def compare(solution: jnst.Solution) -> list[str]:
         lines = [json.loads(line) for line in (tmp_path / "run.jsonl").read_text().splitlines()]
@@ -100,7 +100,7 @@ def test_several_styles_with_weights(command: Any, unlike: Any, network: Network
     finished = command("stylize", files["content"], files["first"], files["second"], "--style-weights", "1,3", *QUICK)
     assert finished.out[0].startswith(f"{files['content'].parent / 'out.png'}: 40x30, 2 steps, loss ")
     content, *styles = loaded(files, "content", "first", "second")
-    assert not unlike(jnst.transfer.stylize(content, styles, preset=SETTINGS, style_weights=(1, 3), **network[1]))
+    assert not unlike(jnst.stylize(content, styles, preset=SETTINGS, style_weights=(1, 3), **network[1]))
 
 
 def test_masks_and_style_masks(command: Any, unlike: Any, network: Network, files: dict[str, Path]) -> None:
@@ -108,13 +108,13 @@ def test_masks_and_style_masks(command: Any, unlike: Any, network: Network, file
     command("stylize", files["content"], files["first"], files["second"], *masks, *QUICK)
     content, *styles = loaded(files, "content", "first", "second")
     left = (np.indices((30, 40))[1] < 20).astype(np.float32)
-    solution = jnst.transfer.stylize(content, styles, preset=SETTINGS, masks=[left, 1 - left], **network[1])
+    solution = jnst.stylize(content, styles, preset=SETTINGS, masks=[left, 1 - left], **network[1])
     assert set(solution.parts) == {"content/conv1_1", "style/relu1_1/1", "style/relu1_1/2"}
     assert not unlike(solution)
 
     command("stylize", files["content"], files["first"], "--style-mask", files["top"], *QUICK)
     top = (np.indices((40, 28))[0] < 20).astype(np.float32)
-    assert not unlike(jnst.transfer.stylize(content, styles[0], preset=SETTINGS, style_masks=[top], **network[1]))
+    assert not unlike(jnst.stylize(content, styles[0], preset=SETTINGS, style_masks=[top], **network[1]))
 
 
 def test_a_mask_of_another_size_than_the_image(
@@ -124,29 +124,27 @@ def test_a_mask_of_another_size_than_the_image(
     command("stylize", files["content"], files["first"], "--mask", files["left"], *QUICK, "--size", 20)
     content, style = (load(files[name], 20) for name in ("content", "first"))
     mask: Any = linear((np.indices((30, 40))[1] < 20).astype(float), 15, 20).astype(np.float32)
-    assert not unlike(jnst.transfer.stylize(content, style, preset=SETTINGS, masks=[mask], **network[1]))
+    assert not unlike(jnst.stylize(content, style, preset=SETTINGS, masks=[mask], **network[1]))
 
 
 @pytest.mark.parametrize("keep", ["luminance", "match"])
 def test_keeping_colours(command: Any, unlike: Any, network: Network, files: dict[str, Path], keep: str) -> None:
     command("stylize", files["content"], files["first"], "--keep-color", keep, *QUICK)
     content, style = loaded(files, "content", "first")
-    assert not unlike(jnst.transfer.stylize(content, style, preset=SETTINGS, keep_color=keep, **network[1]))
+    assert not unlike(jnst.stylize(content, style, preset=SETTINGS, keep_color=keep, **network[1]))
 
 
 def test_another_style_statistic(command: Any, unlike: Any, network: Network, files: dict[str, Path]) -> None:
     command("stylize", files["content"], files["first"], "--style-statistic", "mean-std", *QUICK)
     content, style = loaded(files, "content", "first")
     settings = jnst.presets.with_style_statistic(SETTINGS, "mean-std")
-    assert not unlike(jnst.transfer.stylize(content, style, preset=settings, **network[1]))
+    assert not unlike(jnst.stylize(content, style, preset=settings, **network[1]))
 
 
 def test_the_style_scale_with_one_size(command: Any, unlike: Any, network: Network, files: dict[str, Path]) -> None:
     """The style is loaded at twice the size asked for, once."""
     command("stylize", files["content"], files["first"], "--style-scale", 2, *QUICK, "--size", 20)
-    assert not unlike(
-        jnst.transfer.stylize(load(files["content"], 20), load(files["first"], 40), preset=SETTINGS, **network[1])
-    )
+    assert not unlike(jnst.stylize(load(files["content"], 20), load(files["first"], 40), preset=SETTINGS, **network[1]))
 
 
 def test_the_style_scale_with_a_pyramid(command: Any, unlike: Any, network: Network, files: dict[str, Path]) -> None:
@@ -154,15 +152,13 @@ def test_the_style_scale_with_a_pyramid(command: Any, unlike: Any, network: Netw
     pyramid = ("--pyramid", "--min-size", 14)
     command("stylize", files["content"], files["first"], "--style-scale", 2, *QUICK, "--size", 20, *pyramid)
     settings = jnst.preset(SETTINGS, pyramid=jnst.Pyramid(min_size=14), style_scale=2.0)
-    solution = jnst.transfer.stylize(
-        load(files["content"]), load(files["first"]), size=20, preset=settings, **network[1]
-    )
+    solution = jnst.stylize(load(files["content"]), load(files["first"]), size=20, preset=settings, **network[1])
     assert len(solution.losses) == 4
     assert not unlike(solution)
 
 
 def test_a_texture(command: Any, unlike: Any, network: Network, files: dict[str, Path]) -> None:
-    """WIDTHxHEIGHT, from noise that follows the seed."""
+    """WIDTHxHEIGHT, from noise that depends on the seed."""
     finished = command("synthesize", files["first"], "--shape", "40x24", "--seed", 5, *QUICK)
     assert ": 40x24, 2 steps" in finished.out[0]
     given = {"preset": SETTINGS, "key": jax.random.key(5), **network[1]}
@@ -185,8 +181,8 @@ def test_a_reconstruction(command: Any, unlike: Any, network: Network, files: di
     assert not unlike(jnst.reconstruct(content, ["relu1_1"], preset=SETTINGS, **network[1]))
 
 
-def test_another_optimizer_leaves_out_the_presets_last_learning_rate(command: Any, files: dict[str, Path]) -> None:
-    """A line search chooses its step itself, at the last size too."""
+def test_another_optimizer_ignores_the_presets_last_learning_rate(command: Any, files: dict[str, Path]) -> None:
+    """A line search chooses its step length at the last size, too."""
     layers = ("--content-layers", "image,relu1_1", "--style-layers", "image,relu1_1")
     given = ("--preset", "strotss", "--optimizer", "lbfgs-zoom", *layers, "--size", 20, "--min-size", 20, "--steps", 0)
     assert command("stylize", files["content"], files["first"], *given).status == 0
@@ -223,7 +219,7 @@ def test_usage(
     assert not (tmp_path / "out.png").exists()
 
 
-def test_images_that_are_missing_or_read_and_written(command: Any, files: dict[str, Path], tmp_path: Path) -> None:
+def test_missing_images_and_overwritten_inputs(command: Any, files: dict[str, Path], tmp_path: Path) -> None:
     none, black, out = (tmp_path / f"{name}.png" for name in ("none", "black", "out"))
     Image.new("L", (40, 30)).save(black)
 

@@ -1,4 +1,4 @@
-"""`--report`: a page about a run or a folder of images, and what is refused before anything is made."""
+"""`--report`: a page about a run or a catalogue."""
 
 import json
 from pathlib import Path
@@ -19,7 +19,7 @@ QUICK += ("--style-layers", "relu1_1,relu2_1")
 USAGE = 2
 
 
-def test_a_run_s_report_lies_beside_its_image(capsys, tmp_path: Path):
+def test_the_report_of_a_run_is_written_next_to_its_image(capsys, tmp_path: Path):
     content, style = save_images(tmp_path)
     out, log = tmp_path / "<b>&.png", tmp_path / "log.jsonl"
     flags = (content, style, style, "-o", out, *QUICK, "--seed", "7", "--log", log)
@@ -29,7 +29,7 @@ def test_a_run_s_report_lies_beside_its_image(capsys, tmp_path: Path):
     page = read(tmp_path / "<b>&.html")
     result, *made_of = embedded(page)
     assert result.size == (32, 32 * HEIGHT // WIDTH)
-    assert [image["alt"] for image in page.all("img")] == ["result", "content", "style 1", "style 2"]
+    assert [image["alt"] for image in page.images()] == ["result", "content", "style 1", "style 2"]
     assert len(made_of) == 3
     assert page.texts[0] == out.name
     steps = [json.loads(line) for line in log.read_text().splitlines()]
@@ -46,7 +46,7 @@ def test_a_run_s_report_lies_beside_its_image(capsys, tmp_path: Path):
     ("command", "shown"),
     [("synthesize", ["result", "style"]), ("reconstruct", ["result", "content"]), ("stylize", ["result"])],
 )
-def test_other_commands_and_a_name_of_one_s_own(capsys, tmp_path: Path, command: str, shown: list[str]):
+def test_reports_of_other_commands_and_with_another_name(capsys, tmp_path: Path, command: str, shown: list[str]):
     content, style = save_images(tmp_path)
     inputs = {"synthesize": (style,), "reconstruct": (content,), "stylize": (content, style, "--init", style)}[command]
     steps = ("--shape", "32x24") if command == "synthesize" else ()
@@ -54,12 +54,12 @@ def test_other_commands_and_a_name_of_one_s_own(capsys, tmp_path: Path, command:
     report = tmp_path / "pages" / "it.html"
     flags = ("-o", tmp_path / "out.png", *QUICK, *steps, "--report", report)
     assert run(capsys, command, *inputs, *flags).status == 0
-    names = [image["alt"] for image in read(report).all("img")]
+    names = [image["alt"] for image in read(report).images()]
     assert names == (["result", "content", "style", "start"] if command == "stylize" else shown)
     assert not (tmp_path / "out.html").exists()
 
 
-def test_a_folder_s_report(capsys, tmp_path: Path, browser):
+def test_the_report_of_a_catalogue(capsys, tmp_path: Path, browser):
     save_inputs(tmp_path)
     finished = grid(capsys, tmp_path, "--sweep", "style_weight=1,10", "--report")
     assert finished.status == 0
@@ -85,7 +85,7 @@ def test_a_folder_s_report(capsys, tmp_path: Path, browser):
     page.close()
 
 
-def test_a_folder_s_report_names_what_failed_and_comes_also_later(capsys, tmp_path: Path):
+def test_the_report_of_a_catalogue_names_failures_and_can_be_written_later(capsys, tmp_path: Path):
     save_inputs(tmp_path)
     (tmp_path / "contents" / "b.png").write_bytes(b"no image")
     assert grid(capsys, tmp_path).status != 0
@@ -100,14 +100,14 @@ def test_a_folder_s_report_names_what_failed_and_comes_also_later(capsys, tmp_pa
 @pytest.mark.parametrize(
     ("flags", "words"),
     [
-        (("--report", "{}/a.html", "{}/b.html"), ("a.html", "b.html", "expected one file", "before the flags")),
+        (("--report", "{}/a.html", "{}/b.html"), ("a.html", "b.html", "at most one file", "in front of the flags")),
         (("--report", "{}/style.png"), ("style.png", "ends in .html")),
-        (("--report", "{}/none/a.html"), ("--report", "a.html", "make it first")),
-        (("--report", "{}/page.html", "--log", "{}/page.html"), ("page.html", "name another")),
+        (("--report", "{}/none/a.html"), ("--report", "a.html", "create it")),
+        (("--report", "{}/page.html", "--log", "{}/page.html"), ("page.html", "choose another name")),
         (("--report", "{}"), ("--report", "ends in .html")),
     ],
 )
-def test_a_report_that_could_not_be_written_is_refused_beforehand(capsys, tmp_path: Path, flags, words):
+def test_a_report_that_cannot_be_written_is_refused_before_the_run(capsys, tmp_path: Path, flags, words):
     content, style = save_images(tmp_path)
     before = sorted(tmp_path.iterdir())
     finished = run(
@@ -126,7 +126,7 @@ def test_a_report_that_could_not_be_written_is_refused_beforehand(capsys, tmp_pa
     assert sorted(tmp_path.iterdir()) == before
 
 
-def test_a_folder_s_report_over_an_input_is_refused(capsys, tmp_path: Path):
+def test_the_report_of_a_catalogue_cannot_replace_an_input(capsys, tmp_path: Path):
     save_inputs(tmp_path)
     page = tmp_path / "contents" / "page.html"
     page.write_bytes((tmp_path / "contents" / "a.png").read_bytes())

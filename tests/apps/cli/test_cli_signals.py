@@ -1,4 +1,4 @@
-"""`jnst` as a process: interruption, termination, and readers that go away."""
+"""The process of a command: interruption, termination, standard streams."""
 
 import os
 import shutil
@@ -22,7 +22,7 @@ def script() -> str:
 
 @pytest.fixture(scope="module")
 def environment() -> dict[str, str]:
-    """Without the variable that would flush standard output at every line, as few users set it."""
+    """Without the variable that flushes standard output at every line, which few users set."""
     return {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
 
 
@@ -49,12 +49,12 @@ def test_a_signal_ends_the_run_with_its_image_saved(script, environment, shared,
     assert jnst.load_image(tmp_path / "out.png").shape == (HEIGHT, WIDTH, 3)
     done = len((tmp_path / "run.jsonl").read_text().splitlines())
     assert 200 <= done < 4000
-    # On a machine so busy that a step takes a second, the last resort saves the image, and nothing is printed.
+    # If the machine is so busy that a step takes a second, the last resort saves the image, and prints nothing.
     assert f"{done} steps" in (out or f"{done} steps")
 
 
 @pytest.mark.parametrize("arguments", [("presets",), ("--help",), ("--version",)])
-def test_a_reader_that_has_gone_is_no_error(script, environment, arguments):
+def test_a_reader_that_has_gone_causes_no_error(script, environment, arguments):
     reader, writer = os.pipe()
     os.close(reader)
     try:
@@ -67,39 +67,21 @@ def test_a_reader_that_has_gone_is_no_error(script, environment, arguments):
 
 
 @pytest.mark.parametrize("arguments", [("stylize", "--help"), ("presets",), ("stylize", "x")])
-def test_terminals_without_utf_8_are_served(script, environment, arguments):
+def test_terminals_without_utf_8_are_supported(script, environment, arguments):
     ascii_only = environment | {"PYTHONIOENCODING": "ascii:strict"}
     finished = subprocess.run([script, *arguments], capture_output=True, text=True, env=ascii_only, timeout=60)
     assert "Traceback" not in finished.stderr
     assert finished.returncode == (2 if arguments == ("stylize", "x") else 0)
 
 
-@pytest.mark.parametrize("module", [True, False])
-def test_interruption_while_the_command_loads_is_quiet(script, environment, tmp_path, module):
-    (tmp_path / "jax.py").write_text("import time\nprint('loading', flush=True)\ntime.sleep(60)\n")
-    command = [sys.executable, "-m", "jnst"] if module else [script]
-    with subprocess.Popen(
-        [*command, "presets"],
-        env=environment | {"PYTHONPATH": str(tmp_path)},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    ) as process:
-        assert process.stdout is not None
-        assert process.stdout.readline() == "loading\n"
-        process.send_signal(signal.SIGINT)
-        assert process.communicate(timeout=60) == ("", "")
-    assert process.returncode == 130
-
-
-def test_a_program_that_imports_the_library_keeps_its_own_answer_to_interruption():
+def test_importing_the_library_installs_no_signal_handler():
     asked = "import signal, jnst; print(signal.getsignal(signal.SIGINT) is signal.default_int_handler)"
     finished = subprocess.run([sys.executable, "-c", asked], capture_output=True, text=True, timeout=60)
     assert finished.stdout == "True\n", finished.stderr
 
 
-def test_closed_streams_take_nothing_and_cost_nothing(script, environment, tmp_path):
-    """What would be written to them goes nowhere: not to the other stream, and not into the image."""
+def test_closed_streams_do_no_harm(script, environment, tmp_path):
+    """What is written to them goes neither to another stream nor into the image."""
     content, style = save_images(tmp_path)
 
     def run(closed: str, *words: str) -> "subprocess.CompletedProcess[str]":

@@ -1,4 +1,4 @@
-"""`jnst stylize` with a page, intermediate images and a film."""
+"""`jnst stylize` with a preview page, intermediate images and a film."""
 
 import contextlib
 import os
@@ -16,12 +16,11 @@ from made_reports import ask, state_of
 from PIL import Image
 
 import jnst
-import jnst.apps.cli.watching
+from jnst.apps.cli.outputs import with_port
 from jnst.apps.cli.stylize import Stylize
-from jnst.apps.cli.watching import with_port
 from jnst.apps.preview import Preview, serve
 from jnst.errors import ResourceError
-from jnst.solve.run import Report
+from jnst.transfer import Report
 
 pytestmark = pytest.mark.usefixtures("unoptimised")
 
@@ -44,8 +43,8 @@ def stylize(capsys, tmp_path):
 
 @pytest.fixture
 def during(monkeypatch) -> Callable[[Callable[[Preview, Report], None]], list[dict[str, Any]]]:
-    """Arrange that something is done to the preview after every report; returns what it was started with."""
-    monkeypatch.setattr("jnst.apps.preview.serving.LINGER", 0.0)
+    """Call a function with the preview after every report. Returns the arguments of each preview."""
+    monkeypatch.setattr("jnst.apps.preview.server.LINGER", 0.0)
     started: list[dict[str, Any]] = []
 
     def arrange(act: Callable[[Preview, Report], None]) -> list[dict[str, Any]]:
@@ -63,7 +62,7 @@ def during(monkeypatch) -> Callable[[Callable[[Preview, Report], None]], list[di
 
                 yield Watched()
 
-        monkeypatch.setattr(jnst.apps.cli.watching, "serve", watched)
+        monkeypatch.setattr("jnst.apps.cli.outputs.serve", watched)
         return started
 
     return arrange
@@ -113,7 +112,7 @@ def test_steps_are_counted_through_a_pyramid(stylize, tmp_path):
         assert (made.size, getattr(made, "n_frames", 1)) == ((32, 24), 3)
 
 
-def test_the_image_on_the_way_is_what_the_run_would_have_made(stylize, tmp_path):
+def test_intermediate_images_are_what_a_shorter_run_would_return(stylize, tmp_path):
     stylize("--steps", 6, "--save-every", 3, "--keep-color", "luminance")
     whole = (tmp_path / "out.png").read_bytes()
     assert (tmp_path / "out-6.png").read_bytes() == whole
@@ -123,13 +122,13 @@ def test_the_image_on_the_way_is_what_the_run_would_have_made(stylize, tmp_path)
 
 
 @pytest.mark.parametrize("command", ["synthesize", "reconstruct"])
-def test_the_other_commands_have_it_too(stylize, tmp_path, command):
+def test_other_commands_can_do_the_same(stylize, tmp_path, command):
     layers = "--style-layers" if command == "reconstruct" else "--content-layers"
     stylize("--steps", 2, "--save-every", 1, "--animate", tmp_path / "film.gif", layers, "relu1_1", command=command)
     assert names(tmp_path) == ["film.gif", "out-1.png", "out-2.png", "out.png"]
 
 
-def test_an_interrupted_run_keeps_its_film_and_the_page_says_so(stylize, during, tmp_path, monkeypatch):
+def test_an_interrupted_run_writes_its_film_and_the_page_says_so(stylize, during, tmp_path, monkeypatch):
     ended: list[str] = []
     monkeypatch.setattr("jnst.apps.preview.live.Live.end", lambda live, how: ended.append(how))
 
@@ -145,7 +144,7 @@ def test_an_interrupted_run_keeps_its_film_and_the_page_says_so(stylize, during,
     assert ended == ["stopped before the end"]
 
 
-def test_a_run_goes_on_without_intermediate_images_that_cannot_be_written(stylize, tmp_path, monkeypatch):
+def test_intermediate_images_that_cannot_be_written_do_not_end_the_run(stylize, tmp_path, monkeypatch):
     def full(path: Path, image: object, **rest: object) -> None:
         raise ResourceError(f"{path.name}: the disk is full")
 
@@ -156,11 +155,11 @@ def test_a_run_goes_on_without_intermediate_images_that_cannot_be_written(styliz
     assert complaints == ["jnst: no more intermediate images: out-1.png: the disk is full"]
 
 
-def test_other_addresses_are_warned_of(stylize, during):
+def test_addresses_that_others_can_reach_cause_a_warning(stylize, during):
     started = during(lambda preview, report: None)
     finished = stylize("--steps", 1, "--preview", "0", "--preview-host", "0.0.0.0")
     assert (started[0]["port"], started[0]["host"]) == (0, "0.0.0.0")
-    assert any("everybody who reaches 0.0.0.0 can watch" in line for line in finished.err)
+    assert any("everybody who can reach 0.0.0.0 can watch" in line for line in finished.err)
     assert not any("everybody" in line for line in stylize("--steps", 1, "--preview").err)
 
 
@@ -178,7 +177,7 @@ def test_other_addresses_are_warned_of(stylize, during):
         (("--preview", "--preview-host", "example.org"), ("'example.org'", "an IP address")),
     ],
 )
-def test_what_cannot_be_done_is_said_before_the_run(stylize, tmp_path, flags, words):
+def test_wrong_flags_are_refused_before_the_run(stylize, tmp_path, flags, words):
     for name in ("film.gif", "out-0100.png"):
         Image.fromarray(np.zeros((8, 8, 3), np.uint8)).save(tmp_path / name)
     before = names(tmp_path)
@@ -195,7 +194,7 @@ def test_force_lets_intermediate_images_replace_an_input(stylize, tmp_path):
     assert (tmp_path / "out-1.png").read_bytes() == (tmp_path / "out.png").read_bytes()
 
 
-def test_a_port_in_use_is_said_before_the_run(stylize, tmp_path):
+def test_a_port_in_use_is_refused_before_the_run(stylize, tmp_path):
     with socket.create_server(("127.0.0.1", 0)) as taken:
         finished = stylize("--steps", 1, "--preview", taken.getsockname()[1], status=2)
     assert "it is in use: choose another, or 0" in finished.only_error()
@@ -230,9 +229,9 @@ def test_a_preview_without_a_port_has_port_0(args, expected):
         ({"animate": Path("film.gif"), "save_every": 60}, 20),
     ],
 )
-def test_chunks_on_accelerators_end_where_images_are_wanted(monkeypatch, flags, chunk):
+def test_chunks_on_accelerators_end_at_the_steps_of_images(monkeypatch, flags, chunk):
     command = Stylize(content=Path("c.png"), style=(Path("s.png"),), output=Path("out.png"), **flags)
     settings = jnst.preset("jnst", num_steps=(200,))
-    assert command.chunk(settings) is None  # a CPU dispatches every step
+    assert command.chunk(settings) is None  # CPUs dispatch every step
     monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
     assert command.chunk(settings) == chunk

@@ -1,4 +1,4 @@
-"""Fixtures for tests of the page that shows a run."""
+"""Fixtures for tests of the preview page."""
 
 from collections.abc import Iterator
 
@@ -12,8 +12,8 @@ __all__ = ["browser"]
 
 @pytest.fixture
 def preview(monkeypatch) -> Iterator[Preview]:
-    """A page of the run "out.png" that ends at once."""
-    monkeypatch.setattr("jnst.apps.preview.serving.LINGER", 0.0)
-    monkeypatch.setattr("jnst.apps.preview.serving.WAKE", 0.01)
+    """The page of a run called "out.png", whose server stops at once."""
+    monkeypatch.setattr("jnst.apps.preview.server.LINGER", 0.0)
+    monkeypatch.setattr("jnst.apps.preview.server.SHUTDOWN_POLL", 0.01)
     with serve(title="out.png") as preview:
         yield preview

@@ -1,9 +1,8 @@
-"""What a run leaves for those who watch: the newest state, and an image only if somebody asked."""
+"""What a run stores for viewers: the newest state, and an image only if someone has asked for one."""
 
 import io
 import json
 import math
-from collections.abc import Callable
 
 import jax.numpy as jnp
 import numpy as np
@@ -12,30 +11,17 @@ from made_reports import report
 from PIL import Image
 
 import jnst.apps.preview.live
-from jnst.apps.preview.live import FINISHED, MOST_POINTS, Live
-from jnst.solve.run import Report
-from jnst.types import Image as ImageArray
+from jnst.apps.preview.live import FINISHED, MAX_POINTS, Live
 
 
 class Clock:
-    """Time that passes when it is told to."""
+    """Time that passes only when a test says so."""
 
     def __init__(self):
         self.now = 100.0
 
     def monotonic(self) -> float:
         return self.now
-
-
-class Counted(Report):
-    """A report that counts how often its image was copied."""
-
-    copies: list[int]
-
-    @property
-    def image(self) -> ImageArray:
-        self.copies.append(self.first)
-        return super().image
 
 
 @pytest.fixture
@@ -45,19 +31,8 @@ def clock(monkeypatch) -> Clock:
     return clock
 
 
-@pytest.fixture
-def copies(monkeypatch) -> list[int]:
-    copies: list[int] = []
-    monkeypatch.setattr(Counted, "copies", copies, raising=False)
-    return copies
-
-
-def live(finish: Callable[[ImageArray], ImageArray] = lambda image: image) -> Live:
-    return Live("a title", {"size": 48}, finish)
-
-
-def tell(shown: Live, first: int, num_steps: int = 1000, **rest) -> None:
-    shown.report(Counted(*report(first, num_steps, **rest)))
+def live() -> Live:
+    return Live("a title", {"size": 48})
 
 
 def grey_of(jpeg: bytes | None) -> float:
@@ -65,81 +40,74 @@ def grey_of(jpeg: bytes | None) -> float:
     return float(np.asarray(Image.open(io.BytesIO(jpeg))).mean() / 255)
 
 
-def test_no_image_is_copied_when_nobody_looks(clock, copies):
-    shown = live()
+def test_no_image_is_copied_when_nobody_looks(clock):
+    shown, copies = live(), []
     for step in range(1, 50):
-        tell(shown, step)
+        shown.report(report(step, 1000, copies=copies))
         clock.now += 1
     assert copies == []
     assert shown.image() is None
 
 
-def test_one_image_is_copied_for_each_look(clock, copies):
-    shown = live()
-    tell(shown, 1)
+def test_one_image_is_copied_for_each_look(clock):
+    shown, copies = live(), []
+    shown.report(report(1, 1000, copies=copies))
     for step in (2, 3, 4):
         clock.now += 1
         if step < 4:
             shown.state()
-        tell(shown, step)
+        shown.report(report(step, 1000, copies=copies))
     assert copies == [2, 3]
     assert grey_of(shown.image()) == pytest.approx(3 / 1000, abs=0.01)
 
 
-def test_the_last_step_is_shown_to_those_who_looked_lately(clock, copies):
-    for ago, expected in ((1.0, [10]), (60.0, [])):
-        copies.clear()
-        shown = live()
-        shown.state()
-        shown.show(jnp.zeros((4, 4, 3)))
-        clock.now += ago
-        tell(shown, 10, 10)
-        assert copies == expected
+@pytest.mark.parametrize(("seconds_ago", "expected"), [(1.0, [10]), (60.0, [])])
+def test_recent_viewers_get_the_last_step(clock, seconds_ago: float, expected: list[int]):
+    shown, copies = live(), []
+    shown.state()
+    shown.show(jnp.zeros((4, 4, 3)))
+    clock.now += seconds_ago
+    shown.report(report(10, 10, copies=copies))
+    assert copies == expected
 
 
-def test_each_image_is_compressed_once_and_the_newest_wins(clock, copies):
-    finished: list[int] = []
-
-    def finish(image: ImageArray) -> ImageArray:
-        finished.append(1)
-        return 1 - image
-
-    shown = live(finish)
+def test_each_image_is_compressed_once_and_the_newest_wins(clock):
+    shown = live()
     shown.show(jnp.full((8, 8, 3), 0.1))
     shown.show(jnp.full((8, 8, 3), 0.25))
     first = shown.image()
-    assert grey_of(first) == pytest.approx(0.75, abs=0.01)
+    assert grey_of(first) == pytest.approx(0.25, abs=0.01)
     assert shown.image() is first
-    assert len(finished) == 1
     assert json.loads(shown.state())["image"] == 2
 
 
-def test_images_that_are_slow_to_compress_come_less_often(clock, copies):
-    def finish(image: ImageArray) -> ImageArray:
-        clock.now += 0.2  # at 2 %: once in 10 seconds
-        return image
+def test_images_that_are_slow_to_compress_come_less_often(clock, monkeypatch):
+    def slow(image: Image.Image, max_side: int) -> tuple[bytes, tuple[int, int]]:
+        clock.now += 0.2  # 2 % of 10 seconds
+        return b"", image.size
 
-    shown = live(finish)
+    monkeypatch.setattr(jnst.apps.preview.live, "to_jpeg", slow)
+    shown, copies = live(), []
     shown.state()
-    tell(shown, 1)
+    shown.report(report(1, 1000, copies=copies))
     shown.image()
     for step in range(2, 30):
         clock.now += 1
         shown.state()
-        tell(shown, step)
-    # The next is taken 10 seconds after; without another look at the image itself, those after it are free.
+        shown.report(report(step, 1000, copies=copies))
+    # The next copy is made 10 seconds later. As nobody asks for that image, later copies cost nothing.
     assert copies[:2] == [1, 11]
 
 
 def test_values_out_of_range_are_clipped_and_large_images_reduced():
     shown = live()
-    picture = np.full((20, 3300, 3), 1.7, np.float32)
-    picture[:, :1650] = -0.5
-    shown.show(jnp.asarray(picture))
+    wide = np.full((20, 3300, 3), 1.7, np.float32)
+    wide[:, :1650] = -0.5
+    shown.show(jnp.asarray(wide))
     jpeg = shown.image()
     assert jpeg is not None
     with Image.open(io.BytesIO(jpeg)) as image:
-        assert max(image.size) == jnst.apps.preview.live.MOST_SIDE
+        assert max(image.size) == jnst.apps.preview.live.MAX_SIDE
         assert image.getpixel((10, 2)) == (0, 0, 0)
         assert image.getpixel((1500, 2)) == (255, 255, 255)
     assert json.loads(shown.state())["shape"] == [20, 3300]
@@ -158,10 +126,10 @@ def test_the_state_holds_the_run(clock):
     assert state["names"] == ["total", "content/relu2_1", "tv"]
     assert state["points"] == [[1, 8.0, 2.0, 0.0], [2, 4.0, 1.0, 0.0], [3, 2.0, 0.5, 0.0], [4, 1.0, 0.25, 0.0]]
     assert (state["step"], state["num_steps"], state["seconds"]) == (4, 10, 24.0)
-    assert state["left"] == 6 * 2.0  # 2 seconds a step, compilation left out
+    assert state["left"] == 6 * 2.0  # 2 seconds per step, without the compilation
 
 
-def test_the_state_is_written_down_at_most_so_often_but_the_end_at_once(clock):
+def test_the_state_is_encoded_only_every_so_often_but_the_end_at_once(clock):
     shown = live()
     shown.report(report(1, 10))
     first = shown.state()
@@ -180,7 +148,7 @@ def test_long_curves_are_thinned_and_end_with_the_newest_step(clock):
     for first in range(1, 5001, 5):
         shown.report(report(first, 5000, np.arange(first, first + 5)))
     steps = [point[0] for point in json.loads(shown.state())["points"]]
-    assert MOST_POINTS // 2 <= len(steps) <= MOST_POINTS + 1
+    assert MAX_POINTS // 2 <= len(steps) <= MAX_POINTS + 1
     assert steps[0] == 1
     assert steps[-1] == 5000
     assert set(np.diff(steps[:-1])) == {16}  # 5000 / 16 is the first below 400
@@ -192,7 +160,7 @@ def test_numbers_that_are_not_finite_are_null(clock):
     assert json.loads(shown.state())["points"] == [[1, None, None, 0.0], [2, None, None, 0.0]]
 
 
-def test_another_run_begins_anew(clock):
+def test_another_run_starts_new_curves(clock):
     shown = live()
     for first in (1, 2, 3):
         shown.report(report(first, 3, seconds=10.0 * first))

@@ -1,4 +1,4 @@
-"""The page in a browser."""
+"""The preview page in a browser."""
 
 from pathlib import Path
 
@@ -16,8 +16,8 @@ NASTY = "<img src=x onerror=alert(1)>&amp;\"'"
 
 @pytest.fixture
 def no_farewell(monkeypatch):
-    """The server does not wait for pages that are open at its end."""
-    monkeypatch.setattr("jnst.apps.preview.serving.LINGER", 0.0)
+    """Do not let the server wait for pages that are open at its end."""
+    monkeypatch.setattr("jnst.apps.preview.server.LINGER", 0.0)
 
 
 def text(page: Page, name: str) -> str:
@@ -29,7 +29,7 @@ def blue(shape: tuple[int, int] = (48, 64)) -> np.ndarray:
 
 
 def colour_of(page: Page) -> list[int]:
-    """Of the image's middle, as the browser shows it."""
+    """The colour in the middle of the image, as the browser shows it."""
     return page.evaluate(
         "(() => { const image = document.getElementById('image'), canvas = document.createElement('canvas'); "
         "canvas.width = image.naturalWidth; canvas.height = image.naturalHeight; "
@@ -100,7 +100,7 @@ def test_curves_are_where_the_losses_are(browser: Browser):
 
 
 @pytest.mark.usefixtures("no_farewell")
-def test_a_term_that_begins_near_zero_does_not_flatten_the_others(browser: Browser):
+def test_a_term_that_starts_near_zero_does_not_flatten_the_others(browser: Browser):
     with serve() as preview:
         for step in range(1, 41):
             preview(report(step, 40, (1e-9 if step == 1 else 100.0 + step,)))
@@ -115,7 +115,7 @@ def test_a_term_that_begins_near_zero_does_not_flatten_the_others(browser: Brows
 
 
 @pytest.mark.usefixtures("no_farewell")
-def test_the_page_fits_a_phone_and_upright_images(browser: Browser, tmp_path: Path):
+def test_the_page_fits_phones_and_portrait_images(browser: Browser, tmp_path: Path):
     with serve(title="a-very-long-name-" * 6 + ".png", settings={"layers": "relu1_1, " * 30}) as preview:
         preview(report(1, 40))
         preview.show(jnp.asarray(blue((96, 32))))
@@ -130,7 +130,7 @@ def test_the_page_fits_a_phone_and_upright_images(browser: Browser, tmp_path: Pa
 
 
 @pytest.mark.usefixtures("no_farewell")
-def test_a_server_that_vanishes_is_noticed_and_the_image_kept(browser: Browser, monkeypatch):
+def test_the_page_notices_a_server_that_vanished_and_keeps_the_image(browser: Browser, monkeypatch):
     with serve() as preview:
         preview(report(1, 40))
         preview.show(jnp.asarray(blue()))

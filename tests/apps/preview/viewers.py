@@ -1,10 +1,10 @@
-"""What viewers of a page cost a run: no page, a page that nobody looks at, and ten viewers, in turns within one run.
+"""Measure what viewers of the preview page cost a run: no page, a page without viewers, and ten viewers, in turns.
 
-    python tests/preview/viewers.py [--size 256] [--rounds 9] [--seconds 5] [--viewers 10]
+    python tests/apps/preview/viewers.py [--size 256] [--rounds 9] [--seconds 5] [--viewers 10]
 
-It is no test: it takes rounds * 3 * seconds, and wants a quiet machine. The viewers are a process of their own that
-asks as the page does, each for the state once a second and for the image when there is a new one. Ratios are taken
-within each round, and their median and quartiles given.
+This is not a test: it takes rounds * 3 * seconds on an otherwise idle machine. The viewers are a separate process that
+sends the same requests as the page, each for the state once a second, and for the image when there is a new one. The
+output is the median and the quartiles of the ratios within each round.
 """
 
 import argparse
@@ -18,25 +18,22 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 
-import jax.numpy as jnp
-
 import jnst
 from jnst.apps.preview import Preview, serve
-from jnst.images.demo import content_image, style_image
-from jnst.solve.run import Report
+from jnst.transfer import Report
 
-CONDITIONS = ("no page", "nobody looks", "viewers")
+CONDITIONS = ("no page", "no viewers", "viewers")
 SETTLE = 5
-"""Steps before the first round: compilation, and what follows it."""
+"""Steps before the first round, for compilation and what follows it."""
 GET = "GET {} HTTP/1.1\r\nHost: localhost\r\n\r\n"
 
 
 def main(args: Sequence[str] | None = None) -> None:
-    """Measure, or be the viewers."""
-    parser = argparse.ArgumentParser(description="What viewers of a page cost a run.")
+    """Measure, or play the viewers in the process that `measure` starts."""
+    parser = argparse.ArgumentParser(description="Measure what viewers of the preview page cost a run.")
     for name, default in (("size", 256), ("rounds", 9), ("viewers", 10)):
         parser.add_argument(f"--{name}", type=int, default=default)
-    parser.add_argument("--seconds", type=float, default=5.0, help="of each condition in each round")
+    parser.add_argument("--seconds", type=float, default=5.0, help="per condition and round")
     parser.add_argument("--watch", type=int, help=argparse.SUPPRESS)
     given = parser.parse_args(args)
     if given.watch is not None:
@@ -46,40 +43,40 @@ def main(args: Sequence[str] | None = None) -> None:
 
 
 def measure(size: int, rounds: int, seconds: float, viewers: int) -> None:
-    """One run, in which the conditions take turns."""
-    content, style = (jnst.resize(jnp.asarray(image()), (size, size)) for image in (content_image, style_image))
+    """Make one run, in which the conditions take turns."""
+    content, style = (jnst.resize(image, (size, size)) for image in jnst.demo_images())
     with serve() as preview:
         command = [sys.executable, __file__, "--watch", preview.address.rstrip("/").rpartition(":")[2]]
         crowd = subprocess.Popen([*command, "--viewers", str(viewers)], stdin=subprocess.PIPE, text=True, bufsize=1)
         assert crowd.stdin is not None
         turns = Turns(preview, crowd.stdin.write, rounds, seconds)
-        settings = jnst.preset("jnst", pyramid=None)
-        jnst.transfer.stylize(content, style, preset=settings, num_steps=10**6, callback=turns)
+        settings = jnst.preset("jnst", pyramid=None, num_steps=10**6)
+        jnst.stylize(content, style, preset=settings, callback=turns)
         crowd.stdin.close()
         crowd.wait(20)
     for condition in CONDITIONS:
-        print(f"{condition:13} {1000 * statistics.median(turns.seconds_a_step[condition]):8.2f} ms a step")
-    plain = turns.seconds_a_step[CONDITIONS[0]]
+        print(f"{condition:13} {1000 * statistics.median(turns.seconds_per_step[condition]):8.2f} ms per step")
+    plain = turns.seconds_per_step[CONDITIONS[0]]
     for condition in CONDITIONS[1:]:
-        ratios = [value / base for value, base in zip(turns.seconds_a_step[condition], plain, strict=True)]
+        ratios = [value / base for value, base in zip(turns.seconds_per_step[condition], plain, strict=True)]
         low, middle, high = statistics.quantiles(ratios, n=4)
         print(f"{condition} over {CONDITIONS[0]}: {middle:.4f} ({low:.4f} to {high:.4f})")
 
 
 class Turns:
-    """A callback that hands on reports, or does not, and tells the viewers when to look.
+    """A callback that passes reports to the preview in some conditions, and tells the viewers when to look.
 
     Attributes:
-        seconds_a_step: For each condition its rounds.
+        seconds_per_step: One value for each round, by condition.
     """
 
     def __init__(self, preview: Preview, tell: Callable[[str], object], rounds: int, seconds: float) -> None:
-        self.seconds_a_step: dict[str, list[float]] = {condition: [] for condition in CONDITIONS}
+        self.seconds_per_step: dict[str, list[float]] = {condition: [] for condition in CONDITIONS}
         self._preview, self._tell, self._left, self._seconds = preview, tell, rounds * len(CONDITIONS), seconds
         self._begun, self._steps = 0.0, -SETTLE
 
     def __call__(self, report: Report) -> bool:
-        """Take one report; True when all rounds are done."""
+        """Handle a report; return True when all rounds are done."""
         condition = CONDITIONS[-self._left % len(CONDITIONS)]
         if condition != CONDITIONS[0]:
             self._preview(report)
@@ -89,15 +86,15 @@ class Turns:
             self._begun = now
             self._tell("look\n" if condition == CONDITIONS[-1] else "away\n")
         elif self._steps > 0 and now - self._begun >= self._seconds:
-            self.seconds_a_step[condition].append((now - self._begun) / self._steps)
+            self.seconds_per_step[condition].append((now - self._begun) / self._steps)
             self._left -= 1
             self._tell("away\n")
-            self._steps = -2  # what was under way comes to its end
+            self._steps = -2  # let the requests that are under way finish
         return self._left == 0
 
 
 def watch(port: int, viewers: int) -> None:
-    """Be so many viewers, while told so by standard input."""
+    """Play that many viewers, whenever standard input says so."""
     crowd = [Viewer(port) for _ in range(viewers)]
     looking = False
 
@@ -119,7 +116,7 @@ class Viewer:
         self._port, self._connection, self._shown = port, None, b"0"
 
     def look(self) -> None:
-        """Ask for the state, and for a new image."""
+        """Request the state, and the image if it is new."""
         found = re.search(rb'"image":(\d+)', self._get("/state"))
         assert found is not None
         if found[1] != self._shown:
@@ -127,7 +124,7 @@ class Viewer:
             assert self._get("/image").startswith(b"\xff\xd8")
 
     def _get(self, path: str) -> bytes:
-        """Over the connection that is open, or a new one if the server got tired of it."""
+        """Use the open connection, or a new one if the server has closed it."""
         head = b""
         while not head:
             if self._connection is None:

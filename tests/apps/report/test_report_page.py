@@ -1,5 +1,6 @@
 """Reports: they contain every image and number, escape every text, and load nothing from other hosts."""
 
+import json
 from pathlib import Path
 from urllib.parse import unquote
 
@@ -11,7 +12,7 @@ from html_pages import embedded, read
 from PIL import Image as Pillow
 
 import jnst
-from jnst.apps.report import Code, Facts, Figure, Figures, Page, Plot, Table, run_page, save_page
+from jnst.apps.report import Code, Facts, Figure, Figures, Page, Plot, Table, catalogue_page, run_page, save_page
 from jnst.apps.report.page import MAX_SIDE
 from jnst.errors import JnstError
 from jnst.solve import Solution
@@ -42,7 +43,7 @@ def hostile_page(folder: Path) -> Page:
 def test_texts_are_escaped(tmp_path: Path):
     save_page(tmp_path / "report.html", hostile_page(tmp_path))
     page = read(tmp_path / "report.html")
-    # Title, heading, summary; section, paragraph; 2 captions; caption, header and cell of the table; 2 of the fact; code.
+    # Title, heading, summary; section, paragraph; captions; caption, header, cell of the table; both of the fact; code.
     assert page.texts.count(HOSTILE) == 3 + 2 + 2 + 3 + 2 + 1
     assert [attributes["alt"] for attributes in page.images()] == [HOSTILE] * 2
     assert [attributes["alt"] for attributes in page.plots()] == [f"{HOSTILE}, total over {HOSTILE}"]
@@ -97,7 +98,7 @@ def test_the_report_of_a_run_has_its_numbers(tmp_path: Path):
         assert texts[texts.index(name) + 1] == value
     assert texts[texts.index("jnst", texts.index("Versions")) + 1] == jnst.__version__
     assert "jnst x 'y z'" in texts
-    assert [plot["alt"] for plot in read_back.plots()] == ["total, content/relu4_1, style/relu1_1 over step"]
+    assert read_back.curves() == ["total", "content/relu4_1", "style/relu1_1"]
 
 
 def test_the_report_of_a_texture_does_not_mention_content():
@@ -108,6 +109,40 @@ def test_the_report_of_a_texture_does_not_mention_content():
     assert isinstance(facts, Facts)
     assert not any(name.startswith("content_") for name in facts.facts)
     assert facts.facts["style_layers"] == "relu1_1, relu2_1, relu3_1, relu4_1"
+
+
+def test_the_report_of_a_folder_links_to_its_images(tmp_path: Path):
+    folder = tmp_path / "<made>"
+    folder.mkdir()
+    done = {"file": "a.png", "content": "in/a.jpg", "styles": ["s/x.jpg", "s/y.jpg"], "error": None, "seconds": 2.0}
+    done |= {"changes": {"style_loss": {"class": "Gram", "power": 2}}, "losses": {"first": 4.0, "last": 1.5}}
+    failed = {"file": None, "content": "in/b.jpg", "styles": ["s/x.jpg"], "error": "no image", "changes": {}}
+    index = {
+        "preset": "jnst",
+        "settings": {"num_steps": [3, 2], "pyramid": None, "tv_weight": 0.0},
+        "backbone": {"name": "vgg19", "training": "caffe"},
+        "counts": {"done": 1, "failed": 1, "missing": 0},
+        "jobs": [done, failed],
+        "jnst": "1",
+        "jax": "2",
+    }
+    (folder / "index.json").write_text(json.dumps(index))
+    save_page(tmp_path / "page.html", catalogue_page(folder))
+    page = read(tmp_path / "page.html")
+    assert [image["src"] for image in page.images()] == ["%3Cmade%3E/a.png"]
+    assert page.texts[1:3] == ["<made>: 2 images", "1 done, 1 failed; network vgg19, caffe weights."]
+    assert "a.jpg × x.jpg + y.jpg, style_loss Gram(power=2); loss 4 to 1.5; 2.0 s" in page.texts
+    assert page.texts[page.texts.index("b.jpg × x.jpg") + 1] == "no image"
+    assert page.texts[page.texts.index("num_steps") + 1] == "3, 2"
+    assert "pyramid" not in page.texts
+
+
+@pytest.mark.parametrize("content", [None, b"{"])
+def test_a_folder_without_an_index_has_no_report(tmp_path: Path, content: bytes | None):
+    if content is not None:
+        (tmp_path / "index.json").write_bytes(content)
+    with pytest.raises(JnstError, match=r"index\.json' cannot be read .*expected the index that jnst grid writes"):
+        catalogue_page(tmp_path)
 
 
 @pytest.mark.parametrize(("viewport", "dark"), [(PHONE, True), (DESKTOP, False)])

@@ -1,10 +1,11 @@
-"""A catalogue made in this process, and how many programs XLA compiled for it: the children of `benchmarks.grid`.
+"""Make a catalogue of images in this process, and count the programs that XLA compiles for it.
 
-    python -m benchmarks.counted REPORT grid FOLDER            # one call of jnst.stylize_grid
-    python -m benchmarks.counted REPORT singles FOLDER         # jnst.transfer.stylize, again and again
-    python -m benchmarks.counted REPORT command ARGUMENTS...   # jnst ARGUMENTS, an image
+    python -m benchmarks.children.make_catalogue REPORT grid FOLDER            # one call of jnst.stylize_grid
+    python -m benchmarks.children.make_catalogue REPORT singles FOLDER         # one call of jnst.stylize per image
+    python -m benchmarks.children.make_catalogue REPORT command ARGUMENTS...   # the command `jnst ARGUMENTS`: one image
 
-REPORT is a JSON file to write, FOLDER holds the `Catalogue`; the images are written there.
+A child of `benchmarks.batch`. FOLDER holds a `Catalogue`; the images are written there. REPORT is the JSON file to
+write.
 """
 
 import dataclasses
@@ -21,7 +22,7 @@ FILE = "catalogue.json"
 
 @dataclasses.dataclass(frozen=True)
 class Catalogue:
-    """Every content in every style with every style weight; images are files in its folder, of one size."""
+    """Every content in every style with every style weight. The images are files of one size in the same folder."""
 
     contents: tuple[str, ...]
     styles: tuple[str, ...]
@@ -29,7 +30,7 @@ class Catalogue:
     steps: int
 
     def images(self) -> Iterator[tuple[str, str, float, str]]:
-        """Content, style, style weight, and the name of the image that is made."""
+        """Yield the content, the style, the style weight, and the name of the resulting image."""
         for i, content in enumerate(self.contents):
             for j, style in enumerate(self.styles):
                 for k, weight in enumerate(self.style_weights):
@@ -40,6 +41,7 @@ class Catalogue:
 
 
 def read(folder: Path) -> Catalogue:
+    """Read what `Catalogue.write` wrote."""
     values = json.loads((folder / FILE).read_text())
     lists = {name: tuple(values.pop(name)) for name in ("contents", "styles", "style_weights")}
     return Catalogue(**lists, **values)
@@ -53,14 +55,14 @@ def grid(arguments: Sequence[str]) -> int:
     contents, styles = (
         [jnst.load_image(folder / name) for name in names] for names in (catalogue.contents, catalogue.styles)
     )
-    solutions = jnst.stylize_grid(
+    solution = jnst.stylize_grid(
         contents,
         styles,
         preset=jnst.preset("jnst", pyramid=None),
         num_steps=catalogue.steps,
         over={"style_weight": catalogue.style_weights},
     )
-    images = solutions.image.reshape(-1, *solutions.image.shape[-3:])
+    images = solution.image.reshape(-1, *solution.image.shape[-3:])
     for image, (*_, name) in zip(images, catalogue.images(), strict=True):
         jnst.save_image(folder / f"grid-{name}", image)
     return 0
@@ -74,7 +76,7 @@ def singles(arguments: Sequence[str]) -> int:
     loaded = {name: jnst.load_image(folder / name) for name in (*catalogue.contents, *catalogue.styles)}
     for content, style, weight, name in catalogue.images():
         settings = jnst.preset("jnst", pyramid=None, style_weight=weight)
-        solution = jnst.transfer.stylize(loaded[content], loaded[style], preset=settings, num_steps=catalogue.steps)
+        solution = jnst.stylize(loaded[content], loaded[style], preset=settings, num_steps=catalogue.steps)
         jnst.save_image(folder / f"singles-{name}", solution.image)
     return 0
 
@@ -85,13 +87,13 @@ def command(arguments: Sequence[str]) -> int:
     return jnst_command(arguments)
 
 
-CALLS: dict[str, Callable[[Sequence[str]], int]] = {"grid": grid, "singles": singles, "command": command}
-"""What each does; jnst is imported only there, as a program would."""
+WAYS: dict[str, Callable[[Sequence[str]], int]] = {"grid": grid, "singles": singles, "command": command}
+"""Ways to make the catalogue, or one image of it. They import jnst themselves, as a program would."""
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Do what is asked for, write the report, and return the exit status."""
-    report, what, *others = arguments
+    """Make the images in one of `WAYS` and write the report; returns the exit status."""
+    report, way, *others = arguments
     compiled: list[float] = []
 
     def listen(event: str, duration_secs: float, **_: object) -> None:
@@ -100,7 +102,7 @@ def main(arguments: Sequence[str]) -> int:
 
     jax.monitoring.register_event_duration_secs_listener(listen)
     try:
-        status = CALLS[what](others)
+        status = WAYS[way](others)
     finally:
         jax.monitoring.unregister_event_duration_listener(listen)
     Path(report).write_text(json.dumps({"compilations": len(compiled), "compile_seconds": sum(compiled)}))

@@ -1,4 +1,4 @@
-"""A program that hears no signal for a long time, as in compiled code. `python stuck.py KIND`, to be interrupted."""
+"""A program that does not respond to signals for minutes, as in compiled code: `python stuck.py KIND`."""
 
 import hashlib
 import sys
@@ -8,7 +8,7 @@ from jnst.apps.cli.interruption import interruptible, promptly
 
 
 def compute() -> None:
-    """One call, of minutes, that returns to the interpreter at its end only."""
+    """A single call that takes minutes to return to the interpreter."""
     hashlib.pbkdf2_hmac("sha256", b"x", b"y", 2**31 - 1)
 
 
@@ -16,17 +16,19 @@ def fail() -> None:
     raise OSError("no space left")
 
 
+LAST_RESORTS = {"saves": lambda: print("saved"), "fails": fail, "responds": lambda: print("saved"), "none": None}
+
+
 def main(kind: str) -> int:
     with promptly():
-        if kind == "loading":
+        if kind == "before the run":
             print("ready", flush=True)
             compute()
-        resort = {"saves": lambda: print("saved"), "fails": fail, "heard": lambda: print("saved"), "bare": None}[kind]
-        with interruptible(resort) as interruption:
+        with interruptible(LAST_RESORTS[kind]) as interruption:
             print("ready", flush=True)
-            while kind == "heard" and not interruption.signal_number:
+            while kind == "responds" and not interruption.signal_number:
                 time.sleep(0.01)
-            if kind != "heard":
+            if kind != "responds":
                 compute()
         print("ended")
         return 128 + interruption.signal_number

@@ -1,4 +1,6 @@
-"""Gram matrices against float64 NumPy, their symmetries, and their units."""
+"""Gram matrices against float64 NumPy, and their symmetries and scales."""
+
+from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
@@ -8,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from jnst.errors import JnstError
-from jnst.statistics import GRAM_NORMALIZATIONS, as_columns, gram_matrix
+from jnst.statistics import GRAM_NORMALIZATIONS, flatten_positions, gram_matrix, mean_std
 
 pytestmark = pytest.mark.usefixtures("unoptimised")
 
@@ -39,27 +41,27 @@ def test_normalizations_differ_by_exact_factors() -> None:
 @settings(max_examples=12, deadline=None)
 @given(seed=st.integers(0, 2**32 - 1), height=st.integers(1, 4), width=st.integers(1, 4), channels=st.integers(1, 6))
 def test_symmetric_and_positive_semi_definite(seed: int, height: int, width: int, channels: int) -> None:
-    """Even where there are fewer positions than channels, and the matrix is singular."""
+    """Also with fewer positions than channels, where the matrix is singular."""
     gram = np.asarray(gram_matrix(random_features(seed, height, width, channels)), np.float64)
     largest = np.abs(gram).max()
     np.testing.assert_allclose(gram, gram.T, atol=1e-6 * largest)
     assert np.linalg.eigvalsh(gram).min() >= -1e-6 * channels * largest
 
 
-def test_positions_may_be_permuted() -> None:
+def test_permuted_positions() -> None:
     features = random_features(3, 6, 7, 5)
     shuffled = np.random.default_rng(0).permutation(features.reshape(-1, 5)).reshape(7, 6, 5)
     np.testing.assert_allclose(gram_matrix(jnp.asarray(shuffled)), gram_matrix(features), rtol=1e-4, atol=1e-7)
     np.testing.assert_allclose(gram_matrix(features[::-1, ::-1]), gram_matrix(features), rtol=1e-4, atol=1e-7)
 
 
-def test_channels_are_permuted_along() -> None:
+def test_permuted_channels() -> None:
     features, order = random_features(4, 6, 7, 5), [3, 0, 4, 1, 2]
     permuted = np.asarray(gram_matrix(features))[order][:, order]
     np.testing.assert_allclose(gram_matrix(features[..., order]), permuted, rtol=1e-5)
 
 
-def test_images_of_a_batch_do_not_mix() -> None:
+def test_images_of_a_batch_are_independent() -> None:
     features = random_features(5, 3, 6, 7, 5)
     changed = features.copy()
     changed[1] = 1e3
@@ -69,18 +71,25 @@ def test_images_of_a_batch_do_not_mix() -> None:
 
 
 def test_half_precision_accumulates_in_float32() -> None:
-    """4096 ones: a sum in bfloat16 would stop at 256."""
+    """A sum of 4096 ones in bfloat16 would stop at 256."""
     gram = gram_matrix(jnp.ones((64, 64, 2), jnp.bfloat16), "none")
     assert gram.dtype == jnp.float32
     np.testing.assert_array_equal(gram, np.full((2, 2), 4096.0))
 
 
-def test_columns_keep_the_order_of_positions() -> None:
+def test_flattening_keeps_the_order_of_positions() -> None:
     features = random_features(6, 2, 3, 4, 5)
-    columns = np.asarray(as_columns(jnp.asarray(features)))
-    assert columns.shape == (2, 12, 5)
+    rows = np.asarray(flatten_positions(jnp.asarray(features)))
+    assert rows.shape == (2, 12, 5)
     for y, x in np.ndindex(3, 4):
-        np.testing.assert_array_equal(columns[:, 4 * y + x], features[:, y, x])
+        np.testing.assert_array_equal(rows[:, 4 * y + x], features[:, y, x])
+
+
+@pytest.mark.parametrize("statistic", [gram_matrix, mean_std])
+def test_features_without_positions_raise(statistic: Any) -> None:
+    """Their mean would be NaN. Pooling a 1x1 image gives such features."""
+    with pytest.raises(JnstError, match=r"shape \(2, 0, 3, 5\) have no positions: use a larger image"):
+        statistic(jnp.zeros((2, 0, 3, 5)))
 
 
 def test_unknown_normalization() -> None:

@@ -1,4 +1,4 @@
-"""Steps of several peers on the same images, in turns: their times, their losses, and our times over the others'."""
+"""Compare the steps of several peers on the same images: their times, their losses, and ratios of times."""
 
 from collections.abc import Iterable, Mapping
 from functools import partial
@@ -9,17 +9,21 @@ import numpy as np
 from benchmarks import peers
 from benchmarks.networks import ImageArray
 from benchmarks.peers import PEERS, Settings, Step, Unavailable
-from benchmarks.samples import check_losses, ratios, shown, spread
-from benchmarks.timing import in_turns
+from benchmarks.samples import check_losses, ratios, shown, spread, take_turns
 
 WARM_UP = 2
 OURS = "jnst-"
+"""The beginning of the names of our own peers."""
 
 
-def enter(
+def prepare_steps(
     names: Iterable[str], content: ImageArray, style: ImageArray, settings: Settings
 ) -> tuple[dict[str, Step], dict[str, str]]:
-    """The steps of all peers that know the statistic, and why some of them do not work here."""
+    """Prepare the steps of all peers that have the statistic.
+
+    Returns:
+        The steps, and for peers that do not work here the reason, by name.
+    """
     steps: dict[str, Step] = {}
     unavailable: dict[str, str] = {}
     for name in names:
@@ -34,24 +38,24 @@ def enter(
 
 
 def measure(steps: Mapping[str, Step], rounds: int) -> dict[str, Any]:
-    """Time the steps in turns.
+    """Time steps in turns.
 
     Args:
         steps: By names of `PEERS`.
-        rounds: Samples of each, behind `WARM_UP` calls that are not timed.
+        rounds: Samples of each, after `WARM_UP` calls that are not timed.
 
     Returns:
-        ``seconds`` of a step for each peer (see `spread`), its ``losses``, and the ``ratios`` of `pairs`.
+        For each peer the ``seconds`` of a step (see `spread`) and its ``losses``; and the ``ratios`` of `pairs`.
 
     Raises:
-        RuntimeError: Their losses are not the same; see `check_losses`.
+        RuntimeError: The losses differ; see `check_losses`.
     """
     losses: dict[str, list[float]] = {name: [] for name in steps}
     calls = {name: partial(_advance, step, losses[name]) for name, step in steps.items()}
     for call in calls.values():
         for _ in range(WARM_UP):
             call()
-    times = in_turns(calls, rounds)
+    times = take_turns(calls, rounds)
     check_losses(losses, {name: PEERS[name].tolerance for name in steps})
     seconds = {name: [time / step.length for time in times[name]] for name, step in steps.items()}
     return {
@@ -66,14 +70,14 @@ def _advance(step: Step, losses: list[float]) -> None:
 
 
 def pairs(names: Iterable[str]) -> list[tuple[str, str]]:
-    """Each of ours with each of the others."""
+    """Each of our peers with each of the others."""
     names = list(names)
     others = [name for name in names if not name.startswith(OURS)]
     return [(name, other) for name in names if name.startswith(OURS) for other in others]
 
 
 def show(title: str, found: Mapping[str, Any]) -> None:
-    """Print a table: seconds of a step, and ratios."""
+    """Print a table of the seconds of a step, and of ratios."""
     print(f"\n{title}: seconds of a step, median (quartiles)")
     for name, seconds in found["seconds"].items():
         print(f"  {name:46} {shown(seconds, digits=4)}")
@@ -81,8 +85,8 @@ def show(title: str, found: Mapping[str, Any]) -> None:
         print(f"  {name:46} {shown(values)} x")
 
 
-def bars(axis: Any, found: Mapping[str, Any], title: str) -> None:
-    """Seconds of a step of each peer, with quartiles."""
+def draw_bars(axis: Any, found: Mapping[str, Any], title: str) -> None:
+    """Draw the median seconds of each peer's step, with quartiles."""
     rows = found["seconds"]
     medians = [row["median"] for row in rows.values()]
     errors = np.transpose([np.abs(np.subtract(row["quartiles"], row["median"])) for row in rows.values()])

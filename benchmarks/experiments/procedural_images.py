@@ -1,4 +1,4 @@
-"""A small set of images in the four classes of the first experiment, each made by a formula from a seed."""
+"""Procedural images in the four classes of the first experiment, each made from a seed."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -6,11 +6,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image as Pillow
 
-from jnst.types import Array
-
 HEIGHT, WIDTH = 128, 160
 Make = Callable[[np.random.Generator, np.ndarray, np.ndarray], np.ndarray]
-"""From random numbers and the pixels' rows and columns in [0, 1] to ``(h, w, 3)``, about in [0, 1]."""
+"""Maps a random generator and the rows and columns of pixels in [0, 1] to an image ``(h, w, 3)``, about in [0, 1]."""
 
 
 def _blend(low: np.ndarray, high: np.ndarray, amount: np.ndarray) -> np.ndarray:
@@ -18,7 +16,7 @@ def _blend(low: np.ndarray, high: np.ndarray, amount: np.ndarray) -> np.ndarray:
 
 
 def travel(random: np.random.Generator, y: np.ndarray, x: np.ndarray) -> np.ndarray:
-    """Mountains before a sky, and water."""
+    """Mountains, sky and water."""
     image = _blend(np.array((0.35, 0.55, 0.85)), np.array((0.95, 0.85, 0.75)), y + 0 * x)
     for depth in range(3):
         waves = sum(np.sin(x * random.uniform(4, 30) + random.uniform(0, 7)) / (k + 2) for k in range(5))
@@ -31,7 +29,7 @@ def travel(random: np.random.Generator, y: np.ndarray, x: np.ndarray) -> np.ndar
 
 
 def food(random: np.random.Generator, y: np.ndarray, x: np.ndarray) -> np.ndarray:
-    """Round things in warm colours on a plate."""
+    """Round shapes in warm colours on a plate."""
     image = np.broadcast_to(random.uniform(0.25, 0.5, 3), (*x.shape, 3)).copy()
     row, column = random.uniform(0.4, 0.6, 2)
     distance = np.hypot(y - row, (x - column) * WIDTH / HEIGHT)
@@ -73,7 +71,7 @@ CLASSES: dict[str, Make] = {"architecture": architecture, "art": art, "food": fo
 
 
 def image(kind: str, seed: int) -> np.ndarray:
-    """One image of a class: uint8 ``(HEIGHT, WIDTH, 3)``, with a little grain."""
+    """An image of a class, with a little grain: uint8 ``(HEIGHT, WIDTH, 3)``."""
     random = np.random.default_rng((list(CLASSES).index(kind), seed))
     y, x = np.meshgrid(np.linspace(0, 1, HEIGHT), np.linspace(0, 1, WIDTH), indexing="ij")
     values = CLASSES[kind](random, y, x) + random.normal(0, 0.02, (HEIGHT, WIDTH, 1))
@@ -81,14 +79,9 @@ def image(kind: str, seed: int) -> np.ndarray:
 
 
 def save_classes(folder: Path, count: int) -> Path:
-    """Write ``count`` images of each class into ``folder/CLASS/``; returns ``folder``."""
+    """Write ``count`` images of each class to ``folder/CLASS/``, and return ``folder``."""
     for kind in CLASSES:
         (folder / kind).mkdir(parents=True)
         for seed in range(count):
             Pillow.fromarray(image(kind, seed)).save(folder / kind / f"{seed:03}.png")
     return folder
-
-
-def to_pixels(image: Array | np.ndarray) -> np.ndarray:
-    """An image in [0, 1] as a contact sheet takes it."""
-    return np.asarray(np.clip(np.asarray(image), 0, 1) * 255 + 0.5, np.uint8)

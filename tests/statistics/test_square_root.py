@@ -1,4 +1,4 @@
-"""Matrix square roots and the fidelity against float64 eigenvalues, and the published iteration written out."""
+"""Matrix square roots and the fidelity, against float64 eigenvalues and the published iteration."""
 
 from typing import Any
 
@@ -18,7 +18,7 @@ ITERATIONS = [12, None]
 
 
 def random_covariance(seed: int, positions: int, channels: int) -> Array:
-    """In float64, of channels whose standard deviations are spread over a factor of 3."""
+    """In float64, with standard deviations from 1 to 3."""
     rng = np.random.default_rng(seed)
     rows = rng.standard_normal((positions, channels)) * np.linspace(1, 3, channels) @ orthogonal(seed, channels)
     return np.cov(rows, rowvar=False, bias=True)
@@ -38,7 +38,7 @@ def relative_error(value: Any, exact: Array) -> float:
 
 
 def published(matrix: Array, iterations: int = 12) -> tuple[Array, Array]:
-    """The root, and the gradient of its trace by Lyapunov's equation, both by truncated iterations in float64."""
+    """The root, and the gradient of its trace by the Lyapunov equation, by truncated iterations in float64."""
     eye = np.eye(len(matrix))
     root, inverse = matrix / np.linalg.norm(matrix), eye
     for _ in range(iterations):
@@ -74,15 +74,15 @@ def test_roots_in_closed_form(iterations: int | None) -> None:
 
 @pytest.mark.parametrize("scale", [1e-18, 1.0, 1e18, 1e30])
 @pytest.mark.parametrize("iterations", ITERATIONS)
-def test_root_of_any_size(iterations: int | None, scale: float) -> None:
-    """Squares of the entries would leave float32."""
+def test_root_of_any_scale(iterations: int | None, scale: float) -> None:
+    """Squares of the entries would overflow or underflow in float32."""
     matrix = random_covariance(3, 100, 8)
     root = np.asarray(matrix_square_root(jnp.asarray(scale * matrix, jnp.float32), iterations), np.float64)
     assert relative_error(root / np.sqrt(scale), power(matrix, 0.5)) < 1e-5
 
 
 @pytest.mark.parametrize("iterations", ITERATIONS)
-def test_root_of_nothing(iterations: int | None) -> None:
+def test_root_of_zeros(iterations: int | None) -> None:
     zeros = jnp.zeros((3, 3))
     np.testing.assert_array_equal(matrix_square_root(zeros, iterations), zeros)
     assert np.isfinite(jax.jacobian(lambda matrix: matrix_square_root(matrix, iterations))(zeros)).all()
@@ -90,19 +90,32 @@ def test_root_of_nothing(iterations: int | None) -> None:
 
 
 def test_converged_root_of_few_positions() -> None:
-    """63 of 256 eigenvalues are not 0, and rounding makes some of the others negative."""
+    """63 of 256 eigenvalues are positive, and rounding makes some of the others negative."""
     features = random_features(4, 8, 8, 256)
     rows = features.reshape(64, 256).astype(np.float64)
     exact = power(np.cov(rows, rowvar=False, bias=True), 0.5)
     assert relative_error(matrix_square_root(covariance(features), None), exact) < 1e-3
 
 
-def test_small_eigenvalues_are_followed_as_far_as_published() -> None:
-    """In one dimension the iteration is a recursion of numbers; 1e-6 takes more than 12."""
+def test_small_eigenvalues_converge_as_far_as_published() -> None:
+    """An eigenvalue of 1e-6 takes more than 12 iterations."""
     matrix = np.diag([1.0, 1e-2, 1e-4, 1e-6])
     exact = published(matrix)[0]
     np.testing.assert_allclose(np.diag(matrix_square_root(jnp.asarray(matrix, jnp.float32))), np.diag(exact), rtol=1e-4)
     assert exact[3, 3] < 0.2e-3
+
+
+def test_float64_is_more_accurate() -> None:
+    """Also for eigenvalues that do not converge in float32."""
+    basis = orthogonal(1, 6)
+    matrix = basis * np.geomspace(1, 1e-9, 6) @ basis.T
+    with jax.enable_x64(True):
+        root = matrix_square_root(jnp.asarray(matrix), None)
+        value, gradient = jax.value_and_grad(root_fidelity)(jnp.asarray(matrix), jnp.eye(6), None)
+    assert root.dtype == jnp.float64
+    assert relative_error(root, power(matrix, 0.5)) < 1e-12
+    np.testing.assert_allclose(value, np.trace(power(matrix, 0.5)), rtol=1e-10)
+    assert relative_error(gradient, power(matrix, -0.5) / 2) < 1e-4
 
 
 @pytest.mark.parametrize("iterations", ITERATIONS)
@@ -117,8 +130,7 @@ def test_derivative_of_the_root(iterations: int | None) -> None:
 
 @pytest.mark.parametrize("iterations", ITERATIONS)
 def test_fidelity_and_its_gradients(iterations: int | None) -> None:
-    """By B half the transport map, S (S B S)^-½ S / 2 with S = A^½; by S, of which the symmetric part counts,
-    (S B S)^-½ S B."""
+    """By B: half the transport map, S (S B S)^-½ S / 2 with S = A^½. By S: the symmetric part of (S B S)^-½ S B."""
     a, b = random_covariance(7, 200, 16), random_covariance(8, 200, 16)
     s = power(a, 0.5)
     inverse = power(s @ b @ s, -0.5)
@@ -132,7 +144,7 @@ def test_fidelity_and_its_gradients(iterations: int | None) -> None:
 
 
 @pytest.mark.parametrize("iterations", ITERATIONS)
-def test_fidelity_forwards_and_twice(iterations: int | None) -> None:
+def test_fidelity_in_forward_mode_and_twice(iterations: int | None) -> None:
     exact = [random_covariance(seed, 60, 5) for seed in (1, 2, 3)]
     b, s, change = (jnp.asarray(each, jnp.float32) for each in exact)
 
@@ -158,7 +170,7 @@ def test_fidelity_of_batches() -> None:
 
 
 def test_published_fidelity_of_few_positions() -> None:
-    """64 positions and 128 channels: neither the root nor its inverse converges."""
+    """With 64 positions and 128 channels, neither the root nor its inverse converges."""
     a, b = (random_covariance(seed, 64, 128) + 1e-4 * np.eye(128) for seed in (1, 2))
     s = published(a)[0]
     root, inverse = published(s @ b @ s)
@@ -168,8 +180,8 @@ def test_published_fidelity_of_few_positions() -> None:
 
 
 @pytest.mark.parametrize("iterations", [0, -3, 19])
-def test_iterations_that_float32_does_not_bear(iterations: int) -> None:
-    with pytest.raises(JnstError, match=f"iterations {iterations} .*take 1 to 18, 12 as published, or None"):
+def test_invalid_iterations(iterations: int) -> None:
+    with pytest.raises(JnstError, match=f"iterations {iterations} .*choose 1 to 18 .12 as published., or None"):
         matrix_square_root(jnp.eye(3), iterations)
     with pytest.raises(JnstError, match=f"iterations {iterations} "):
         root_fidelity(jnp.eye(3), jnp.eye(3), iterations)

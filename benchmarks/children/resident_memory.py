@@ -1,10 +1,10 @@
-"""The memory of a few steps of one peer in this process: a child of `benchmarks.memory`, which prints JSON.
+"""Measure the memory of a few steps of one peer in this process: a child of `benchmarks.memory`.
 
-    python -m benchmarks.resident torch-eager INPUTS.npz
+    python -m benchmarks.children.resident_memory torch-eager INPUTS.npz
 
-INPUTS is what `benchmarks.networks.write_inputs` wrote. ``peak_bytes`` is the most that was resident at once,
-``before_bytes`` the most before the peer was prepared: Python, network, images, and the packages that the peer
-imports. On GPUs ``device_bytes`` is what the device's allocator held at most.
+INPUTS is a file written by `benchmarks.networks.write_inputs`. Prints JSON: ``peak_bytes`` is the peak resident memory;
+``before_bytes`` is the peak before the peer was prepared, that is, of Python, the network's parameters, the images and
+the packages that the peer imports. On GPUs, ``device_bytes`` is the peak of the device's allocator.
 """
 
 import importlib
@@ -22,12 +22,13 @@ STEPS = 3
 
 
 def peak_bytes() -> int:
+    """The peak resident memory of this process so far."""
     unit = 1 if platform.system() == "Darwin" else 1024
     return unit * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
 
 def device_bytes() -> int | None:
-    """The most that the GPU's allocator held; None on CPUs. Of JAX and torch only the one in use is loaded."""
+    """The peak of the GPU's allocator; None on CPUs. Of JAX and torch, only the one in use is imported."""
     if "jax" in sys.modules:
         statistics = importlib.import_module("jax").local_devices()[0].memory_stats()
         return statistics["peak_bytes_in_use"] if statistics else None
@@ -36,10 +37,14 @@ def device_bytes() -> int | None:
 
 
 def measure(name: str, inputs: Path) -> dict[str, Any]:
-    """Make some steps of a row of `PEERS`.
+    """Make some steps of a peer.
+
+    Args:
+        name: A key of `PEERS`.
+        inputs: A file written by `benchmarks.networks.write_inputs`.
 
     Raises:
-        Unavailable: It does not work here.
+        Unavailable: The peer does not work here.
     """
     params, content, style = networks.read_inputs(inputs)
     peers.load(name)
@@ -48,8 +53,7 @@ def measure(name: str, inputs: Path) -> dict[str, Any]:
     losses: list[float] = []
     while len(losses) < STEPS:
         losses += step.advance()
-    found = {"peak_bytes": peak_bytes(), "before_bytes": before, "device_bytes": device_bytes()}
-    return {**found, "losses": losses}
+    return {"peak_bytes": peak_bytes(), "before_bytes": before, "device_bytes": device_bytes(), "losses": losses}
 
 
 def main(arguments: list[str]) -> int:
