@@ -26,7 +26,7 @@ import numpy as np
 import jnst
 from benchmarks import comparison, networks, peers
 from benchmarks.networks import ImageArray
-from benchmarks.peers import PEERS, Settings, Step
+from benchmarks.peers import PEERS, Settings, Step, Unavailable
 from benchmarks.peers.jnst_peer import network, preset
 from benchmarks.samples import check_losses, ratios, shown, spread
 from jnst.backbones import PRECISIONS
@@ -109,14 +109,24 @@ def reach(path: Path, options: argparse.Namespace) -> dict[str, Any]:
     def prepare(name: str) -> Step:
         return peers.prepare(name, content, style, settings)
 
-    starting, warm = ({name: seconds_to_first(prepare, name) for name in options.peers} for _ in range(2))
-    compiling = {name: max(0.0, starting[name] - warm[name]) for name in options.peers}
+    names = [name for name in options.peers if is_installed(name)]
+    starting, warm = ({name: seconds_to_first(prepare, name) for name in names} for _ in range(2))
+    compiling = {name: max(0.0, starting[name] - warm[name]) for name in names}
     tries = [
-        race(prepare, names, judge, target, options.every, limit)
-        for names in (options.peers[:: (-1) ** number] for number in range(options.rounds))
+        race(prepare, names[:: (-1) ** number], judge, target, options.every, limit) for number in range(options.rounds)
     ]
     print(f"\n{path.name}: seconds to a loss of {target:.6g}, median (quartiles)")
-    return {"curve": path.name, "target": target, **report(tries, compiling, options.peers)}
+    return {"curve": path.name, "target": target, **report(tries, compiling, names)}
+
+
+def is_installed(name: str) -> bool:
+    """Whether the packages of a peer are installed; prints why the peer is left out if not."""
+    try:
+        peers.load(name)
+    except Unavailable as reason:
+        print(f"{name:24} is left out: {reason}", flush=True)
+        return False
+    return True
 
 
 def seconds_to_first(prepare: Callable[[str], Step], name: str) -> float:

@@ -95,7 +95,7 @@ class Backbone:
         return dataclasses.replace(self, network=network)
 
     def init(self, key: RandomKey) -> Params:
-        """Draw random float32 parameters (He-normal kernels, zero biases)."""
+        """Draw random float32 parameters: zero biases, and He-normal kernels except for ResNets."""
         side = self.smallest_side(self.layers)
         variables = self.network.init(key, jnp.zeros((1, side, side, 3), jnp.float32), self.layers)
         return merge_collections(variables)

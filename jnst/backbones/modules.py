@@ -94,19 +94,18 @@ def _run_block(
 
 
 class Convolution(nn.Module):
-    """A square convolution; parameters ``kernel`` and, with ``use_bias``, ``bias``. See `ops.convolve`."""
+    """A square convolution with the parameters ``kernel`` and ``bias``; see `ops.convolve`."""
 
     features: int
     size: int = 3
     stride: int = 1
     padding: str | None = "zero"
-    use_bias: bool = True
 
     @nn.compact
     def __call__(self, x: Array) -> Array:
         """``(n, h, w, c)`` to ``(n, h', w', features)``, in the dtype of the kernel."""
         shape = (self.size, self.size, x.shape[-1], self.features)
         kernel = self.param("kernel", nn.initializers.he_normal(), shape, jnp.float32)
-        bias = self.param("bias", nn.initializers.zeros, (self.features,), jnp.float32) if self.use_bias else None
+        bias = self.param("bias", nn.initializers.zeros, (self.features,), jnp.float32)
         correlate = algorithms.find_correlation(self.variables.get("params", {}), x)
         return ops.convolve(x, kernel, bias, stride=self.stride, padding=self.padding, correlate=correlate)

@@ -1,4 +1,7 @@
-"""ResNets as Flax modules. Parameters have flaxmodels' names (``Bottleneck_0/Conv_1/kernel``)."""
+"""ResNets, composed of flaxmodels' residual blocks. Parameters have flaxmodels' names (``Bottleneck_0/Conv_1/kernel``).
+
+flaxmodels is imported when a network is first built. Its batch normalisation computes in float32, whatever the dtype.
+"""
 
 from collections.abc import Iterator
 from functools import partial
@@ -6,42 +9,11 @@ from functools import partial
 import flax.linen as nn
 
 from jnst.backbones import ops
-from jnst.backbones.modules import Block, Convolution, FeatureExtractor
+from jnst.backbones.modules import Block, FeatureExtractor
 from jnst.types import Array, Params
 
 STATISTICS = ("mean", "var")
 """The leaves in Flax's ``batch_stats`` collection."""
-
-
-def _normalize(x: Array, name: str) -> Array:
-    return nn.BatchNorm(use_running_average=True, epsilon=1e-5, name=name)(x)
-
-
-class ResidualBlock(nn.Module):
-    """Convolutions with batch normalisation, a shortcut beside them, and a ReLU after their sum.
-
-    Attributes:
-        convolutions: The number of filters, the kernel size and the stride of each convolution.
-        projection: Whether the shortcut is a 1x1 convolution with batch normalisation; if not, it is the identity.
-    """
-
-    convolutions: tuple[tuple[int, int, int], ...]
-    projection: bool
-
-    @nn.compact
-    def __call__(self, x: Array) -> Array:
-        """``(n, h, w, c)`` to ``(n, h', w', filters)``."""
-        y = x
-        for index, (filters, size, stride) in enumerate(self.convolutions):
-            y = nn.relu(y) if index else y
-            y = Convolution(filters, size, stride, use_bias=False, name=f"Conv_{index}")(y)
-            y = _normalize(y, f"BatchNorm_{index}")
-        if self.projection:
-            index, filters = len(self.convolutions), self.convolutions[-1][0]
-            stride = max(stride for _, _, stride in self.convolutions)
-            x = Convolution(filters, 1, stride, use_bias=False, name=f"Conv_{index}")(x)
-            x = _normalize(x, f"BatchNorm_{index}")
-        return nn.relu(y + x)
 
 
 class ResNet(FeatureExtractor):
@@ -78,9 +50,11 @@ class ResNet(FeatureExtractor):
             yield partial(ResNet._residual, stage=stage, index=index, count=count)
 
     def _stem(self, x: Array, wanted: frozenset[str]) -> Iterator[tuple[str, Array]]:
-        x = Convolution(64, size=7, stride=2, use_bias=False, name="Conv_0")(x)
+        from flaxmodels.resnet.ops import BatchNorm
+
+        x = nn.Conv(64, (7, 7), strides=(2, 2), padding=((3, 3), (3, 3)), use_bias=False, name="Conv_0")(x)
         yield "conv1", x
-        x = ops.relu(_normalize(x, "BatchNorm_0"))
+        x = ops.relu(BatchNorm(use_running_average=True, epsilon=1e-5, name="BatchNorm_0")(x))
         yield "relu1", x
         # No value is below zero after the ReLU, so zeros at the border never win.
         yield "pool1", ops.pool(ops.pad(x, 1, "zero"), self.pooling, rescale=self.rescale_pooling, window=3)
@@ -88,13 +62,17 @@ class ResNet(FeatureExtractor):
     def _residual(
         self, x: Array, wanted: frozenset[str], stage: int, index: int, count: int
     ) -> Iterator[tuple[str, Array]]:
-        filters, stride = 32 * 2**stage, 2 if stage > 1 and index == 0 else 1
-        if self.bottleneck:
-            name, convolutions = f"Bottleneck_{count}", ((filters, 1, 1), (filters, 3, stride), (4 * filters, 1, 1))
-        else:
-            name, convolutions = f"BasicBlock_{count}", ((filters, 3, stride), (filters, 3, 1))
-        projection = index == 0 and (stage > 1 or self.bottleneck)
-        yield f"block{stage}_{index}", ResidualBlock(convolutions, projection, name=name)(x)
+        from flaxmodels.resnet.resnet import BasicBlock, Bottleneck
+
+        block, name = Bottleneck if self.bottleneck else BasicBlock, f"block{stage}_{index}"
+        residual = block(
+            features=32 * 2**stage,
+            downsample=index == 0 and (stage > 1 or self.bottleneck),
+            stride=stage > 1 or index > 0,
+            block_name=name,
+            name=f"{block.__name__}_{count}",
+        )
+        yield name, residual(x, {}, train=False)
 
     def smallest_side(self, layer: str) -> int:
         """All convolutions and poolings are padded: one pixel is enough."""

@@ -189,7 +189,10 @@ def _enlarged(
 
     def enlarge(state: State, solver: Any) -> State:
         program = Program((leaves[0], solver), structure)
-        image = result(state, program.build()[1]) if schedule.carry_average else state.image
+        end = result(state, program.build()[1])
+        image = end if schedule.carry_average else state.image
+        # In a batch, runs that have ended keep their result, which may be far outside [0, 1].
+        image = jnp.where(state.running, image, jnp.clip(end, 0.0, 1.0))
         fresh = start(program, resize(image, shape, schedule.enlarge))
         fresh = dataclasses.replace(fresh, running=state.running)
         smaller, larger = jax.tree.leaves(state.optimizer), jax.tree.leaves(fresh.optimizer)

@@ -67,9 +67,8 @@ def test_gradient_of_the_gradient_against_finite_differences(options: dict[str, 
 
 
 @pytest.mark.usefixtures("x64")
-@pytest.mark.parametrize("name", ["squeezenet1.1", "resnet18"])
-def test_gradient_of_the_gradient_of_other_networks(name: str) -> None:
-    backbone = make_backbone(name)
+def test_gradient_of_the_gradient_of_squeezenet() -> None:
+    backbone = make_backbone("squeezenet1.1")
     params = jax.tree.map(lambda leaf: leaf.astype(jnp.float64), backbone.init(jax.random.key(0)))
     layers, image, direction = backbone.layers[:4], draw((16, 16, 3), jnp.float64), draw((16, 16, 3), jnp.float64, 1)
 
@@ -119,7 +118,7 @@ def test_gradient_through_gradient_descent(pooling: str) -> None:
 
 @pytest.mark.usefixtures("x64")
 @pytest.mark.parametrize("dtype", [jnp.float32, jnp.float64])
-@pytest.mark.parametrize("name", ["convnet", "vgg19-slim", "squeezenet1.1", "resnet18", "resnet50"])
+@pytest.mark.parametrize("name", ["convnet", "vgg19-slim", "squeezenet1.1"])
 def test_features_have_the_dtype_of_the_parameters_in_x64_mode(name: str, dtype: Any) -> None:
     backbone = make_backbone(name)
     params = jax.eval_shape(backbone.init, jax.random.key(0))

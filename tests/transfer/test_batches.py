@@ -232,21 +232,23 @@ def test_a_callback_ends_one_run_or_all(width: int) -> None:
 
 
 @pytest.mark.parametrize("width", [1, 2])
-def test_a_run_that_ends_at_a_small_size_is_enlarged(width: int) -> None:
-    stopped = jnst.stylize_batch(
-        CONTENTS,
-        STYLES[:2],
-        PARAMS,
-        backbone=BACKBONE,
-        preset=PYRAMID,
-        width=width,
-        callback=lambda report: [run == 0 for run in report.runs],
-    )
-    assert stopped.image.shape == (2, 24, 20, 3)
-    assert np.isfinite(stopped.losses).sum(-1).tolist() == [1, 5]
-    small = single(CONTENTS[0], STYLES[0], preset=PYRAMID, callback=lambda report: True)
-    expected = jnst.resize(small.image, (24, 20))
-    np.testing.assert_allclose(stopped.image[0], np.clip(expected, 0, 1), atol=1e-5 if width == 1 else 1e-3)
+@pytest.mark.parametrize("changes", [{}, {"average": 0.5}, {"keep_best": True, "learning_rate": 200.0}])
+def test_the_result_of_a_run_that_ends_at_a_small_size_is_enlarged(width: int, changes: dict[str, Any]) -> None:
+    """Ended by a callback after two steps. The other run goes on."""
+    settings = jnst.preset(PYRAMID, **changes)
+
+    def listen(report: jnst.Report) -> list[bool]:
+        return [run == 0 and report.first == 2 for run in report.runs]
+
+    arguments: dict[str, Any] = {"backbone": BACKBONE, "preset": settings}
+    batch = jnst.stylize_batch(CONTENTS, STYLES[:2], PARAMS, width=width, callback=listen, **arguments)
+    assert batch.image.shape == (2, 24, 20, 3)
+    assert np.isfinite(batch.losses).sum(-1).tolist() == batch.num_steps.tolist() == [2, 5]
+    small = single(CONTENTS[0], STYLES[0], preset=settings, callback=lambda report: report.first == 2)
+    atol = 1e-5 if width == 1 else 2e-3
+    np.testing.assert_allclose(batch.image[0], jnst.resize(small.image, (24, 20)), atol=atol)
+    other = single(CONTENTS[1], STYLES[1], preset=settings)
+    np.testing.assert_allclose(batch.image[1], other.image, atol=atol)
 
 
 # Targets.

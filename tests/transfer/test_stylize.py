@@ -308,9 +308,15 @@ def test_a_state_can_be_continued_more_than_once() -> None:
 @pytest.mark.parametrize(
     ("state", "message"),
     [
-        (lambda: run(random_image(1, 30, 40)).state, r"`state` holds an image of \(30, 40\), .* \[\(32, 40\)\]: .*same"),
+        (
+            lambda: run(random_image(1, 30, 40)).state,
+            r"`state` holds an image of \(30, 40\), .* \[\(32, 40\)\]: .*same",
+        ),
         (lambda: run(optimizer=jnst.Adam()).state, r"`state` belongs to another run \(it lacks `\.optimizer.*same"),
-        (lambda: run(optimizer=jnst.LBFGS(memory_size=4)).state, r"`state` belongs to another run \(.*\(4, 32, 40, 3\)"),
+        (
+            lambda: run(optimizer=jnst.LBFGS(memory_size=4)).state,
+            r"`state` belongs to another run \(.*\(4, 32, 40, 3\)",
+        ),
         (lambda: {"image": CONTENT}, "`state` is no state of a run: expected `Solution.state`"),
         (lambda: run().image, "`state` is no state of a run: expected `Solution.state`"),
     ],

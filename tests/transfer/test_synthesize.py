@@ -10,8 +10,8 @@ from contracts import random_image, random_params, same_trees
 from losses import references
 
 import jnst
-from jnst.errors import ImageError, JnstError
-from jnst.transfer.stylize import Solution, reconstruct, synthesize
+from jnst import Solution
+from jnst.errors import ArgumentError, ImageError
 
 pytestmark = pytest.mark.usefixtures("unoptimised")
 BACKBONE = jnst.make_backbone("convnet", widths=((4,), (6,)), pooling="avg")
@@ -28,26 +28,26 @@ GIVEN = {"backbone": BACKBONE, "preset": SETTINGS}
 
 
 def texture(style: Any = STYLES[0], shape: Any = (24, 30), **options: Any) -> Solution:
-    return synthesize(style, shape, PARAMS, **(GIVEN | options))
+    return jnst.synthesize(style, shape, PARAMS, **(GIVEN | options))
 
 
 def rebuilt(layers: Any = None, **options: Any) -> Solution:
-    return reconstruct(IMAGE, layers, PARAMS, **(GIVEN | options))
+    return jnst.reconstruct(IMAGE, layers, PARAMS, **(GIVEN | options))
 
 
-def taps(image: Any) -> dict[str, np.ndarray]:
+def features(image: Any) -> dict[str, np.ndarray]:
     return {layer: np.asarray(value) for layer, value in BACKBONE.apply(PARAMS, jnp.asarray(image), LAYERS).items()}
 
 
 def test_a_texture_of_another_size_than_the_style() -> None:
-    """It comes nearer to the style's Gram matrices, layer by layer, measured without the run."""
+    """Its Gram matrices approach the style's, layer by layer, measured without the run."""
     result, start = texture(num_steps=30), texture(num_steps=0)
     assert result.image.shape == start.image.shape == (24, 30, 3)
     assert set(result.parts) == {"style/relu1_1", "style/relu2_1"}
-    before, after, goal = map(taps, (start.image, result.image, STYLES[0]))
+    before, after, goal = map(features, (start.image, result.image, STYLES[0]))
     for layer in LAYERS:
-        away, near = (references.style_loss(each[layer], goal[layer], reduction="relative") for each in (before, after))
-        assert near < 0.3 * away
+        far, near = (references.style_loss(each[layer], goal[layer], reduction="relative") for each in (before, after))
+        assert near < 0.3 * far
 
 
 def test_the_shape_is_that_of_the_first_style_unless_given() -> None:
@@ -55,23 +55,23 @@ def test_the_shape_is_that_of_the_first_style_unless_given() -> None:
     assert texture(STYLES[::-1], None, num_steps=0, preset=QUICK).image.shape == (16, 20, 3)
 
 
-def test_a_key_is_a_texture() -> None:
+def test_every_key_gives_another_texture() -> None:
     default, zero, one = (texture(key=key, preset=QUICK).image for key in (None, jax.random.key(0), jax.random.key(1)))
     assert same_trees(default, zero)
     assert np.abs(zero - one).mean() > 0.05
 
 
 def test_starts() -> None:
-    """From noise of the preset's deviation, from the style, from an image; there is no content."""
+    """From noise of the preset's standard deviation, from the style, from an image; there is no content."""
     started = texture(num_steps=0, preset=jnst.preset(QUICK, noise_std=0.1, init="content"), key=jax.random.key(3))
     assert same_trees(started.image, jnst.images.noise(jax.random.key(3), (24, 30), 0.1))
     assert same_trees(
         texture(init="style", num_steps=0, preset=QUICK).image, jnst.resize(jnp.asarray(STYLES[0]), (24, 30))
     )
     assert same_trees(texture(init=IMAGE, num_steps=0, preset=QUICK).image, jnst.resize(jnp.asarray(IMAGE), (24, 30)))
-    with pytest.raises(JnstError, match="init 'content' without a content image: start from another of style, noise"):
+    with pytest.raises(ArgumentError, match="init 'content' without a content image: start from one of style, noise"):
         texture(init="content")
-    with pytest.raises(JnstError, match="init 'style' without a style image: start from another of content, noise"):
+    with pytest.raises(ArgumentError, match="init 'style' without a style image: start from one of content, noise"):
         rebuilt(init="style")
 
 
@@ -83,7 +83,7 @@ def test_several_styles_in_one_texture() -> None:
 
 
 @pytest.mark.parametrize("stop", [1, 2, 4])
-def test_going_on_equals_never_having_stopped(stop: int) -> None:
+def test_continuing_equals_never_having_stopped(stop: int) -> None:
     whole = texture(preset=PYRAMID, key=jax.random.key(5))
     part = texture(preset=PYRAMID, key=jax.random.key(5), callback=lambda report: report.first == stop)
     rest = texture(preset=PYRAMID, key=jax.random.key(5), state=part.state)
@@ -98,8 +98,8 @@ def test_the_style_of_a_pyramid_is_reduced_with_the_texture() -> None:
     np.testing.assert_allclose(first, alone.losses, rtol=1e-4)
 
 
-def test_a_reconstruction_comes_nearer_in_features() -> None:
-    """Before the first ReLU that is the image itself."""
+def test_a_reconstruction_approaches_the_features() -> None:
+    """Those before the first ReLU, and with them the image itself."""
     result, start = rebuilt(("conv1_1",), num_steps=60), rebuilt(("conv1_1",), num_steps=0)
     assert list(result.parts) == ["content/conv1_1"]
     before, after, goal = (
@@ -121,15 +121,22 @@ def test_layers_of_a_reconstruction() -> None:
     assert rebuilt(num_steps=0, size=12, preset=QUICK).image.shape == (10, 12, 3)
 
 
-def test_an_objective_of_ones_own_loses_the_other_images_terms() -> None:
+def test_reconstructions_keep_the_colours_that_they_find() -> None:
+    """A preset's way to keep the content's colours is for stylised images."""
+    kept = jnst.preset(QUICK, keep_color="luminance")
+    assert same_trees(rebuilt(preset=kept).image, rebuilt(preset=QUICK).image)
+    assert same_trees(texture(preset=kept).image, texture(preset=QUICK).image)
+
+
+def test_terms_of_the_missing_image_are_left_out_of_an_objective() -> None:
     tv = {"tv": (jnst.TotalVariation(), 1.0)}
     objective = jnst.make_objective(content_layers=["relu1_1"], style_layers=["relu2_1"], regularizers=tv)
     assert set(texture(objective=objective, num_steps=1).parts) == {"style/relu2_1", "tv"}
     assert set(rebuilt(objective=objective, num_steps=1).parts) == {"content/relu1_1", "tv"}
 
 
-def test_layers_that_are_left_out_need_not_be_there() -> None:
-    """The preset's content layer is beyond these weights, and so are its style layers."""
+def test_layers_that_are_left_out_may_be_beyond_the_weights() -> None:
+    """As the preset's content layer is here, and its style layers are."""
     beyond = {"optimizer": jnst.Adam(5.0), "num_steps": (1,)}
     settings = jnst.preset("gatys2016", style_layers=LAYERS, **beyond)
     assert texture(preset=settings).losses.shape == (1,)
@@ -139,16 +146,16 @@ def test_layers_that_are_left_out_need_not_be_there() -> None:
 @pytest.mark.parametrize(
     ("make", "error", "message"),
     [
-        (lambda: texture(()), JnstError, "`style` is an empty sequence"),
+        (lambda: texture(()), ArgumentError, "`style` is an empty sequence"),
         (lambda: texture(255 * STYLES[0]), ImageError, "`style` looks like 0-255"),
         (lambda: texture(shape=(1, 30)), ImageError, "`image` is 30x1 pixels, but relu2_1 .*2x2"),
-        (lambda: texture(STYLES, style_weights=(1.0,)), JnstError, r"style_weights \(1.0,\) for 2 styles"),
-        (lambda: texture(state=rebuilt().state), JnstError, r"`state` holds an image of \(20, 24\)"),
-        (lambda: rebuilt(("relu2-1",)), JnstError, "convnet has no layer 'relu2-1': did you mean relu2_1"),
-        (lambda: rebuilt(("relu1_1", "relu1_1")), JnstError, "layers relu1_1,relu1_1: .*each only once"),
-        (lambda: rebuilt(size=0), JnstError, "size 0: expected"),
+        (lambda: texture(STYLES, style_weights=(1.0,)), ArgumentError, r"style_weights \(1.0,\) for 2 styles"),
+        (lambda: texture(state=rebuilt().state), ArgumentError, r"`state` holds an image of \(20, 24\)"),
+        (lambda: rebuilt(("relu2-1",)), ArgumentError, "convnet has no layer 'relu2-1': did you mean relu2_1"),
+        (lambda: rebuilt(("relu1_1", "relu1_1")), ArgumentError, "layers relu1_1,relu1_1: .*each only once"),
+        (lambda: rebuilt(size=0), ArgumentError, "size 0: expected"),
     ],
 )
-def test_what_makes_no_sense(make: Any, error: type[Exception], message: str) -> None:
+def test_arguments_that_make_no_sense(make: Any, error: type[Exception], message: str) -> None:
     with pytest.raises(error, match=f"^{message}"):
         make()

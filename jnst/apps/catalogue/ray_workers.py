@@ -40,6 +40,9 @@ FORWARDED = ("JAX_", "JNST_", "XLA_")
 Result = tuple[Record, bytes | None]
 """A record, and the content of the image's file, if there is one."""
 
+Outcome = tuple[list[Result], int]
+"""The results of a worker's tasks, and how many programs it compiled for them."""
+
 
 class Resources(NamedTuple):
     """What each worker takes of the cluster, and how many workers fit."""
@@ -158,40 +161,41 @@ def run_blocks_on_ray(
     queue, attempts, programs = deque(_parts(blocks, setup, resources)), Counter[str](), 0
     for _ in range(min(resources.workers, len(queue))):
         crew.hire()
-    while (queue or crew.tasks) and not stop():
+    while (queue or crew.is_working) and not stop():
         while queue and crew.idle:
             part = queue.popleft()
             attempts.update(task.entry.file for task in part)
             crew.give(part)
-        for tasks, results, compiled in crew.finished():
+        for tasks, outcome in crew.wait():
+            if outcome is None:
+                for task in tasks:
+                    if attempts[task.entry.file] < MAX_ATTEMPTS:
+                        queue.append((task,))
+                    else:
+                        note(failure(task, ResourceError(f"its worker process was lost {MAX_ATTEMPTS} times")))
+                continue
+            results, compiled = outcome
             programs += compiled
-            for record, data in results or ():
+            for record, data in results:
                 if data is not None:
                     write_atomically(folder / record.file, data)
                 note(record)
-            for task in () if results is not None else tasks:
-                if attempts[task.entry.file] < MAX_ATTEMPTS:
-                    queue.append((task,))
-                else:
-                    error = f"its worker process was lost {MAX_ATTEMPTS} times: memory may have run out"
-                    note(failure(task, ResourceError(error)))
     return programs
 
 
 def _parts(blocks: Sequence[Block], setup: Setup, resources: Resources) -> Iterator[tuple[Task, ...]]:
     """Cut blocks so that every worker gets some of each: by single tasks, or by batches where GPUs run many at once."""
     for block in blocks:
-        length = 1 if not resources.gpus else setup.lanes or math.ceil(len(block) / resources.workers)
+        length = 1 if not resources.gpus else setup.batch_size or math.ceil(len(block) / resources.workers)
         for begin in range(0, len(block), length):
             yield tuple(task._replace(program=None) for task in block[begin : begin + length])
 
 
 class _Crew:
-    """The worker processes: those that start, those that are idle, and those that work.
+    """The worker processes.
 
     Attributes:
-        idle: Workers without tasks.
-        tasks: How many tasks the others have.
+        idle: Workers that have started and have no tasks.
     """
 
     def __init__(self, ray: Any, setup: Setup, resources: Resources, prepare: Callable[[], None]) -> None:
@@ -200,61 +204,54 @@ class _Crew:
         # As NumPy arrays, which all processes of a machine read from the same memory.
         self._setup = ray.put(setup._replace(params=jax.tree.map(np.asarray, setup.params)))
         self._class = ray.remote(_RayWorker).options(num_gpus=resources.gpus, num_cpus=resources.cpus)
+        # Workers by the reference to what they will return, with their tasks: none while they start.
         self._busy: dict[Any, tuple[Any, tuple[Task, ...]]] = {}
-        self._failures, self._waiting_since, self._said = 0, time.monotonic(), False
+        self._failed_starts, self._reminder = 0, time.monotonic() + PATIENCE
 
     @property
-    def tasks(self) -> int:
-        return sum(len(tasks) for _, tasks in self._busy.values())
+    def is_working(self) -> bool:
+        """Whether any worker has tasks."""
+        return any(tasks for _, tasks in self._busy.values())
 
     def hire(self) -> None:
-        """Start a worker. It is idle once it has started, wherever the cluster finds room for it."""
+        """Start a worker. It becomes idle when the cluster has found room for it and it has started."""
         worker = self._class.remote(self._setup, self._prepare)
         self._busy[worker.run.remote(())] = worker, ()
 
-    def give(self, part: tuple[Task, ...]) -> None:
+    def give(self, tasks: tuple[Task, ...]) -> None:
         """Let an idle worker carry out tasks."""
         worker = self.idle.pop()
-        self._busy[worker.run.remote(part)] = worker, part
+        self._busy[worker.run.remote(tasks)] = worker, tasks
 
-    def finished(self) -> Iterator[tuple[tuple[Task, ...], list[Result] | None, int]]:
-        """Wait a little, and yield what ended.
-
-        Yields:
-            Tasks; their results, None if the worker was lost; and how many programs were compiled for them.
-        """
-        ray = self._ray
-        for reference in ray.wait(list(self._busy), timeout=POLL_SECONDS)[0]:
+    def wait(self) -> Iterator[tuple[tuple[Task, ...], Outcome | None]]:
+        """Wait a little, and yield the tasks that ended with their outcome: None if the worker was lost."""
+        for reference in self._ray.wait(list(self._busy), timeout=POLL_SECONDS)[0]:
             worker, tasks = self._busy.pop(reference)
             try:
-                results, compiled = ray.get(reference)
-            except ray.exceptions.RayTaskError:  # a fault of jnst
+                outcome = self._ray.get(reference)
+            except self._ray.exceptions.RayTaskError:  # an exception in the worker, which is a fault of jnst
                 raise
-            except ray.exceptions.RayError as error:
-                self._lose(tasks, error)
-                yield tasks, None, 0
+            except self._ray.exceptions.RayError as error:
+                self._replace_worker(error, starting=not tasks)
+                yield tasks, None
                 continue
             self.idle.append(worker)
-            self._failures = 0
-            yield tasks, results, compiled
-        self._say_what_is_missing()
-
-    def _lose(self, tasks: tuple[Task, ...], error: Exception) -> None:
-        reason = str(error).strip().splitlines()[-1].strip().partition(". ")[0]
-        if not tasks:
-            self._failures += 1
-            if self._failures >= MAX_ATTEMPTS:
-                raise ResourceError(f"--ray: workers cannot be started ({reason})") from error
-        print(f"jnst: a worker was lost, another one does its work ({reason})", file=sys.stderr)
-        self.hire()
-
-    def _say_what_is_missing(self) -> None:
-        if self.idle or self.tasks:
-            self._waiting_since, self._said = time.monotonic(), False
-        elif not self._said and time.monotonic() - self._waiting_since > PATIENCE:
+            yield tasks, outcome
+        if self.idle or self.is_working:
+            self._reminder = time.monotonic() + PATIENCE
+        elif time.monotonic() > self._reminder:
+            self._reminder = math.inf
             need = f"{self._resources.gpus:g} GPUs and {self._resources.cpus:g} CPUs"
-            print(f"jnst: waiting until the cluster has {need} free", file=sys.stderr)
-            self._said = True
+            print(f"jnst: waiting for a machine of the cluster that has {need} to spare", file=sys.stderr)
+
+    def _replace_worker(self, error: Exception, *, starting: bool) -> None:
+        reason = str(error).strip().splitlines()[-1].strip().partition(". ")[0]
+        print(f"jnst: a worker was lost ({reason})", file=sys.stderr)
+        self._failed_starts += starting
+        if not starting or self._failed_starts < MAX_ATTEMPTS:
+            self.hire()
+        elif not self._busy and not self.idle:
+            raise ResourceError(f"--ray: no worker could be started ({reason})") from error
 
 
 class _RayWorker:
@@ -264,8 +261,8 @@ class _RayWorker:
         prepare()
         self._setup, self._worker = setup, Worker(setup)
 
-    def run(self, tasks: Sequence[Task]) -> tuple[list[Result], int]:
-        """Carry out tasks; return the results, and how many programs were compiled for them."""
+    def run(self, tasks: Sequence[Task]) -> Outcome:
+        """Carry out tasks."""
         before, results = self._worker.programs, list[Result]()
         with tempfile.TemporaryDirectory() as scratch:
             try:

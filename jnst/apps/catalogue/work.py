@@ -58,7 +58,7 @@ class Setup(NamedTuple):
         fit: How contents are brought to one shape: a key of `jnst.images.FITS`, or "keep" for none.
         frame: Height and width of the file whose proportions all contents get; None with "keep".
         quality: For JPEG and WebP, 1 to 100.
-        lanes: How many images each device makes at once; None chooses.
+        batch_size: How many images each device makes at once; None: as many as fit into its memory.
     """
 
     backbone: Backbone
@@ -67,7 +67,7 @@ class Setup(NamedTuple):
     fit: str
     frame: Size | None
     quality: int
-    lanes: int | None = None
+    batch_size: int | None = None
 
 
 def digest_of(entry: Entry, settings: Preset, setup: Setup, hashes: Callable[[Path], str]) -> str:
@@ -346,7 +346,7 @@ class Worker:
         try:
             jobs = [job for _, job in ready]
             for numbers, solution in solve_jobs(
-                jobs, self._params, width=self._setup.lanes, mesh=self._mesh, store=self._store, callback=listen
+                jobs, self._params, width=self._setup.batch_size, mesh=self._mesh, store=self._store, callback=listen
             ):
                 seconds, begun = time.perf_counter() - begun, time.perf_counter()
                 for place, number in enumerate(numbers):

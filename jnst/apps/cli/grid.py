@@ -31,7 +31,7 @@ from jnst.apps.catalogue.work import (
     make_task,
     run_blocks,
 )
-from jnst.apps.cli.arguments import Count, Number, Text
+from jnst.apps.cli.arguments import Count, Number, Text, optional
 from jnst.apps.cli.flags import SettingsFlags, remark
 from jnst.apps.cli.interruption import interruptible
 from jnst.apps.cli.outputs import ReportFlag
@@ -47,7 +47,7 @@ from jnst.weights.files import shown
 MANY = 200
 """From this many images on, a message says that the contact sheets are being drawn."""
 
-Files = Annotated[tuple[Path, ...], tyro.conf.arg(metavar="DIR|FILE [FILE ...]")]
+Files = Annotated[tuple[Path, ...], optional("DIR|FILE [FILE ...]")]
 Settings = Callable[[Changes], Preset]
 """Returns the checked settings of a catalogue with an entry's changes."""
 
@@ -63,11 +63,9 @@ class GridInputs:
     output: Annotated[Path, tyro.conf.arg(aliases=["-o"], metavar="DIR")]
     """Folder for the images, index.json, and contact sheets."""
     sweep: Annotated[tyro.conf.UseAppendAction[tuple[str, ...]], tyro.conf.arg(metavar="NAME=A,B,...")] = ()
-    """Setting to vary, with its values (size, seed, steps, style_weight, style_statistic ...). If given several times,
-    all combinations are made."""
-    manifest: Annotated[Path | None, tyro.conf.arg(metavar="FILE.jsonl")] = None
-    """List of images to make, instead of contents and styles: one JSON object per line with content, style, output and
-    any setting."""
+    """Setting to vary (size, seed, steps, style_weight ...), with its values. All combinations of sweeps are made."""
+    manifest: Annotated[Path | None, optional("FILE.jsonl")] = None
+    """List of images to make: one JSON object per line, with content, style, output (optional), and any setting."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -83,10 +81,9 @@ class Grid(ReportFlag, SettingsFlags, GridInputs):
     keep_color: Annotated[Text, tyro.conf.arg(metavar=f"{{auto,{','.join(KEEP_COLOUR)}}}")] = None
     """Keep the colours of the contents. auto: the preset's (most do not keep them)."""
     fit: Literal["keep", "crop", "resize"] = "keep"
-    """Keep the proportions of the contents (one program for every shape), or crop or stretch all to those of the
-    first."""
-    lanes: Count = None
-    """Images that each device makes at once. auto: as many as fit its memory; on CPUs one."""
+    """Keep the contents' proportions (each shape compiles a program), or crop or stretch them to those of the first."""
+    batch_size: Count = None
+    """Number of images that each device makes at once. auto: as many as fit into its memory; 1 on CPUs."""
     format: Literal["png", "jpg", "webp"] = "png"
     """Format of the images."""
     quality: int = 95
@@ -96,13 +93,12 @@ class Grid(ReportFlag, SettingsFlags, GridInputs):
     force: bool = False
     """Make all images again."""
 
-    ray: Annotated[tuple[str, ...] | None, tyro.conf.arg(metavar="[ADDRESS]")] = None
-    """Distribute the images over Ray workers: on this machine, or on the cluster at ADDRESS (HOST:PORT, or auto), whose
-    machines must find the inputs at the same paths. If a worker is lost, others do its work."""
+    ray: Annotated[tuple[str, ...] | None, optional("[HOST:PORT]")] = None
+    """Distribute the images among Ray workers, on this machine or on a cluster with access to the same files."""
     gpus_per_task: Number = None
-    """GPUs that each Ray worker takes. auto: 1 if the cluster has any."""
+    """GPUs for each worker. auto: 1 if the cluster has GPUs."""
     cpus_per_task: Number = None
-    """CPUs that each Ray worker takes. auto: 1 beside a GPU, otherwise all of a machine."""
+    """CPUs for each worker. auto: 1 with a GPU, otherwise all CPUs of a machine."""
 
     @classmethod
     def own_defaults(cls, settings: Preset) -> dict[str, Any]:
@@ -134,7 +130,9 @@ class Grid(ReportFlag, SettingsFlags, GridInputs):
         remark(base, self.preset, backbone)
         sizes = Sizes()
         frame = None if self.fit == "keep" else first_size([entry.content for entry in entries], sizes)
-        setup = Setup(backbone, params, network_digest(backbone, params), self.fit, frame, self.quality, self.lanes)
+        setup = Setup(
+            backbone, params, network_digest(backbone, params), self.fit, frame, self.quality, self.batch_size
+        )
         hashes = functools.cache(file_hash)
         digests = {entry.file: digest_of(entry, settings(entry.changes), setup, hashes) for entry in entries}
         records = read_journal(self.output)
@@ -159,8 +157,8 @@ class Grid(ReportFlag, SettingsFlags, GridInputs):
             raise ArgumentError("--manifest replaces --contents, --styles and --sweep: give one or the other")
         if self.manifest is None and not (self.contents and self.styles):
             raise ArgumentError("--contents and --styles name images or folders of them: give both, or --manifest FILE")
-        if self.lanes is not None and self.lanes < 1:
-            raise ArgumentError(f"--lanes {self.lanes}: expected at least 1")
+        if self.batch_size is not None and self.batch_size < 1:
+            raise ArgumentError(f"--batch-size {self.batch_size}: expected at least 1")
         if not 1 <= self.quality <= 100:
             raise ArgumentError(f"--quality {self.quality}: expected a whole number from 1 to 100")
         if self.ray is not None and len(self.ray) > 1:

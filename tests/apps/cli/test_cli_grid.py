@@ -37,7 +37,7 @@ def inputs(tmp_path: Path) -> Path:
         (("--style-statistic", "gram", "--sweep", "style_statistic=remd"), USAGE, ("leave --style-statistic out",)),
         (("--style-weight", "-1"), USAGE, ("style weight", "-1")),
         (("--manifest", "{}/jobs.jsonl"), USAGE, ("--manifest", "--contents", "give one or the other")),
-        (("--lanes", "0"), USAGE, ("--lanes 0", "at least 1")),
+        (("--batch-size", "0"), USAGE, ("--batch-size 0", "at least 1")),
         (("--quality", "0"), USAGE, ("--quality 0", "1 to 100")),
         (("--fit", "corp"), USAGE, ("corp", "crop")),
         (("--format", "gif"), USAGE, ("gif", "png")),
