@@ -128,7 +128,8 @@ def make_pairs(
     sheet: list[tuple[str, list[Image]]] = []
     for content_name in CONTENTS:
         content = jnst.load_image(images / "content" / content_name, size=size)
-        label = content_name.split("_")[0 if content_name.startswith("astro") else 1]
+        words = Path(content_name).stem.split("_")
+        label = words[1 if words[0].startswith("kodim") else 0]
         both: tuple[list[Image], list[Image]] = ([], [])
         for style_name in STYLES:
             style = jnst.load_image(images / "style" / style_name, size=size)
@@ -138,7 +139,7 @@ def make_pairs(
             both[1].append(ours)
             told = "  ".join(f"{key} {value:.3g}" for key, value in outcome.items())
             print(f"{content_name:30} {style_name:22} {told}", flush=True)
-        sheet += [(f"{label[:9]}\nVGG19", both[0]), (f"{label[:9]}\nmini", both[1])]
+        sheet += [(f"{label}\nVGG19", both[0]), (f"{label}\nmini", both[1])]
     return table, sheet
 
 

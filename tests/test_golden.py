@@ -144,10 +144,10 @@ def test_total_variation(golden: Golden) -> None:
 def total_and_gradient(golden: Golden, dtype: DTypeLike) -> tuple[Array, np.ndarray]:
     """neural-style-pt's objective through the preset, and its gradient by BGR in units of 1/255."""
     settings = jnst.preset("neural-style-pt", content_layers=("relu3_2",), style_layers=STYLE_LAYERS)
-    objective = settings.objective(golden.backbone)
+    objective = settings.terms.objective(golden.backbone)
     params = jax.tree.map(lambda leaf: jnp.asarray(leaf, dtype), golden.params)
     image, content, style = (jnp.asarray(golden.arrays[f"{name}_u8"], dtype) / 255 for name in IMAGES)
-    targets = jnst.fit_targets(objective, params, content, style, backbone=golden.backbone)
+    targets = jnst.fit_targets(content, style, objective, params, backbone=golden.backbone)
 
     @jax.jit
     def evaluate(image: Array) -> tuple[Array, Array]:

@@ -38,7 +38,7 @@ def test_curves_of_neural_style_pt(name: str, shared: Path) -> None:
     )
     backbone, params = vgg19(shared, published["pooling"])
     settings = jnst.preset("neural-style-pt", content_layers=("relu3_2",), style_layers=STYLE_LAYERS)
-    result = jnst.transfer.stylize(
+    result = jnst.stylize(
         content, style, params, backbone=backbone, preset=settings, optimizer=optimizer, num_steps=100, init="content"
     )
     expected = {row["iteration"]: row["total"] for row in published["iterations"]}
@@ -63,9 +63,7 @@ def test_curve_of_style_transfer_pytorch(shared: Path) -> None:
         num_steps=(published["iterations_per_scale"],),
         pyramid=jnst.Pyramid(min_size=published["min_scale"]),
     )
-    result = jnst.transfer.stylize(
-        content, style, params, backbone=backbone, preset=settings, size=published["end_scale"]
-    )
+    result = jnst.stylize(content, style, params, backbone=backbone, preset=settings, size=published["end_scale"])
     sizes = sorted({row["w"] for row in published["losses"]})
     expected = {100 * sizes.index(row["w"]) + row["i"]: row["loss"] for row in published["losses"]}
     np.testing.assert_allclose(result.losses[0], expected[1], rtol=1e-3)

@@ -15,7 +15,7 @@ from jnst.presets import Preset
 from jnst.solve.devices import platform_of
 from jnst.solve.driver import CHUNK, copied, lower_steps, start_runs
 from jnst.solve.optimizers import LBFGS, OPTIMIZERS, Adam
-from jnst.solve.step import as_program, result
+from jnst.solve.solver import as_program, result
 from jnst.transfer.inputs import check_inputs
 from jnst.transfer.multiscale import AXES, stack
 from jnst.transfer.plan import Job, initial_image, make_job

@@ -5,6 +5,7 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 
+from jnst.solve.compilation import Jit
 from jnst.types import Image, RandomKey
 
 MEAN_COLOUR = (123.68 / 255, 116.779 / 255, 103.939 / 255)
@@ -16,7 +17,7 @@ def noise(key: RandomKey, shape: tuple[int, int], std: float) -> Image:
     return _noise(key, tuple(shape), std)
 
 
-@partial(jax.jit, static_argnames="shape")
+@partial(Jit, static_argnames="shape")
 def _noise(key: RandomKey, shape: tuple[int, int], std: float) -> Image:
     image = jnp.asarray(MEAN_COLOUR, jnp.float32) + std * jax.random.normal(key, (*shape, 3), jnp.float32)
     return jnp.clip(image, 0.0, 1.0)

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jnst.errors import ArgumentError
+from jnst.solve.compilation import Jit
 from jnst.types import Array, Guide, Image
 
 METHODS: dict[str, str] = {"bilinear": "linear", "bicubic": "cubic", "lanczos": "lanczos3"}
@@ -39,7 +40,7 @@ def resize(image: Image, shape: tuple[int, int], method: str = "bicubic") -> Ima
     return _resize(image, tuple(shape), method)
 
 
-@partial(jax.jit, static_argnames=("shape", "method"))
+@partial(Jit, static_argnames=("shape", "method"))
 def _resize(image: Image, shape: tuple[int, int], method: str) -> Image:
     return jnp.clip(resample(image, shape, method), 0.0, 1.0)
 

@@ -2,7 +2,7 @@
 
 from jnst.presets.overrides import preset, with_style_statistic
 from jnst.presets.settings import MEASURES, Loading, Network, Preset, Schedule, Terms
-from jnst.presets.statistics import STATISTICS
+from jnst.presets.style_statistics import STATISTICS
 from jnst.presets.table import PRESETS
 
 __all__ = [

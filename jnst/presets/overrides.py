@@ -8,7 +8,7 @@ from jnst.errors import ArgumentError, hint
 from jnst.images import KEEP_COLOUR, Pyramid
 from jnst.losses import STYLE_LOSSES, Relative, SquaredError
 from jnst.presets.settings import Loading, Network, Preset, Schedule, Terms
-from jnst.presets.statistics import STATISTICS
+from jnst.presets.style_statistics import STATISTICS
 from jnst.presets.table import PRESETS
 from jnst.solve import Solver
 from jnst.solve.optimizers import OPTIMIZERS, Named, Optimizer, check_optimizer

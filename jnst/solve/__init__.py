@@ -8,8 +8,8 @@ from jnst.solve.devices import local_mesh
 from jnst.solve.lbfgs import fourier_precondition, scale_by_lbfgs
 from jnst.solve.optimizers import LBFGS, OPTIMIZERS, SGD, Adam, RMSprop
 from jnst.solve.reparametrise import in_laplacian_pyramid, in_units
-from jnst.solve.run import Solution, init, run, step
-from jnst.solve.step import Solver, State
+from jnst.solve.runs import Solution, init, run, step
+from jnst.solve.solver import Solver, State
 
 __all__ = [
     "LBFGS",

@@ -15,7 +15,7 @@ from jnst.errors import ArgumentError
 from jnst.solve.compilation import Jit
 from jnst.solve.devices import platform_of
 from jnst.solve.loops import loop_steps
-from jnst.solve.step import Program, Record, State, advance, start
+from jnst.solve.solver import Program, Record, State, advance, start
 
 CHUNK = 25
 """The most steps of one program on accelerators, unless a caller asks for more."""
@@ -106,7 +106,7 @@ def _batched(run: Any, state: State, solver: Any, args: Any, *, axes: Axes) -> t
     return jax.tree.map(lambda leaf: leaf[None], run(first(state, 0), first(solver, axes[0]), own))
 
 
-@jax.jit
+@Jit
 def copied(tree: Any) -> Any:
     """Copies of all arrays of a pytree, no two of them in one buffer."""
     return jax.tree.map(jnp.copy, tree)

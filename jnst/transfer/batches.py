@@ -16,7 +16,7 @@ from jnst.losses.objective import TransferArgs, transfer_loss
 from jnst.solve import Solution
 from jnst.solve.devices import check_mesh, free_bytes, needed_bytes, place
 from jnst.solve.driver import ends_of, lower_steps
-from jnst.solve.step import as_program, start
+from jnst.solve.solver import as_program, start
 from jnst.transfer.memory import reports_exhaustion
 from jnst.transfer.multiscale import AXES, Callback, Report, run_jobs
 from jnst.transfer.plan import Job, Scale

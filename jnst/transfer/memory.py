@@ -16,7 +16,7 @@ from jnst.solve import LBFGS, State
 from jnst.solve.devices import USABLE, needed_bytes
 from jnst.solve.devices import free_bytes as free_on_device
 from jnst.solve.driver import lower_steps
-from jnst.solve.step import Program, as_program, start
+from jnst.solve.solver import Program, as_program, start
 from jnst.transfer.plan import Job
 from jnst.transfer.target_store import target_shapes
 from jnst.types import Params

@@ -20,7 +20,7 @@ from jnst.solve.compilation import Jit
 from jnst.solve.devices import place, shard_rows
 from jnst.solve.driver import Axes, Drive, drive, start_runs
 from jnst.solve.saved import leaves_of, restore
-from jnst.solve.step import Program, as_program, result, start
+from jnst.solve.solver import Program, as_program, result, start
 from jnst.transfer.inputs import Inputs
 from jnst.transfer.plan import Job, finish, initial_image
 from jnst.transfer.target_store import TargetStore

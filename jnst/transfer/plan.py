@@ -12,6 +12,7 @@ from jnst.images import KEEP_COLOUR, check_image, fit_shape, resize, size_of
 from jnst.losses.objective import Objective
 from jnst.presets import Preset
 from jnst.solve import Solver
+from jnst.solve.compilation import Jit
 from jnst.transfer.inputs import INITS, Inputs, check_key
 from jnst.types import Image, RandomKey
 
@@ -114,12 +115,16 @@ def initial_image(job: Job, inputs: Inputs) -> Image:
 
 def finish(job: Job, image: Image) -> Image:
     """The image as it is returned and shown: clipped to [0, 1], with the content's colours if they are kept."""
-    image = jnp.clip(image, 0.0, 1.0)
-    settings = job.plan.settings
+    image, settings = _clipped(image), job.plan.settings
     if job.content is None or settings.keep_color is None:
         return image
     content = resize(job.content, size_of(image), settings.schedule.resample)
     return KEEP_COLOUR[settings.keep_color].result(image, content)
+
+
+@Jit
+def _clipped(image: Image) -> Image:
+    return jnp.clip(image, 0.0, 1.0)
 
 
 def make_plan(

@@ -284,11 +284,11 @@ def main() -> None:
     distance = lpips_zeros_ones(lpips, lpips_state)
     squeeze = {"": (lambda image: squeezenet(keras, oxford_input(image), ceil_mode=False), KERAS_KEPT)}
     errors = {
-        "torch_slim": write("slim", picture(35, 44), {"": (slim, SLIM_KEPT)}),
-        "torch_squeezenet_keras": write("squeezenet_keras", picture(51, 52), squeeze),
-        "torch_squeezenet_lpips": write("squeezenet_lpips", picture(51, 52), {"": (lpips, LPIPS_KEPT)}),
-        "torch_resnet": write("resnet", picture(48, 41), resnets),
-        "torch_vgg_pooling": write("vgg_pooling", picture(27, 37), {k: (net, VGG_KEPT) for k, net in oxford.items()}),
+        "torch_slim": write("slim", image(35, 44), {"": (slim, SLIM_KEPT)}),
+        "torch_squeezenet_keras": write("squeezenet_keras", image(51, 52), squeeze),
+        "torch_squeezenet_lpips": write("squeezenet_lpips", image(51, 52), {"": (lpips, LPIPS_KEPT)}),
+        "torch_resnet": write("resnet", image(48, 41), resnets),
+        "torch_vgg_pooling": write("vgg_pooling", image(27, 37), {k: (net, VGG_KEPT) for k, net in oxford.items()}),
     }
     versions = {"python": platform.python_version(), "torch": torch.__version__, "numpy": np.__version__}
     facts = {"versions": versions | {"h5py": h5py.__version__}, "seed": SEED, "lpips_zeros_ones": distance}

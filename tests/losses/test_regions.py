@@ -11,7 +11,6 @@ from losses import references
 
 import jnst
 from jnst.errors import ImageError, JnstError
-from jnst.transfer.stylize import Solution, stylize
 
 pytestmark = pytest.mark.usefixtures("unoptimised")
 BACKBONE = tiny_backbone()
@@ -33,13 +32,13 @@ def stripes(colours: tuple[tuple[float, float, float], tuple[float, float, float
 RED, BLUE = stripes(((0.9, 0.2, 0.2), (0.1, 0.1, 0.1)), 0), stripes(((0.2, 0.3, 0.9), (0.9, 0.9, 0.9)), 1)
 
 
-def run(style: Any = (RED, BLUE), **options: Any) -> Solution:
+def run(style: Any = (RED, BLUE), **options: Any) -> jnst.Solution:
     given = {"backbone": BACKBONE, "preset": SETTINGS, "num_steps": 40, "masks": MASKS} | options
-    return stylize(CONTENT, style, PARAMS, **given)
+    return jnst.stylize(CONTENT, style, PARAMS, **given)
 
 
 @functools.cache
-def solved(swapped: bool) -> Solution:
+def solved(swapped: bool) -> jnst.Solution:
     return run(masks=MASKS[::-1] if swapped else MASKS)
 
 
@@ -107,13 +106,13 @@ def test_a_style_mask_leaves_out_a_part_of_the_style() -> None:
     [
         ({"masks": [LEFT]}, ImageError, "1 `masks` for 2 styles: give one mask for each"),
         ({"masks": LEFT}, ImageError, "24 `masks` for 2 styles"),
-        ({"masks": (LEFT, LEFT[:, :24])}, ImageError, r"`masks\[1\]` has shape \(24, 24\), its image \(24, 48\)"),
+        ({"masks": (LEFT, LEFT[:, :24])}, ImageError, r"`masks\[1\]` has shape \(24, 24\), but its image \(24, 48\)"),
         ({"masks": (LEFT, 0 * LEFT)}, ImageError, r"`masks\[1\]` is 0 everywhere"),
         ({"style_masks": [None]}, JnstError, "1 style_masks for 2 styles: give one for each, or None"),
         (
             {"style_masks": [None, LEFT]},
             ImageError,
-            r"`style_masks\[1\]` has shape \(24, 48\), its image \(24, 24\)",
+            r"`style_masks\[1\]` has shape \(24, 48\), but its image \(24, 24\)",
         ),
         ({"style_weights": (1.0,)}, JnstError, r"style_weights \(1.0,\) for 2 styles: give one number of at least 0"),
         ({"style_weights": (0.0, 0.0)}, JnstError, "not all of them 0"),

@@ -34,7 +34,7 @@ total_of = jax.jit(total_loss, static_argnames="backbone")
 
 
 def fit(style: Any, objective: Objective = OBJECTIVE, content: Any = CONTENT, **options: Any) -> Targets:
-    return fit_targets(objective, PARAMS, content, style, backbone=BACKBONE, **options)
+    return fit_targets(content, style, objective, PARAMS, backbone=BACKBONE, **options)
 
 
 def parts(targets: Targets, objective: Objective = OBJECTIVE) -> dict[str, float]:
@@ -158,7 +158,7 @@ def test_joint_losses_by_region() -> None:
 def test_the_image_as_a_layer() -> None:
     """Alone it needs no network; beside layers it is one of them."""
     objective = make_objective(content_layers=["image"], content_weight=2.0, style_layers=["image"])
-    targets = fit_targets(objective, {}, CONTENT, STYLES[0], backbone=BACKBONE)
+    targets = fit_targets(CONTENT, STYLES[0], objective, {}, backbone=BACKBONE)
     _, values = total_loss(jnp.asarray(IMAGE), objective, targets, {}, backbone=BACKBONE)
     assert objective.layers == ()
     np.testing.assert_allclose(values["content/image"], 2 * references.content_loss(IMAGE, CONTENT), rtol=1e-5)

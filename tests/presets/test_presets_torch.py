@@ -37,7 +37,7 @@ Evaluation = Callable[[Image], tuple[Array, tuple[Array, Array]]]
 
 
 def read() -> dict[str, np.ndarray]:
-    with np.load(Path(__file__).parent / "golden" / "torch_presets.npz") as file:
+    with np.load(Path(__file__).parents[1] / "golden" / "torch_presets.npz") as file:
         return dict(file)
 
 
@@ -64,14 +64,14 @@ def by_kind(parts: dict[str, Array]) -> Array:
 def evaluation(name: str) -> Evaluation:
     """The function of an image that gives each kind's gradient, (3, h, w, 3), the total, and each kind's value."""
     settings = EXACT.get(name) or jnst.preset(name)
-    training = settings.weights or ""
-    backbone = settings.network(
+    training = settings.network.weights or ""
+    backbone = settings.network.configure(
         jnst.make_backbone("convnet", widths=WIDTHS, preprocessing=PREPROCESSING[training], training=training)
     )
-    objective = settings.objective(backbone)
+    objective = settings.terms.objective(backbone)
     style = GOLDEN["style_same" if name in GOLDEN["same_size"] else "style"]
     content, style = jnp.asarray(GOLDEN["content"]), jnp.asarray(style)
-    targets = jnst.fit_targets(objective, params(), content, style, backbone=backbone)
+    targets = jnst.fit_targets(content, style, objective, params(), backbone=backbone)
 
     def kinds(image: Image, params: Params) -> tuple[Array, tuple[Array, Array]]:
         total, parts = jnst.total_loss(image, objective, targets, params, backbone=backbone)

@@ -8,7 +8,6 @@ import jnst
 from jnst.errors import JnstError
 from jnst.losses import STYLE_LOSSES, Gram, Relative
 from jnst.presets import STATISTICS, with_style_statistic
-from jnst.transfer.stylize import Solution, stylize
 
 pytestmark = pytest.mark.usefixtures("unoptimised")
 BACKBONE = jnst.make_backbone("convnet", widths=((4,), (6,)), pooling="avg")
@@ -18,16 +17,16 @@ BASE = jnst.preset(optimizer=jnst.SGD(1.0), pyramid=None, num_steps=(2,))
 LAYERS = ("relu1_1", "relu2_1")
 
 
-def run(settings: jnst.Preset) -> Solution:
-    return stylize(CONTENT, STYLE, PARAMS, backbone=BACKBONE, preset=settings)
+def run(settings: jnst.Preset) -> jnst.Solution:
+    return jnst.stylize(CONTENT, STYLE, PARAMS, backbone=BACKBONE, preset=settings)
 
 
 @pytest.mark.parametrize("name", STYLE_LOSSES)
 def test_two_steps_with_every_statistic(name: str) -> None:
     """Joint losses have one part for all layers; relative losses are of the order of their weight at first."""
     settings = jnst.preset(with_style_statistic(BASE, name), optimizer=jnst.SGD(1.0))
-    joint = settings.style_loss.joint
-    layers = settings.layers(BACKBONE)[1] if joint else LAYERS[:1]
+    joint = settings.terms.style_loss.joint
+    layers = settings.terms.layers(BACKBONE)[1] if joint else LAYERS[:1]
     result = run(jnst.preset(settings, style_layers=layers))
     styles = [part for part in result.parts if part.startswith("style/")]
     assert styles == [f"style/{'+'.join(layers)}"]
@@ -35,7 +34,7 @@ def test_two_steps_with_every_statistic(name: str) -> None:
     assert np.isfinite(result.losses).all()
     assert np.isfinite(result.image).all()
     first = sum(float(result.parts[part][0]) for part in styles)
-    assert 1e-3 * settings.style_weight < first < 10 * settings.style_weight
+    assert 1e-3 * settings.terms.style_weight < first < 10 * settings.terms.style_weight
     assert np.abs(np.asarray(result.image) - CONTENT).max() > 0
 
 
@@ -45,20 +44,22 @@ def test_relative_presets_stay_relative_and_follow_the_table() -> None:
         loss = STYLE_LOSSES[name]() if row.loss is None else row.loss
         assert isinstance(loss, type(STYLE_LOSSES[name]()))
         assert row.strength > 0
-        wanted = {"style_loss": Relative(loss), "style_weight": BASE.style_weight * row.strength} | dict(row.changes)
+        wanted = {"style_loss": Relative(loss), "style_weight": BASE.terms.style_weight * row.strength} | dict(
+            row.changes
+        )
         assert with_style_statistic(BASE, name) == jnst.preset(BASE, **wanted)
     assert STATISTICS["gram"].strength == 1.0
 
 
 def test_layers_of_a_statistic_unless_stated() -> None:
     """Some see the image too, one leaves out the shallowest; a content loss on several layers sees those as well."""
-    assert BASE.layers(BACKBONE) == (("relu2_1",), LAYERS)
-    assert with_style_statistic(BASE, "remd").layers(BACKBONE) == (("relu2_1",), ("image", *LAYERS))
-    assert with_style_statistic(BASE, "contextual").layers(BACKBONE) == (("relu2_1",), LAYERS[1:])
+    assert BASE.terms.layers(BACKBONE) == (("relu2_1",), LAYERS)
+    assert with_style_statistic(BASE, "remd").terms.layers(BACKBONE) == (("relu2_1",), ("image", *LAYERS))
+    assert with_style_statistic(BASE, "contextual").terms.layers(BACKBONE) == (("relu2_1",), LAYERS[1:])
     strotss = with_style_statistic(BASE, "strotss")
-    assert strotss.layers(BACKBONE) == (("image", *LAYERS), ("image", *LAYERS))
+    assert strotss.terms.layers(BACKBONE) == (("image", *LAYERS), ("image", *LAYERS))
     stated = jnst.preset(strotss, content_layers=("relu1_1",), style_layers=("relu2_1",))
-    assert stated.layers(BACKBONE) == (("relu1_1",), ("relu2_1",))
+    assert stated.terms.layers(BACKBONE) == (("relu1_1",), ("relu2_1",))
 
 
 def test_reconstructing_what_a_content_loss_on_several_layers_keeps() -> None:
@@ -69,7 +70,7 @@ def test_reconstructing_what_a_content_loss_on_several_layers_keeps() -> None:
 
 def test_gram_matrices_in_their_own_place_change_nothing() -> None:
     settings = with_style_statistic(BASE, "gram")
-    assert settings.style_loss != BASE.style_loss
+    assert settings.terms.style_loss != BASE.terms.style_loss
     np.testing.assert_allclose(run(settings).losses, run(BASE).losses, rtol=1e-5)
 
 
@@ -94,5 +95,5 @@ def test_unknown_names(name: str, message: str) -> None:
 
 def test_layer_weights_are_refused_for_a_joint_statistic() -> None:
     settings = with_style_statistic(jnst.preset(BASE, style_layer_weights=(1.0, 0.5)), "cross-gram")
-    with pytest.raises(JnstError, match="style layer weights: Relative takes all layers as one, leave them out"):
+    with pytest.raises(JnstError, match="style layer weights: Relative takes all layers together, leave them out"):
         run(settings)

@@ -37,7 +37,7 @@ def run(shape: tuple[int, int]) -> None:
     """An image of ``shape`` with a style of that shape, begun smaller, so that images are resized too."""
     rows, columns = np.mgrid[0 : shape[0], 0 : shape[1]] / max(shape)
     content = jnp.asarray(np.stack([rows, columns, 0.5 + 0.3 * np.sin(9 * columns)], -1), jnp.float32)
-    jnst.transfer.stylize(content, content[::-1], preset=SETTINGS, optimizer=jnst.Adam(0.02))
+    jnst.stylize(content, content[::-1], preset=SETTINGS, optimizer=jnst.Adam(0.02))
 
 
 def shapes(count: int) -> Iterator[tuple[int, int]]:

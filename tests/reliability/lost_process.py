@@ -123,9 +123,9 @@ def kill_command(folder: Path, output: Path, steps: int, count: int, cluster: An
     return in_time
 
 
-def rounds(count: int, steps: int, seed: int) -> dict[str, Any]:
-    """Lose a machine so often, and kill the command so often."""
-    generator, result = random.Random(seed), {"images": CONTENTS * STYLES, "rounds": 0, "in time": 0, "faults": []}
+def rounds(count: int, steps: int, seed: int, *, kills: bool = True) -> dict[str, Any]:
+    """Lose a machine so often and, unless told otherwise, kill the command so often."""
+    generator, in_time, found = random.Random(seed), list[bool](), list[str]()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         make_inputs(folder)
@@ -134,19 +134,15 @@ def rounds(count: int, steps: int, seed: int) -> dict[str, Any]:
         with simulated_cluster() as cluster:
             nodes = [cluster.add_node(num_cpus=1) for _ in range(NODES)]
             for number in range(count):
-                moments = [generator.randrange(1, len(expected)) for _ in range(2)]
-                lost, killed = folder / f"lost {number}", folder / f"killed {number}"
-                in_time = [
-                    lose_node(folder, lost, steps, moments[0], cluster, nodes),
-                    kill_command(folder, killed, steps, moments[1], cluster),
-                ]
+                output, moment = folder / f"lost {number}", generator.randrange(1, len(expected))
+                in_time.append(lose_node(folder, output, steps, moment, cluster, nodes))
+                found += [f"{output.name}: {fault}" for fault in faults(output, expected)]
                 nodes.append(cluster.add_node(num_cpus=1))
-                result["rounds"] += 1
-                result["in time"] += sum(in_time)
-                result["faults"] += [
-                    f"{output.name}: {fault}" for output in (lost, killed) for fault in faults(output, expected)
-                ]
-    return result
+                if kills:
+                    output, moment = folder / f"killed {number}", generator.randrange(1, len(expected))
+                    in_time.append(kill_command(folder, output, steps, moment, cluster))
+                    found += [f"{output.name}: {fault}" for fault in faults(output, expected)]
+    return {"images": len(expected), "rounds": count, "trials": len(in_time), "in time": sum(in_time), "faults": found}
 
 
 def main() -> None:

@@ -26,28 +26,27 @@ def measure(size: int, optimizer: str) -> dict[str, Any]:
     import jax.numpy as jnp
 
     import jnst
-    from jnst.solve.run import Report
     from jnst.transfer import memory
-    from jnst.transfer.jobs import check_images, stylize_job
+    from jnst.transfer.inputs import check_inputs
+    from jnst.transfer.plan import make_job
 
     backbone, params = jnst.load_backbone()
-    settings = jnst.preset("jnst", num_steps=(STEPS,), pyramid=None)
     method = {"adam": jnst.Adam(), "lbfgs": jnst.LBFGS(memory_size=20)}[optimizer]
+    settings = jnst.preset("jnst", num_steps=STEPS, pyramid=False, optimizer=method)
     content = jax.random.uniform(jax.random.key(0), (size, size, 3))
     before = resident("VmRSS")
 
-    def forget_compilation(report: Report) -> None:
+    def forget_compilation(report: jnst.Report) -> None:
         if report.first == 1:
             REFERENCES.write_text("5")
 
-    job = stylize_job(check_images(content, content), settings, backbone, optimizer=method)
-    jnst.transfer.stylize(
+    job = make_job(check_inputs(content, content), settings, backbone)
+    jnst.stylize(
         content,
         jnp.flip(content),
         params,
         backbone=backbone,
         preset=settings,
-        optimizer=method,
         chunk=1,
         callback=forget_compilation,
     )

@@ -1,4 +1,4 @@
-"""A process that meets ever new shapes keeps few programs, and touches none of other code."""
+"""A process that meets ever new image shapes keeps few programs, and does not touch those of other code."""
 
 import itertools
 
@@ -15,8 +15,7 @@ MOST = 2
 
 @pytest.mark.usefixtures("unoptimised")
 def test_programs_do_not_pile_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(compilation, "MOST_PROGRAMS", MOST)
-    monkeypatch.setattr(compilation, "DROPPED_BETWEEN", 3)
+    monkeypatch.setattr(compilation, "MAX_PROGRAMS", MOST)
     other = jax.jit(lambda x: jnp.sin(x) + 0.625)
     other(jnp.ones(7))
     compiled, seen = Compilations(), []
@@ -31,7 +30,7 @@ def test_programs_do_not_pile_up(monkeypatch: pytest.MonkeyPatch) -> None:
         run(shape)
     assert compiled.of("steps") == 6, "a shape seen lately was compiled again"
     run(next(shapes(1)))
-    assert compiled.of("steps") == 7, "what was let go of is still there"
+    assert compiled.of("steps") == 7, "an evicted program is still there"
     compiled.names.clear()
     other(jnp.ones(7))
     assert not compiled.of("lambda")

@@ -1,4 +1,4 @@
-"""A catalogue on a Ray cluster that loses a machine, or whose command is killed; `lost_process.py` tries it often."""
+"""A catalogue on a Ray cluster that loses a machine; `lost_process.py` tries it often, and kills commands too."""
 
 import pytest
 
@@ -7,6 +7,6 @@ def test_every_image_is_made_once() -> None:
     pytest.importorskip("ray")
     from lost_process import rounds
 
-    result = rounds(count=1, steps=200, seed=3)
+    result = rounds(count=1, steps=200, seed=3, kills=False)
     assert result["faults"] == []
-    assert result["rounds"] == 1
+    assert result["in time"] == 1

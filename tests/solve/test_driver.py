@@ -12,7 +12,7 @@ from contracts import compilations, random_features, same_trees
 from jnst.errors import JnstError
 from jnst.solve import LBFGS, Adam, Solver, driver
 from jnst.solve.driver import Drive, drive, start_runs
-from jnst.solve.step import Program, as_program
+from jnst.solve.solver import Program, as_program
 from jnst.types import Array
 
 pytestmark = pytest.mark.usefixtures("unoptimised")

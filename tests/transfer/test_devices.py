@@ -23,7 +23,7 @@ from jnst.losses.objective import TransferArgs
 from jnst.solve import driver
 from jnst.solve.devices import check_mesh, free_bytes, needed_bytes, row_sharding, shard_rows
 from jnst.solve.driver import lower_steps, start_runs
-from jnst.solve.step import as_program
+from jnst.solve.solver import as_program
 from jnst.transfer.batches import batch_bytes, runs_that_fit
 from jnst.transfer.inputs import check_inputs
 from jnst.transfer.plan import make_job

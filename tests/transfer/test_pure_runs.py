@@ -1,4 +1,4 @@
-"""Runs with a transfer loss under JAX's transformations, with the embedded network at 64x64, from public names alone."""
+"""Runs with a transfer loss under JAX's transformations: the embedded network at 64x64, public names alone."""
 
 import dataclasses
 from typing import Any

@@ -343,10 +343,12 @@ class Worker:
             stopped = watch.stop()
             return stopped
 
+        jobs = [job for _, job in ready]
+        # Targets on a mesh belong to copies of the parameters that are made anew for each call.
+        store = self._store if self._mesh is None else None
         try:
-            jobs = [job for _, job in ready]
             for numbers, solution in solve_jobs(
-                jobs, self._params, width=self._setup.batch_size, mesh=self._mesh, store=self._store, callback=listen
+                jobs, self._params, width=self._setup.batch_size, mesh=self._mesh, store=store, callback=listen
             ):
                 seconds, begun = time.perf_counter() - begun, time.perf_counter()
                 for place, number in enumerate(numbers):

@@ -14,7 +14,7 @@ from jnst.solve.compilation import Jit, is_traced
 from jnst.solve.driver import drive, start_runs
 from jnst.solve.loops import loop_steps, scan_steps
 from jnst.solve.optimizers import Optimizer
-from jnst.solve.step import Loss, Program, Record, Solver, State, advance, as_program, result
+from jnst.solve.solver import Loss, Program, Record, Solver, State, advance, as_program, result
 from jnst.types import Array
 
 MAX_STEPS = 1024
