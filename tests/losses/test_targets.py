@@ -14,7 +14,7 @@ from resampling import linear
 from jnst.errors import ImageError, JnstError
 from jnst.losses import Covariance, CrossGram, Gram, MeanStd
 from jnst.losses.objective import Objective, Targets, make_objective, total_loss
-from jnst.losses.targets import fit_targets
+from jnst.losses.targets import fit_content, fit_style, fit_targets
 from jnst.types import Array
 
 pytestmark = pytest.mark.usefixtures("unoptimised")
@@ -166,6 +166,18 @@ def test_the_image_as_a_layer() -> None:
     both = make_objective(style_layers=["image", "relu1_1"])
     assert both.layers == ("relu1_1",)
     assert parts(fit(STYLES[0], both), both)["style/image"] == pytest.approx(float(values["style/image"]), rel=1e-5)
+
+
+@pytest.mark.parametrize("masks", [None, [LEFT, RIGHT]])
+def test_content_and_style_fitted_separately_add_up_to_both(masks: Any) -> None:
+    """Each part ignores the other's terms."""
+    objective = make_objective(content_layers=("relu2_1",), style_layers=LAYERS)
+    options: dict[str, Any] = {"style_weights": (1.0, 3.0), "masks": masks, "style_masks": [None, LEFT[:12]]}
+    content = fit_content(jnp.asarray(CONTENT), objective, PARAMS, backbone=BACKBONE)
+    style = fit_style(STYLES[:2], objective, PARAMS, backbone=BACKBONE, shape=(16, 20), **options)
+    assert content.style == ()
+    assert style.content == ()
+    assert same_trees(content + style, fit(STYLES[:2], objective, **options))
 
 
 def test_under_jit() -> None:

@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 import jnst
@@ -34,9 +33,12 @@ class Seen(NamedTuple):
 
 
 def run(shape: tuple[int, int]) -> None:
-    """An image of ``shape`` with a style of that shape, begun smaller, so that images are resized too."""
+    """An image of ``shape`` with a style of that shape, from a smaller size on, so that images are resized too.
+
+    In NumPy, since single operations of JAX are programs of their own, which JAX keeps.
+    """
     rows, columns = np.mgrid[0 : shape[0], 0 : shape[1]] / max(shape)
-    content = jnp.asarray(np.stack([rows, columns, 0.5 + 0.3 * np.sin(9 * columns)], -1), jnp.float32)
+    content = np.stack([rows, columns, 0.5 + 0.3 * np.sin(9 * columns)], -1).astype(np.float32)
     jnst.stylize(content, content[::-1], preset=SETTINGS, optimizer=jnst.Adam(0.02))
 
 

@@ -61,6 +61,7 @@ def cluster(address: str | None) -> Iterator[Any]:
 
     Raises:
         ArgumentError: Ray is not installed, or there is no such cluster.
+        ResourceError: Ray could not be started on this machine.
     """
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # Ray would report the use of a cluster that we start.
     try:
@@ -83,7 +84,9 @@ def cluster(address: str | None) -> Iterator[Any]:
             )
     except (OSError, ValueError, RuntimeError) as error:
         reason = str(error).strip().partition("\n")[0]
-        raise ArgumentError(f"--ray {address or ''}: no cluster answers ({reason}): check the address") from None
+        if address is None:
+            raise ResourceError(f"--ray: Ray could not be started on this machine ({reason})") from None
+        raise ArgumentError(f"--ray {address}: no cluster answers ({reason}): check the address") from None
     try:
         yield ray
     finally:
