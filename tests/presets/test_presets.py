@@ -11,11 +11,11 @@ import pytest
 from contracts import random_features, random_image, tiny_backbone
 from losses import references
 
-import jnst
 from jnst.backbones import POOLINGS, make_backbone
 from jnst.errors import JnstError, WeightsError
 from jnst.images import METHODS, Pyramid
 from jnst.losses import SquaredError
+from jnst.losses.objective import FeatureTerm
 from jnst.presets import MEASURES, PRESETS, preset
 from jnst.presets.overrides import PLACES, setting
 from jnst.solve import LBFGS, Adam, Solver
@@ -119,7 +119,7 @@ def test_published_formula(name: str) -> None:
         np.testing.assert_allclose(found[kind], value, rtol=1e-5, err_msg=kind)
 
 
-def fit(term: jnst.losses.objective.FeatureTerm, features: np.ndarray) -> Any:
+def fit(term: FeatureTerm, features: np.ndarray) -> Any:
     return term.loss.fit(jnp.asarray(features))
 
 

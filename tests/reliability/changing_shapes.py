@@ -12,7 +12,7 @@ import os
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -38,7 +38,7 @@ def run(shape: tuple[int, int]) -> None:
     In NumPy, since single operations of JAX are programs of their own, which JAX keeps.
     """
     rows, columns = np.mgrid[0 : shape[0], 0 : shape[1]] / max(shape)
-    content = np.stack([rows, columns, 0.5 + 0.3 * np.sin(9 * columns)], -1).astype(np.float32)
+    content: Any = np.stack([rows, columns, 0.5 + 0.3 * np.sin(9 * columns)], -1).astype(np.float32)
     jnst.stylize(content, content[::-1], preset=SETTINGS, optimizer=jnst.Adam(0.02))
 
 
