@@ -141,7 +141,7 @@ def test_another_runs_checkpoint_is_refused(setting: Setting, tmp_path: Path) ->
     train_student(setting.setup, initial(setting), setting.teacher_params, IMAGES, checkpoint=file, log_every=3)
     other = with_recipe(setting, dataclasses.replace(RECIPE, seed=5))
     arguments = (other.setup, initial(other), other.teacher_params, IMAGES)
-    with pytest.raises(JnstError, match="seed 0 there, 5 here"):
+    with pytest.raises(JnstError, match="seed was 0, is now 5"):
         train_student(*arguments, checkpoint=file, resume=True, log_every=3)
 
 

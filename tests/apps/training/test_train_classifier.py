@@ -108,10 +108,10 @@ def test_a_resumed_run_can_have_more_epochs(dataset: Dataset, short: Trained, tm
 @pytest.mark.parametrize(
     ("changes", "difference"),
     [
-        ({"batch_size": 4}, "batch_size 8 there, 4 here"),
-        ({"schedule": "cosine"}, 'schedule "constant" there, "cosine" here'),
-        ({"seed": 1}, "seed 0 there, 1 here"),
-        ({"dtype": "bfloat16"}, 'dtype "float32" there, "bfloat16" here'),
+        ({"batch_size": 4}, "batch_size was 8, is now 4"),
+        ({"schedule": "cosine"}, 'schedule was "constant", is now "cosine"'),
+        ({"seed": 1}, "seed was 0, is now 1"),
+        ({"dtype": "bfloat16"}, 'dtype was "float32", is now "bfloat16"'),
     ],
 )
 def test_a_checkpoint_of_other_settings_is_refused(
@@ -125,20 +125,20 @@ def test_a_checkpoint_of_other_settings_is_refused(
 
 
 def test_a_checkpoint_of_another_network_or_other_images_is_refused(dataset: Dataset, interrupted: Path) -> None:
-    with pytest.raises(JnstError, match=r"widths \[\[4\], \[8\]\] there, \[\[4\], \[9\]\] here\)"):
+    with pytest.raises(JnstError, match=r"widths was \[\[4\], \[8\]\], is now \[\[4\], \[9\]\]\)"):
         train_classifier(dataset, make_backbone("convnet", widths="4/9"), SHORT, checkpoint=interrupted, resume=True)
     renamed = dataclasses.replace(dataset, classes=("a", "b", "c", "d"))
     with pytest.raises(JnstError, match=r'classes \["checks", "dots", .* there, \["a", "b"'):
         train_classifier(renamed, BACKBONE, SHORT, checkpoint=interrupted, resume=True)
     changed = dataclasses.replace(dataset, fingerprint="0")
-    with pytest.raises(JnstError, match=r'images "[0-9a-f]{16}" there, "0" here'):
+    with pytest.raises(JnstError, match=r'images was "[0-9a-f]{16}", is now "0"'):
         train_classifier(changed, BACKBONE, SHORT, checkpoint=interrupted, resume=True)
 
 
 def test_a_cosine_schedule_fixes_the_number_of_epochs(dataset: Dataset, tmp_path: Path) -> None:
     settings = dataclasses.replace(SHORT, schedule="cosine", epochs=1)
     train_classifier(dataset, BACKBONE, settings, checkpoint=tmp_path / "c")
-    with pytest.raises(JnstError, match="epochs 1 there, 2 here"):
+    with pytest.raises(JnstError, match="epochs was 1, is now 2"):
         train_classifier(
             dataset, BACKBONE, dataclasses.replace(settings, epochs=2), checkpoint=tmp_path / "c", resume=True
         )
