@@ -45,7 +45,7 @@ def choose_device(name: str, deterministic: bool) -> None:
         ArgumentError: JAX finds no such device.
     """
     # `no_accelerator` says in one line that a GPU cannot be used.
-    logging.getLogger("jax._src.xla_bridge").setLevel(logging.ERROR)
+    logging.getLogger("jax").setLevel(logging.ERROR)
     if deterministic and name != "cpu":
         flags = os.environ.get("XLA_FLAGS", "").split()
         os.environ["XLA_FLAGS"] = " ".join(dict.fromkeys([*flags, DETERMINISTIC]))
