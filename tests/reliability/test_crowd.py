@@ -53,8 +53,8 @@ SMALL_DEMO = """
 from jnst.apps import demo
 from jnst.apps.cli import main
 
-images = demo.content_image()[::6, ::6], demo.style_image()[::6, ::6]
-demo.content_image, demo.style_image = (lambda: images[0]), (lambda: images[1])
+images = tuple(image[::6, ::6] for image in demo.demo_images())
+demo.demo_images = lambda: images
 demo.STEPS = (1, 1)
 sys.exit(main(["demo", "-o", sys.argv[1]]))
 """
