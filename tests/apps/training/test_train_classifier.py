@@ -128,7 +128,7 @@ def test_a_checkpoint_of_another_network_or_other_images_is_refused(dataset: Dat
     with pytest.raises(JnstError, match=r"widths was \[\[4\], \[8\]\], is now \[\[4\], \[9\]\]\)"):
         train_classifier(dataset, make_backbone("convnet", widths="4/9"), SHORT, checkpoint=interrupted, resume=True)
     renamed = dataclasses.replace(dataset, classes=("a", "b", "c", "d"))
-    with pytest.raises(JnstError, match=r'classes \["checks", "dots", .* there, \["a", "b"'):
+    with pytest.raises(JnstError, match=r'classes was \["checks", "dots", .*, is now \["a", "b"'):
         train_classifier(renamed, BACKBONE, SHORT, checkpoint=interrupted, resume=True)
     changed = dataclasses.replace(dataset, fingerprint="0")
     with pytest.raises(JnstError, match=r'images was "[0-9a-f]{16}", is now "0"'):
