@@ -1,4 +1,4 @@
-"""How publishers lay out their weights: a table of what is recognised, renamed, transposed and dropped."""
+"""The naming schemes of published weights: a table of what is recognised, renamed, transposed and dropped."""
 
 import dataclasses
 import functools

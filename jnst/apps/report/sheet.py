@@ -155,7 +155,7 @@ def layout(
     note: bool = False,
     max_side: int = 6000,
 ) -> Layout:
-    """Lay out a sheet with tiles as large as possible.
+    """Arrange a sheet with tiles as large as possible.
 
     Args:
         rows: The rows' headings.
@@ -176,7 +176,7 @@ def layout(
 def _layout(
     rows: Sequence[Heading], columns: Sequence[Heading], shape: tuple[int, int], captions: int, note: bool, side: int
 ) -> Layout:
-    """Lay out a sheet with tiles whose longer side is ``side``."""
+    """Arrange a sheet with tiles whose longer side is ``side``."""
     scale = side / max(shape)
     width, height = max(MIN_TILE // 3, round(shape[1] * scale)), max(MIN_TILE // 3, round(shape[0] * scale))
     type_size, gap, margin = max(11, min(20, side // 13)), max(3, side // 40), max(8, side // 16)
