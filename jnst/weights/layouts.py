@@ -301,7 +301,7 @@ def find_layout(tensors: Iterable[str], metadata: Mapping[str, str]) -> tuple[st
             return name, layout
     first = ", ".join(f"`{tensor}`" for tensor in tensors[:3]) or "no tensor"
     raise WeightsError(
-        f"the tensors ({first} …) are laid out in no known way: expected one of "
+        f"the tensors ({first} …) follow no known naming scheme: expected one of "
         f"{', '.join(LAYOUTS)}, or jnst's own format"
     )
 

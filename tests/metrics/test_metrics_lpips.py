@@ -194,7 +194,7 @@ KERAS = "squeezenet1.1-keras/squeezenet_weights_tf_dim_ordering_tf_kernels_notop
         (FULL, "lpips-heads/vgg.pth", r"`lin3.model.1.weight` .* expected floats of shape \(1, 384, 1, 1\)"),
         (FULL, "lpips-heads/alex.pth", r"`lin1.model.1.weight` .* expected floats of shape \(1, 128, 1, 1\)"),
         (FULL, "vgg19-oxford-tfjs/model.json", "`lin0.model.1.weight` is missing"),
-        (HEADS, None, "laid out in no known way"),
+        (HEADS, None, "follow no known naming scheme"),
         ("none.pt", None, "there is no such file"),
         (FULL, "none.pth", "no such file"),
     ],
