@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import math
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -169,7 +170,9 @@ def test_crops_must_be_large_enough_for_the_network(dataset: Dataset) -> None:
 def test_eight_devices_give_the_results_of_one(tmp_path: Path) -> None:
     script = Path(__file__).with_name("sharded_training.py")
     command = [sys.executable, str(script), str(tmp_path)]
-    environment = many_devices(8) | {"PYTHONPATH": str(script.parents[3])}
+    environment = many_devices(8)
+    # A script's folder is not on the module path if PYTHONSAFEPATH is set.
+    environment["PYTHONPATH"] = os.pathsep.join([str(script.parent), environment["PYTHONPATH"]])
     finished = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=240)
     assert finished.returncode == 0, finished.stderr
     found = json.loads(finished.stdout)
