@@ -20,7 +20,7 @@ from jnst.metrics import (
     style_distance,
     style_distances,
 )
-from jnst.presets import Preset, preset, with_style_statistic
+from jnst.presets import Preset, preset
 from jnst.solve import LBFGS, SGD, Adam, RMSprop, Solution, Solver, keep_programs, local_mesh
 from jnst.statistics import gram_matrix
 from jnst.transfer import Report, reconstruct, stylize, stylize_batch, stylize_grid, sweep, synthesize
@@ -95,7 +95,6 @@ __all__ = [
     "total_loss",
     "total_variation",
     "transfer_loss",
-    "with_style_statistic",
 ]
 
 _FILES = {"load_image": "io", "save_image": "io", "load_state": "checkpoint", "save_state": "checkpoint"}
@@ -106,3 +105,7 @@ def __getattr__(name: str) -> Any:
     if name in _FILES:
         return getattr(import_module(f"jnst.apps.{_FILES[name]}"), name)
     raise AttributeError(f"module 'jnst' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -68,4 +68,4 @@ def did_you_mean(
 def hint(name: str, choices: Iterable[str]) -> str:
     """The end of a message about an unknown name: "did you mean a or b?", or else all there are."""
     choices = tuple(choices)
-    return did_you_mean(name, choices) or f"there are {', '.join(choices)}"
+    return did_you_mean(name, choices) or f"expected one of {', '.join(choices)}"

@@ -13,7 +13,7 @@ from benchmarks.peers.interface import HISTORY, Settings, Step
 from jnst.backbones import Backbone
 from jnst.presets import Preset
 from jnst.solve.devices import platform_of
-from jnst.solve.driver import CHUNK, copied, lower_steps, start_runs
+from jnst.solve.driver import CHUNK, lower_steps, start_runs
 from jnst.solve.optimizers import LBFGS, OPTIMIZERS, Adam
 from jnst.solve.solver import as_program, result
 from jnst.transfer.inputs import check_inputs
@@ -90,16 +90,16 @@ def prepare(
         args = jnst.TransferArgs(scale.objective, targets[0], params, keys[0])
     else:
         axes, image, show = AXES, jnp.stack(images), jax.vmap(show)
-        program = program._replace(leaves=(program.leaves[0], stack([program.leaves[1]] * len(jobs))))
+        program = program._replace(numbers=stack([program.numbers] * len(jobs)))
         objectives = [job.plan.scales[0].objective for job in jobs]
         args = jnst.TransferArgs(stack(objectives), stack(targets), params, jnp.stack(keys))
-    state = copied(start_runs(program, image, axes))
+    state = start_runs(program, image, axes)
     make_steps = lower_steps(program, state, args, axes=axes).compile()
     length = 1 if platform_of(args) == "cpu" else CHUNK
 
     def advance() -> list[float]:
         nonlocal state
-        state, (losses, parts) = make_steps(state, program.leaves, args, np.int32(length))
+        state, (losses, parts) = make_steps(state, program.numbers, args, np.int32(length))
         losses, _, _ = jax.device_get((losses, parts, state.running))
         jax.block_until_ready(state)
         return np.atleast_2d(losses).sum(0).tolist()

@@ -243,7 +243,7 @@ def total_loss(
     Returns:
         The total, ``(...)``, and its parts, each **weighted** and ``(...)``. They are named ``content/LAYER``,
         ``style/LAYER`` (``style/LAYER/REGION`` with masks, regions counted from 1) and after the regularizers; several
-        losses on one layer are one part. The parts add up to the total.
+        terms of one name are one part. The parts add up to the total.
     """
     features = features_of(image, objective.layers, params, backbone)
     parts: dict[str, PerImage] = {}
@@ -251,7 +251,9 @@ def total_loss(
         drawn = None if key is None else jax.random.fold_in(key, index)
         value = _value(term, region, features, drawn)
         parts[name] = parts[name] + value if name in parts else value
-    parts |= {term.name: term.weight * term.loss.loss(image) for term in objective.regularizers}
+    for term in objective.regularizers:
+        value = term.weight * term.loss.loss(image)
+        parts[term.name] = parts[term.name] + value if term.name in parts else value
     return sum(parts.values(), jnp.zeros(image.shape[:-3], jnp.float32)), parts
 
 

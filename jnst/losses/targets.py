@@ -112,7 +112,7 @@ def fit_style(
     if not styles:
         raise ArgumentError("the objective has style terms, but there is no style image: pass one")
     weights = jnp.ones(len(styles)) if style_weights is None else jnp.asarray(style_weights, jnp.float32)
-    given = {"style weights": weights, "masks": masks, "style_masks": style_masks}
+    given = {"style_weights": weights, "masks": masks, "style_masks": style_masks}
     for name, values in given.items():
         if values is not None and len(values) != len(styles):
             raise ArgumentError(f"{len(values)} {name} for {len(styles)} styles: give one for each")

@@ -1,6 +1,6 @@
 """Published systems' settings, as data, and our own: change one with `preset(name, setting=value)`."""
 
-from jnst.presets.overrides import preset, with_style_statistic
+from jnst.presets.overrides import preset
 from jnst.presets.settings import MEASURES, Loading, Network, Preset, Schedule, Terms
 from jnst.presets.style_statistics import STATISTICS
 from jnst.presets.table import PRESETS
@@ -15,5 +15,4 @@ __all__ = [
     "Schedule",
     "Terms",
     "preset",
-    "with_style_statistic",
 ]

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from jnst.errors import ArgumentError, hint
-from jnst.images import KEEP_COLOUR, Pyramid
+from jnst.images import KEEP_COLOUR, METHODS, SHARP, Pyramid
 from jnst.losses import STYLE_LOSSES, Relative, SquaredError
 from jnst.presets.settings import Loading, Network, Preset, Schedule, Terms
 from jnst.presets.style_statistics import STATISTICS
@@ -80,11 +80,6 @@ def preset(name: str | Preset = "jnst", **changes: Any) -> Preset:
     return _replace(settings, {key: tuple(value) if isinstance(value, list) else value for key, value in rest.items()})
 
 
-def with_style_statistic(settings: Preset, name: str) -> Preset:
-    """Return a preset with another style loss: ``preset(settings, style_statistic=name)``."""
-    return preset(settings, style_statistic=name)
-
-
 def name_of(optimizer: Named) -> str:
     """The key of `jnst.solve.OPTIMIZERS` whose kind an optimiser is."""
     return next(name for name, make in OPTIMIZERS.items() if _kind(make()) == _kind(optimizer))
@@ -106,7 +101,7 @@ def _replace(settings: Preset, changes: dict[str, Any]) -> Preset:
 
 
 def _check_names(changes: dict[str, Any]) -> None:
-    known: dict[str, Iterable[str]] = {"keep_color": KEEP_COLOUR}
+    known: dict[str, Iterable[str]] = {"keep_color": KEEP_COLOUR, "resample": METHODS, "enlarge": (*METHODS, SHARP)}
     for name, choices in known.items():
         value = changes.get(name)
         if value is not None and value not in choices:
@@ -142,7 +137,9 @@ def _with_optimizer(settings: Preset, optimizer: str | Optimizer) -> Preset:
 def _with_learning_rate(settings: Preset, rate: float) -> Preset:
     optimizer = settings.solver.optimizer
     if not isinstance(optimizer, Named):
-        raise ArgumentError("a learning rate for an Optax transformation: set it there, or use one of jnst.solve")
+        raise ArgumentError(
+            "a learning rate for an Optax transformation: set it in the transformation, or use jnst.solve's"
+        )
     optimizer = dataclasses.replace(optimizer, learning_rate=rate)
     check_optimizer(optimizer)
     return _replace(settings, {"optimizer": optimizer, "last_learning_rate": None})

@@ -2,12 +2,8 @@
 
 `optax.adam(0.02)` is a pair of new closures at every call. As static arguments of `jax.jit` they would compile a new
 program each time. Split by `split`, two of them differ only in their leaves: the learning rate.
-
-A function may use what it closes over to count its calls. Variables that it assigns to (``nonlocal``), and lists and
-dictionaries without arrays, are therefore shared with it and compared by identity, unless it is said to be pure.
 """
 
-import dis
 import functools
 import types
 from collections.abc import Hashable
@@ -53,12 +49,14 @@ class _Method(NamedTuple):
 
 
 class _Function:
-    """A function without what it closes over; two are equal if they have the same code in the same module."""
+    """A function without what it closes over. Two are equal if they have the same code and read the same globals."""
 
     def __init__(self, function: types.FunctionType, cells: tuple[Any, ...], defaults: Any) -> None:
         self.cells, self.defaults = cells, defaults
         self._code, self._globals, self._name = function.__code__, function.__globals__, function.__name__
-        self._key = (function.__code__, id(function.__globals__), cells, defaults)
+        known = {name: self._globals[name] for name in _names(self._code) if name in self._globals}
+        named = tuple((name, _Identity(value)) for name, value in known.items())
+        self._key = (function.__code__, id(function.__globals__), named, cells, defaults)
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, _Function) and self._key == other._key
@@ -67,7 +65,7 @@ class _Function:
         return hash(self._key)
 
     def build(self, cells: tuple[Any, ...], defaults: Any) -> types.FunctionType:
-        closure = tuple(cell if isinstance(cell, types.CellType) else types.CellType(cell) for cell in cells)
+        closure = tuple(map(types.CellType, cells))
         positional, keywords = defaults
         function = types.FunctionType(self._code, self._globals, self._name, positional, closure)
         function.__kwdefaults__ = dict(keywords)
@@ -75,7 +73,7 @@ class _Function:
 
 
 class _Identity:
-    """An object that is compared by its identity, because it cannot be hashed or may change."""
+    """An object that is compared by its identity."""
 
     def __init__(self, value: Any) -> None:
         self.value = value
@@ -87,20 +85,19 @@ class _Identity:
         return id(self.value)
 
 
-def split(value: Any, *, floats: bool, pure: bool = False) -> tuple[list[Any], Structure]:
+def split(value: Any, *, floats: bool) -> tuple[list[Any], Structure]:
     """Split functions, and pytrees that contain functions, into numeric leaves and hashable structure.
 
     Args:
         value: Functions, partial functions, bound methods, pytrees of these such as an `optax.GradientTransformation`,
             arrays, numbers, and hashable objects.
         floats: Whether Python floats are leaves, like arrays, or part of the structure.
-        pure: Whether all that functions close over may be copied, and is compared by value.
 
     Returns:
         The leaves, and a structure that is equal for values with the same code. `join` puts them together again.
     """
     leaves: list[Any] = []
-    return leaves, Structure(_split(value, leaves, floats, pure, frozenset()))
+    return leaves, Structure(_split(value, leaves, floats, frozenset()))
 
 
 def join(leaves: list[Any], structure: Structure) -> Any:
@@ -108,7 +105,7 @@ def join(leaves: list[Any], structure: Structure) -> Any:
     return _join(structure.tree, iter(leaves))
 
 
-def _split(value: Any, leaves: list[Any], floats: bool, pure: bool, above: frozenset[int]) -> Any:
+def _split(value: Any, leaves: list[Any], floats: bool, above: frozenset[int]) -> Any:
     if isinstance(value, jax.Array | np.ndarray | np.generic) or (floats and type(value) in (float, complex)):
         leaves.append(value)
         return _Leaf()
@@ -119,19 +116,15 @@ def _split(value: Any, leaves: list[Any], floats: bool, pure: bool, above: froze
     inside = above | {id(value)}
 
     def inner(part: Any) -> Any:
-        return _split(part, leaves, floats, pure, inside)
+        return _split(part, leaves, floats, inside)
 
     if isinstance(value, types.FunctionType):
-        assigned = frozenset() if pure else _assigned(value.__code__)
-        names = zip(value.__code__.co_freevars, value.__closure__ or (), strict=True)
-        cells = tuple(_Constant((None, _Identity(c))) if name in assigned else inner(_content(c)) for name, c in names)
+        cells = tuple(inner(_content(cell)) for cell in value.__closure__ or ())
         return _Function(value, cells, (inner(value.__defaults__), inner(tuple((value.__kwdefaults__ or {}).items()))))
     if isinstance(value, types.MethodType):
         return _Method(inner(value.__func__), inner(value.__self__))
     if type(value) is functools.partial:
         return _Partial(inner((value.func, value.args, tuple(value.keywords.items()))))
-    if not pure and isinstance(value, list | dict) and not any(map(_is_array_or_function, jax.tree.leaves(value))):
-        return _Constant((None, _Identity(value)))
     children, structure = jax.tree.flatten(value, is_leaf=lambda part: part is not value)
     if len(children) != 1 or children[0] is not value:
         return _Node(structure, tuple(map(inner, children)))
@@ -142,15 +135,11 @@ def _split(value: Any, leaves: list[Any], floats: bool, pure: bool, above: froze
     return _Constant((None, value))
 
 
-def _is_array_or_function(leaf: Any) -> bool:
-    return isinstance(leaf, jax.Array | np.ndarray | np.generic) or callable(leaf)
-
-
 @functools.cache
-def _assigned(code: types.CodeType) -> frozenset[str]:
-    """The names of outer variables that a function assigns to."""
-    stores = (each for each in dis.get_instructions(code) if each.opname == "STORE_DEREF")
-    return frozenset(each.argval for each in stores if each.argval in code.co_freevars)
+def _names(code: types.CodeType) -> tuple[str, ...]:
+    """The global names that a function and the functions within it may read."""
+    inner = (name for each in code.co_consts if isinstance(each, types.CodeType) for name in _names(each))
+    return tuple(dict.fromkeys((*code.co_names, *inner)))
 
 
 def _content(cell: types.CellType) -> Any:

@@ -21,7 +21,7 @@ OPTIONS: dict[str, dict[str, str]] = {
     }
 }
 """XLA's options by platform. On CPUs they order operations for least memory and keep `jax.lax.optimization_barrier`
-(which accelerators keep anyway), without which values used by many operations are stored once for each. Together they
+(which accelerators keep anyway), without which shared values are duplicated for each use. Together they
 save two fifths of the memory of a step, at the same speed."""
 
 MAX_PROGRAMS = 32
@@ -51,13 +51,14 @@ class Jit:
         """Call the function, compiled for arguments of these shapes."""
         if is_traced((args, kwargs)):
             return self._function(*args, **kwargs)
-        return self._program(args, kwargs)(*args, **kwargs)
+        return self.program(*args, **kwargs)(*args, **kwargs)
 
     def lower(self, *args: Any, **kwargs: Any) -> jax.stages.Lowered:
         """As for `jax.jit`. Once the result is compiled, a call with such arguments uses that program."""
-        return self._program(args, kwargs).lower(*args, **kwargs)
+        return self.program(*args, **kwargs).lower(*args, **kwargs)
 
-    def _program(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    def program(self, *args: Any, **kwargs: Any) -> Any:
+        """The function under `jax.jit` that a call with such arguments would use, for many calls in a row."""
         leaves, structure = jax.tree.flatten((args, kwargs))
         key = structure, tuple(map(_kind, leaves)), platform_of(args)
         with self._lock:
@@ -90,6 +91,8 @@ def is_traced(tree: Any) -> bool:
 def supported_options(platform: str) -> dict[str, str]:
     """The platform's `OPTIONS`, or none if its compiler does not know them."""
     options = OPTIONS.get(platform, {})
+    if not options:
+        return options
     try:
         jax.jit(lambda: 0, compiler_options=options).lower().compile()
     except jax.errors.JaxRuntimeError:

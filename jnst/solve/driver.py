@@ -12,6 +12,7 @@ import numpy as np
 from jax.sharding import Mesh, PartitionSpec
 
 from jnst.errors import ArgumentError
+from jnst.solve.closures import join
 from jnst.solve.compilation import Jit
 from jnst.solve.devices import platform_of
 from jnst.solve.loops import loop_steps
@@ -53,62 +54,72 @@ class Drive(NamedTuple):
 
 def start_runs(program: Program, images: Any, axes: Axes | None = None) -> State:
     """Compile and run `jnst.solve.init`; with ``axes``, for a batch of images."""
-    return _start(program.leaves, images, structure=program.structure, axes=axes)
+    return _start(program.numbers, images, structure=program.structure, axes=axes)
 
 
 @partial(Jit, static_argnames=("structure", "axes"))
-def _start(leaves: Any, images: Any, *, structure: Any, axes: Axes | None) -> State:
-    def one(solver: Any, image: Any) -> State:
-        return start(Program((leaves[0], solver), structure), image)
+def _start(numbers: Any, images: Any, *, structure: Any, axes: Axes | None) -> State:
+    def one(numbers: Any, image: Any) -> State:
+        # Copies, because Optax repeats one array in its states, and a buffer can be donated only once.
+        return jax.tree.map(jnp.copy, start(join(numbers, structure), image))
 
-    return one(leaves[1], images) if axes is None else jax.vmap(one, in_axes=(axes[0], 0))(leaves[1], images)
+    return one(numbers, images) if axes is None else jax.vmap(one, in_axes=(axes[0], 0))(numbers, images)
 
 
-@partial(Jit, static_argnames=("structure", "room", "axes", "mesh"), donate_argnames="state")
+@partial(Jit, static_argnames=("loss", "structure", "room", "axes", "mesh"), donate_argnames="state")
 def _make_steps(
-    state: State, leaves: Any, args: Any, count: Any, *, structure: Any, room: int, axes: Axes | None, mesh: Mesh | None
+    state: State,
+    numbers: Any,
+    args: Any,
+    count: Any,
+    *,
+    loss: Any,
+    structure: Any,
+    room: int,
+    axes: Axes | None,
+    mesh: Mesh | None,
 ) -> tuple[State, Record]:
     """Make one step (``room`` 0), or ``count`` of them in a loop with room for so many records."""
 
-    def run(state: State, solver: Any, args: Any) -> tuple[State, Record]:
-        step = partial(advance, Program((leaves[0], solver), structure), args=args)
+    def run(state: State, numbers: Any, args: Any) -> tuple[State, Record]:
+        step = partial(advance, Program(numbers, loss, structure), args=args)
         if room:
             return loop_steps(step, state, count, room)
         state, record = step(state)
         return state, jax.tree.map(lambda leaf: leaf[None], record)
 
     if axes is None:
-        return run(state, leaves[1], args)
+        return run(state, numbers, args)
     batched = partial(_batched, run, axes=axes)
     if mesh is None:
-        return batched(state, leaves[1], args)
+        return batched(state, numbers, args)
     own = PartitionSpec(mesh.axis_names)
     solver_spec, arg_specs = (
         jax.tree.map(lambda axis: PartitionSpec() if axis is None else own, part, is_leaf=_is_axis) for part in axes
     )
     divided = jax.shard_map(batched, mesh=mesh, in_specs=(own, solver_spec, arg_specs), out_specs=own, check_vma=False)
-    return divided(state, leaves[1], args)
+    return divided(state, numbers, args)
 
 
 def _is_axis(value: Any) -> bool:
     return value is None or isinstance(value, int)
 
 
-def _batched(run: Any, state: State, solver: Any, args: Any, *, axes: Axes) -> tuple[State, Record]:
+def _batched(run: Any, state: State, numbers: Any, args: Any, *, axes: Axes) -> tuple[State, Record]:
     """``run`` for a batch; a single run without its axis, which would make a slower program."""
     if state.step.shape[0] > 1:
-        return jax.vmap(run, in_axes=(0, *axes))(state, solver, args)
+        return jax.vmap(run, in_axes=(0, *axes))(state, numbers, args)
 
     def first(tree: Any, axis: Any) -> Any:
         return tree if axis is None else jax.tree.map(lambda leaf: leaf[0], tree)
 
     own = jax.tree.map(lambda axis, part: first(part, axis), axes[1], args, is_leaf=_is_axis)
-    return jax.tree.map(lambda leaf: leaf[None], run(first(state, 0), first(solver, axes[0]), own))
+    return jax.tree.map(lambda leaf: leaf[None], run(first(state, 0), first(numbers, axes[0]), own))
 
 
 @Jit
 def copied(tree: Any) -> Any:
-    """Copies of all arrays of a pytree, no two of them in one buffer."""
+    """Copies of all arrays of a pytree, for a `drive` that must leave the original valid."""
     return jax.tree.map(jnp.copy, tree)
 
 
@@ -117,46 +128,49 @@ def drive(
     state: State,
     args: Any,
     *,
-    num_steps: int,
+    last_step: int,
     axes: Axes | None = None,
     mesh: Mesh | None = None,
     chunk: int | None = None,
     callback: Callback | None = None,
 ) -> Drive:
-    """Make steps until ``state.step`` is ``num_steps``, in one run or in every run of a batch.
+    """Make steps until ``state.step`` is ``last_step``, in one run or in every run of a batch.
 
     Args:
-        program: From `as_program`; for a batch with ``axes``, numbers of the solver have a leading axis.
-        state: From `start_runs`, or the end of an earlier run: going on equals never having stopped. It stays valid.
+        program: From `as_program`; for a batch with ``axes``, its numbers have a leading axis.
+        state: From `start_runs`, or a copy of the state of an earlier run: continuing equals never having stopped. Its
+            buffers are reused, so it is no longer valid afterwards.
         args: The loss's arguments.
-        num_steps: The number of the last step.
+        last_step: The number of the last step.
         axes: None for a single run; for a batch see `Axes`.
         mesh: Devices among which the runs of a batch are divided evenly.
         chunk: Steps between two callbacks; None chooses by device and by the time that steps take.
-        callback: Called between chunks.
+        callback: Called after every chunk in which a run is still going.
 
     Raises:
         ArgumentError: A negative number of steps, or a chunk below 1.
     """
-    if num_steps < 0 or (chunk is not None and chunk < 1):
-        raise ArgumentError(f"num_steps {num_steps}, chunk {chunk}: expected num_steps >= 0 and chunk >= 1")
+    if last_step < 0 or (chunk is not None and chunk < 1):
+        raise ArgumentError(f"num_steps {last_step}, chunk {chunk}: expected num_steps >= 0 and chunk >= 1")
     room = _room(state, chunk)
-    length, state = room or 1, copied(state)
+    static = {"loss": program.loss, "structure": program.structure, "room": room, "axes": axes, "mesh": mesh}
+    arguments = (program.numbers, jax.tree.map(as_array, args))
+    # Found once, because looking a program up takes longer than dispatching it.
+    compiled = _make_steps.program(state, *arguments, np.int32(0), **static)
+    length = room or 1
     running, updates = jax.device_get((state.running, state.step))
     before = done = int(updates.max())
-    ended, failed = np.where(running, num_steps, before), np.zeros_like(running)
+    ended, failed = np.where(running, max(last_step, before), before), np.zeros_like(running)
     records = list[tuple[np.ndarray, dict[str, np.ndarray]]]()
-    while done < num_steps and running.any():
-        begun, count = time.perf_counter(), min(length, num_steps - done)
-        state, record = _make_steps(
-            state, program.leaves, args, np.int32(count), structure=program.structure, room=room, axes=axes, mesh=mesh
-        )
+    while done < last_step and running.any():
+        begun, count = time.perf_counter(), min(length, last_step - done)
+        state, record = compiled(state, *arguments, np.int32(count), **static)
         (losses, parts), still, updates = jax.device_get((record, state.running, state.step))
         losses, parts = losses[..., :count], {name: values[..., :count] for name, values in parts.items()}
         records.append((losses, parts))
         failed, ended, running = failed | (running & ~still), np.where(running & ~still, updates + 1, ended), still
         if chunk is None and room and len(records) > 1:  # the first chunk's time includes its compilation
-            length = max(1, min(length, int(length * CHUNK_SECONDS / (time.perf_counter() - begun))))
+            length = max(1, min(room, int(count * CHUNK_SECONDS / (time.perf_counter() - begun))))
         if callback is not None and running.any():
             stops = ends_of(callback(done + 1, losses, parts, state), running.shape) & running
             if stops.any():
@@ -164,22 +178,18 @@ def drive(
                 state = _freeze(state, running) if running.any() else state
         done += count
     made = np.minimum(ended, done) - before
-    return Drive(state, *_joined(records, made), made, failed, running)
+    return Drive(state, *_joined(records, running.shape), made, failed, running)
 
 
 def lower_steps(program: Program, state: Any, args: Any, *, axes: Axes | None = None, chunk: int | None = None) -> Any:
     """Lower the program that `drive` would use, for its memory analysis; arguments may be `jax.ShapeDtypeStruct`."""
-    room = _room(args, chunk)
-    return _make_steps.lower(
-        state,
-        program.leaves,
-        args,
-        np.int32(0),
-        structure=program.structure,
-        room=room,
-        axes=axes,
-        mesh=None,
-    )
+    static = {"loss": program.loss, "structure": program.structure, "axes": axes, "mesh": None}
+    return _make_steps.lower(state, program.numbers, args, np.int32(0), room=_room(args, chunk), **static)
+
+
+def as_array(leaf: Any) -> Any:
+    """Numbers as arrays, of which only dtypes and shapes matter to a program."""
+    return leaf if isinstance(leaf, jax.Array) else jnp.asarray(leaf)
 
 
 def _room(tree: Any, chunk: int | None) -> int:
@@ -211,14 +221,9 @@ def ends_of(answer: Any, shape: tuple[int, ...]) -> np.ndarray:
     return np.broadcast_to(ends, shape)
 
 
-def _joined(records: Sequence[Any], ended: np.ndarray) -> tuple[np.ndarray, dict[str, np.ndarray]]:
-    """Join what the chunks recorded, with NaN from the step on at which a run ended."""
+def _joined(records: Sequence[Any], batch: tuple[int, ...]) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+    """Join what the chunks recorded along the axis of steps."""
     if not records:
-        return np.zeros((*ended.shape, 0), np.float32), {}
+        return np.zeros((*batch, 0), np.float32), {}
     losses, parts = zip(*records, strict=True)
-
-    def join(values: Sequence[np.ndarray]) -> np.ndarray:
-        array = np.concatenate(values, -1)
-        return np.where(np.arange(array.shape[-1]) < ended[..., None], array, np.asarray(np.nan, array.dtype))
-
-    return join(losses), {name: join([part[name] for part in parts]) for name in parts[0]}
+    return np.concatenate(losses, -1), {name: np.concatenate([part[name] for part in parts], -1) for name in parts[0]}

@@ -1,11 +1,11 @@
-"""L-BFGS whose memory is multiplied at once.
+"""L-BFGS in its compact form: the whole memory in two matrix products.
 
-The usual two-loop recursion reads the memory, up to 200 images, one image after the other. Here the whole memory is
-multiplied in two matrix products, and small triangular systems remain.
+The usual two-loop recursion reads the memory, up to 200 images, one image after the other. Here the rest of the work is
+in small triangular systems.
 """
 
 from collections.abc import Callable
-from functools import reduce
+from functools import partial, reduce
 from operator import add
 from typing import Any, NamedTuple
 
@@ -161,7 +161,8 @@ def _difference(left: Any, right: Any) -> Any:
 
 def _dot(left: Any, right: Any) -> Array:
     """The scalar product of two pytrees."""
-    return reduce(add, map(jnp.vdot, jax.tree.leaves(left), jax.tree.leaves(right)))
+    product = partial(jnp.vdot, precision="highest")
+    return reduce(add, map(product, jax.tree.leaves(left), jax.tree.leaves(right)))
 
 
 def _products(memory: Any, value: Any) -> Array:

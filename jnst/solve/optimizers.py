@@ -153,6 +153,8 @@ def check_optimizer(optimizer: Any) -> None:
         raise ArgumentError(f"learning rate {rate}: expected a positive number")
     if not isinstance(optimizer, LBFGS):
         return
+    if optimizer.memory_size < 1:
+        raise ArgumentError(f"memory_size {optimizer.memory_size}: expected at least 1")
     if not 0 <= optimizer.max_step < math.inf:
         raise ArgumentError(f"max_step {optimizer.max_step}: expected a share of the image's range, or 0 for no limit")
     if optimizer.zoom and isinstance(rate, int | float) and rate != 1.0:

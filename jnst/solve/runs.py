@@ -1,6 +1,7 @@
 """The optimisation run as a function: `init`, `step` and `run` work under `jit`, `vmap`, `grad` and `scan`."""
 
 import dataclasses
+import operator
 from functools import partial
 from typing import Any
 
@@ -10,8 +11,9 @@ import numpy as np
 from jax.core import Tracer
 
 from jnst.errors import ArgumentError
+from jnst.solve.closures import split
 from jnst.solve.compilation import Jit, is_traced
-from jnst.solve.driver import drive, start_runs
+from jnst.solve.driver import as_array, copied, drive, start_runs
 from jnst.solve.loops import loop_steps, scan_steps
 from jnst.solve.optimizers import Optimizer
 from jnst.solve.solver import Loss, Program, Record, Solver, State, advance, as_program, result
@@ -35,9 +37,9 @@ class Solution:
         losses: The total at every step, ``(..., n)``. Step n records the n-th evaluation, before its update, so the
             first loss is the initial image's. NaN after the end of a run that ended early.
         parts: The weighted parts of the total by name (``content/LAYER``, ``style/LAYER``, ``tv``), likewise.
-        num_steps: ``(...)``: how many steps were made, and so how many losses are there.
+        num_steps: ``(...)``: how many steps were made. All losses after them are NaN.
         finite: ``(...)``: False for runs whose loss or image stopped being finite; their image is the last finite one.
-        state: From which a run continues; None for batches.
+        state: The state from which a run continues; None from `jnst.stylize_batch` and its relatives.
     """
 
     image: Any
@@ -55,14 +57,15 @@ class Solution:
         """
         if np.asarray(self.finite)[index]:
             return None
-        last = int(np.asarray(self.num_steps)[index]) - 1
-        if last < 0:
-            return "the run had stopped being finite before it was continued: start from another state"
-        total = np.asarray(self.losses)[index][last]
+        made = int(np.asarray(self.num_steps)[index])
+        if made == 0:
+            return "this state comes from a run that already failed: start from another one"
+        losses = np.asarray(self.losses)[index]
+        last = min(made, len(losses)) - 1  # a traced run may have made more steps than it recorded
         terms = [name for name, values in self.parts.items() if not np.isfinite(np.asarray(values)[index][last])]
-        what = f"term {', '.join(terms)}" if terms else "the image" if np.isfinite(total) else "the total"
+        what = f"term {', '.join(terms)}" if terms else "the image" if np.isfinite(losses[last]) else "the total"
         return (
-            f"{what} stopped being finite at step {last + 1}: lower the learning rate or the weights "
+            f"{what} stopped being finite at step {made}: lower the learning rate or the weights "
             "(the last finite image is kept)"
         )
 
@@ -96,8 +99,10 @@ def step(loss: Loss, solver: Solver | Optimizer, state: State, args: Any = None)
     Raises:
         ArgumentError: The solver cannot be used.
     """
-    program = as_program(loss, solver, state.image)
-    return _step(program.leaves, state, args, structure=program.structure)
+    program, args = as_program(loss, solver, state.image), jax.tree.map(as_array, args)
+    if is_traced((program.numbers, state, args)) or closes_over_tracers(loss):
+        return jax.jit(partial(advance, program))(state, args)
+    return _step(program.numbers, state, args, loss=program.loss, structure=program.structure)
 
 
 def run(
@@ -112,11 +117,12 @@ def run(
     """Minimise a loss over an image.
 
     A pure function: use it under `jax.jit`, `jax.vmap` (over anything in ``image``, ``args`` and the solver's numbers)
-    and `jax.grad`. Equal losses and solvers share compiled programs, however often they are built anew; changing a
-    number, such as a learning rate, a weight or a random key, compiles nothing again.
+    and `jax.grad`. Equal solvers share compiled programs, however often they are built anew, and so do equal losses, as
+    for `jax.jit`. Changing a number in ``args`` or a learning rate compiles nothing again.
 
     * With ``num_steps`` a Python integer, a traced run can be differentiated in reverse mode. Steps are rematerialised:
-      the gradient of n steps stores about 2 √n states, at the cost of two further forward passes.
+      the gradient of n steps stores about 2 √n states, at the cost of two further forward passes. (Line searches are
+      loops of unknown length, which JAX cannot differentiate in this way.)
     * With ``num_steps`` a traced integer, one program serves any number of steps, without a gradient.
     * Called with concrete arrays, outside of any transformation, steps are dispatched in chunks; there too one program
       serves any number of steps. On CPUs this is several times faster than a loop inside one program, in which XLA runs
@@ -129,7 +135,7 @@ def run(
         solver: See `init`.
         image: The initial image, or the `State` of an earlier run to continue from.
         args: See `step`.
-        num_steps: How many steps to make.
+        num_steps: How many steps to make, beyond those of a `State`.
         max_steps: How many losses are recorded if ``num_steps`` is traced, 1024 by default; NaN where no step was made.
 
     Raises:
@@ -142,32 +148,35 @@ def run(
     >>> bool(solution.losses[-1] < 1e-3)
     True
     """
-    begun = isinstance(image, State)
-    program = as_program(loss, solver, image.image if begun else image)
-    state = image if begun else start_runs(program, image)
-    before = state.step
-    static = not isinstance(num_steps, Tracer)
-    if static and int(num_steps) < 0:
+    traced = isinstance(num_steps, Tracer)
+    if not traced and operator.index(num_steps) < 0:
         raise ArgumentError(f"num_steps {num_steps}: expected at least 0")
-    if static and not is_traced((program.leaves, state, args)):
-        driven = drive(program, state, args, num_steps=int(state.step) + int(num_steps))
+    continues = isinstance(image, State)
+    program, args = as_program(loss, solver, image.image if continues else image), jax.tree.map(as_array, args)
+    first = image if continues else start_runs(program, image)
+    if not traced and not is_traced((program.numbers, first, args)) and not closes_over_tracers(loss):
+        # `drive` reuses buffers: the caller's must stay valid, and so must what is read of the first state below.
+        last_step = int(first.step) + operator.index(num_steps)
+        driven = drive(program, copied(first), args, last_step=last_step)
         state, losses, parts = driven.state, jnp.asarray(driven.losses), jax.tree.map(jnp.asarray, driven.parts)
     else:
-        one = _traced_once(program, args)
-        if static:
-            state, (losses, parts) = scan_steps(one, state, int(num_steps))
+        # Under `jax.jit` the loss is traced once, however often a loop calls the function.
+        compiled = jax.jit(partial(advance, program))
+        one = lambda state: compiled(state, args)  # noqa: E731
+        if traced:
+            state, (losses, parts) = loop_steps(one, first, num_steps, MAX_STEPS if max_steps is None else max_steps)
         else:
-            state, (losses, parts) = loop_steps(one, state, num_steps, max_steps or MAX_STEPS)
-    made = state.step - before + ~state.running
-    return Solution(result(state, program.build()[1]), losses, parts, made, state.running, state)
+            state, (losses, parts) = scan_steps(one, first, operator.index(num_steps))
+    made = state.step - first.step + (first.running & ~state.running)
+    return Solution(result(state, program.solver), losses, parts, made, state.running, state)
 
 
-@partial(Jit, static_argnames="structure")
-def _step(leaves: Any, state: State, args: Any, *, structure: Any) -> tuple[State, Record]:
-    return advance(Program(leaves, structure), state, args)
+@partial(Jit, static_argnames=("loss", "structure"))
+def _step(numbers: Any, state: State, args: Any, *, loss: Loss, structure: Any) -> tuple[State, Record]:
+    return advance(Program(numbers, loss, structure), state, args)
 
 
-def _traced_once(program: Program, args: Any) -> Any:
-    """One step as a function of the state, whose loss is traced only once however often the function is called."""
-    compiled = jax.jit(lambda leaves, state, args: advance(Program(leaves, program.structure), state, args))
-    return lambda state: compiled(program.leaves, state, args)
+def closes_over_tracers(loss: Loss) -> bool:
+    """Whether a loss was made within a transformation, whose values it uses without taking them as arguments."""
+    values, _ = split((loss, getattr(loss, "__dict__", None)), floats=False)
+    return any(isinstance(value, Tracer) for value in values)

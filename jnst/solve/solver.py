@@ -21,7 +21,8 @@ from jnst.types import Array, sum_dtype
 
 Loss: TypeAlias = Callable[[Any, Any, Array], Any]
 """``loss(image, args, step) -> (total, parts)``: the total is a scalar, the parts are scalars by name. A loss without
-parts may return the total alone. ``step`` counts the updates made so far, for stochastic losses."""
+parts may return the total alone. ``step`` counts the updates made so far, for stochastic losses. As for `jax.jit`,
+equal losses share a program (a function equals only itself), and everything but ``args`` is a constant of it."""
 
 Record: TypeAlias = tuple[Array, dict[str, Array]]
 """What a step evaluated, before its update: the total and its parts."""
@@ -34,7 +35,7 @@ Record: TypeAlias = tuple[Array, dict[str, Array]]
 )
 @dataclasses.dataclass(frozen=True)
 class Solver:
-    """An optimiser, and what becomes of the image after each of its updates.
+    """An optimiser, and the post-processing of its updates: clipping, and a choice of the image that is returned.
 
     Attributes:
         optimizer: Any Optax transformation, or one of `jnst.solve.OPTIMIZERS`. Line searches get ``value``, ``grad``
@@ -44,6 +45,9 @@ class Solver:
         average: The decay of an exponential moving average of the image, in [0, 1); 0 for none. The result is the
             debiased average then.
         keep_best: Whether the result is the image with the lowest total, instead of the last one.
+
+    Raises:
+        ArgumentError: A decay that is none, or ``average`` together with ``keep_best``.
     """
 
     optimizer: Optimizer
@@ -51,6 +55,12 @@ class Solver:
     bounds: tuple[float, float] | None = None
     average: float = 0.0
     keep_best: bool = False
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.average < 1:
+            raise ArgumentError(f"average {self.average}: expected a decay of at least 0 and below 1, for example 0.99")
+        if self.average and self.keep_best:
+            raise ArgumentError("average and keep_best both choose the image that is returned: leave one of them out")
 
     def transformation(self) -> optax.GradientTransformationExtraArgs:
         """The Optax transformation of the image as it is."""
@@ -72,7 +82,7 @@ class State:
         image: The image after ``step`` updates.
         optimizer: The state of the Optax transformation.
         step: The number of updates so far, an int32 scalar.
-        running: False once the loss or the image was not finite: the image then stays the last finite one.
+        running: False once the loss or the image was not finite: the image then stays the last finite one for good.
         average: The running sum of `Solver.average`; None without averaging.
         best: The lowest total so far and its image; None without `Solver.keep_best`.
     """
@@ -89,21 +99,23 @@ class Program(NamedTuple):
     """A loss and a solver, split into what a compiled program takes as arguments and what it is compiled for.
 
     Attributes:
-        leaves: The arrays that the loss closes over, and the numbers of the solver, such as its learning rate.
-        structure: The rest, hashable.
+        numbers: The numbers of the solver, such as its learning rate.
+        loss: The loss (static).
+        structure: The rest of the solver (static).
     """
 
-    leaves: tuple[list[Any], list[Any]]
-    structure: tuple[Structure, Structure]
+    numbers: list[Any]
+    loss: Loss
+    structure: Structure
 
-    def build(self) -> tuple[Loss, Solver]:
-        """The loss and the solver."""
-        (loss, solver), (loss_structure, solver_structure) = self.leaves, self.structure
-        return join(loss, loss_structure), join(solver, solver_structure)
+    @property
+    def solver(self) -> Solver:
+        """The solver."""
+        return join(self.numbers, self.structure)
 
 
 def as_program(loss: Loss, solver: Solver | Optimizer, image: Any) -> Program:
-    """Split a loss and a solver so that equal ones share compiled programs, however often they are built anew.
+    """Split a solver so that equal ones share compiled programs, however often they are built anew.
 
     Args:
         loss: See `Loss`.
@@ -114,19 +126,16 @@ def as_program(loss: Loss, solver: Solver | Optimizer, image: Any) -> Program:
         ArgumentError: The solver cannot be used.
     """
     if not isinstance(solver, Solver):
+        check_optimizer(solver)
         solver = Solver(solver)
     check_optimizer(solver.optimizer)
-    if not 0 <= solver.average < 1:
-        raise ArgumentError(f"average {solver.average}: expected a decay of at least 0 and below 1, for example 0.99")
-    leaves, structure = split(solver, floats=True, pure=True)
+    numbers, structure = split(solver, floats=True)
     if not isinstance(solver.optimizer, Named):
         flat, tree = jax.tree.flatten(image)
         shapes = tuple((jnp.shape(leaf), jnp.result_type(leaf)) for leaf in flat)
-        if not _accepts_tracers(structure, len(leaves), shapes, tree):
-            leaves, structure = split(solver, floats=False, pure=True)
-    loss_leaves, loss_structure = split(loss, floats=False)
-    numbers = [jnp.asarray(leaf) for leaf in leaves]
-    return Program((loss_leaves, numbers), (loss_structure, structure))
+        if not _accepts_tracers(structure, len(numbers), shapes, tree):
+            numbers, structure = split(solver, floats=False)
+    return Program([jnp.asarray(number) for number in numbers], loss, structure)
 
 
 @lru_cache(maxsize=256)
@@ -134,8 +143,8 @@ def _accepts_tracers(structure: Structure, count: int, shapes: tuple[Any, ...], 
     """Whether a transformation's floats can be arguments: some transformations branch on their values in Python."""
     image = jax.tree.unflatten(tree, [jax.ShapeDtypeStruct(*shape) for shape in shapes])
 
-    def update(leaves: list[Any], image: Any) -> Any:
-        transformation = join(leaves, structure).transformation()
+    def update(numbers: list[Any], image: Any) -> Any:
+        transformation = join(numbers, structure).transformation()
         value = jnp.float32(0.0)
         return transformation.update(
             image, transformation.init(image), image, value=value, grad=image, value_fn=lambda image: value
@@ -143,17 +152,20 @@ def _accepts_tracers(structure: Structure, count: int, shapes: tuple[Any, ...], 
 
     try:
         jax.eval_shape(update, [1.0] * count, image)
-    except jax.errors.ConcretizationTypeError:
+    except (jax.errors.ConcretizationTypeError, jax.errors.TracerArrayConversionError):
         return False
     except Exception:  # whatever is wrong is reported by the real call, where it is not in disguise
         return True
     return True
 
 
-def start(program: Program, image: Any) -> State:
+def start(solver: Solver, image: Any) -> State:
     """The state before the first step, for use in traced code: `init` without its compilation."""
-    _, solver = program.build()
-    image = jax.tree.map(jnp.asarray, image)
+    # With their dtypes, arrays are not weakly typed, and keep their types when they are updated.
+    image = jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.result_type(leaf)), image)
+    odd = [leaf.dtype for leaf in jax.tree.leaves(image) if not jnp.issubdtype(leaf.dtype, jnp.inexact)]
+    if odd:
+        raise ArgumentError(f"the image has dtype {odd[0]}: expected floating-point arrays")
     dtype = sum_dtype(*jax.tree.leaves(image))
     return State(
         image=image,
@@ -166,12 +178,16 @@ def start(program: Program, image: Any) -> State:
 
 
 def advance(program: Program, state: State, args: Any) -> tuple[State, Record]:
-    """One step, for use in traced code: `step` without its compilation."""
-    loss, solver = program.build()
+    """One step, for use in traced code: `step` without its compilation. Records of a run that has ended are NaN."""
+    solver = program.solver
 
     def evaluate(image: Any) -> Record:
-        value = loss(image, args, state.step)
-        return value if isinstance(value, tuple) else (value, {})
+        value = program.loss(image, args, state.step)
+        total, parts = value if isinstance(value, tuple) else (value, {})
+        for name, part in {"the total": total, **parts}.items():
+            if jnp.ndim(part) != 0:
+                raise ArgumentError(f"the loss returned {name} of shape {jnp.shape(part)}: expected a scalar")
+        return total, {name: jnp.asarray(part, sum_dtype(part)) for name, part in parts.items()}
 
     (total, parts), gradient = jax.value_and_grad(evaluate, has_aux=True)(state.image)
     updates, optimizer = solver.transformation().update(
@@ -197,7 +213,8 @@ def advance(program: Program, state: State, args: Any) -> tuple[State, Record]:
     if best is not None:
         better = state.running & (total < best[0])
         best = jnp.where(better, total.astype(best[0].dtype), best[0]), _where(better, state.image, best[1])
-    return State(image, optimizer, state.step + running, running, average, best), (total, parts)
+    record = jax.tree.map(lambda value: jnp.where(state.running, value, jnp.nan), (total, parts))
+    return State(image, optimizer, state.step + running, running, average, best), record
 
 
 def _where(condition: Array, new: Any, old: Any) -> Any:

@@ -37,6 +37,10 @@ SWEEPABLE = (*SETTINGS, "seed", "objective")
 """Everything that a sweep can go through."""
 
 
+PLACING = ("width", "mesh", "chunk", "check_memory", "callback")
+"""Arguments of `solve_jobs`, among those of `Batching`."""
+
+
 class Running(TypedDict, total=False):
     """How a single run is carried out: see `stylize`."""
 
@@ -81,7 +85,7 @@ def stylize(
         num_steps: Steps at each size of the pyramid; the last number holds for all further sizes.
         init: ``"content"``, ``"style"``, ``"noise"``, or an image ``(h, w, 3)``.
         size: The longer side of the result in pixels; styles are reduced with it. None: the content image's.
-        style_weights: How much each style counts, in proportion, in a mixture of all; with ``masks``, in its region.
+        style_weights: Relative weights of the styles in their mixture; with ``masks``, the weights of their regions.
         masks: ``(h, w)`` in [0, 1] for each style: its region of the content image. Soft edges blend, regions may
             overlap, and where there is none, no style is applied.
         style_masks: ``(h', w')`` in [0, 1] for each style: the part of it that counts; None for all of it.
@@ -90,7 +94,7 @@ def stylize(
         **running:
 
             * ``state``: `Solution.state` of an earlier call like this one, or what `jnst.load_state` returned: the run
-              continues up to ``num_steps``.
+              continues up to ``num_steps``; losses and steps count this call only.
             * ``mesh``: devices that share the image, each some of its rows (`jnst.local_mesh`), for images too large
               for one device. The height should be a multiple of their number.
             * ``chunk``: steps between two callbacks; None chooses by device (1 on CPUs).
@@ -104,15 +108,25 @@ def stylize(
     Raises:
         ImageError: An image is not ``(h, w, 3)`` floats in [0, 1] or too small for a layer, or a mask has another size
             than its image.
-        ArgumentError: An unknown name, or numbers that make no sense.
+        ArgumentError: An unknown name, or an invalid value.
         WeightsError: A layer beyond the weights.
         ResourceError: There is not enough memory.
         NumericsError: The loss stopped being finite; its ``result`` is the `Solution` with the last finite image.
     """
+    _check_keywords("stylize", running, Running)
     backbone, params = _network(backbone, params)
-    settings = _settings(preset, optimizer=optimizer, num_steps=num_steps, init=init, keep_color=keep_color)
-    inputs = check_inputs(content, style, style_weights, masks, style_masks)
-    job = make_job(inputs, settings, backbone, size=size, objective=objective, init=init, key=key)
+    job = _job(
+        check_inputs(content, style, style_weights, masks, style_masks),
+        backbone,
+        preset=preset,
+        objective=objective,
+        optimizer=optimizer,
+        num_steps=num_steps,
+        init=init,
+        size=size,
+        keep_color=keep_color,
+        key=key,
+    )
     return _run(job, params, **running)
 
 
@@ -153,13 +167,19 @@ def synthesize(
     Raises:
         As `stylize`.
     """
+    _check_keywords("synthesize", running, Running)
     backbone, params = _network(backbone, params)
-    settings = _settings(preset, optimizer=optimizer, num_steps=num_steps, init=init)
-    settings = override(settings, content_layers=(), content_layer_weights=None)
-    objective = None if objective is None else dataclasses.replace(objective, content=())
-    shape = None if shape is None else _check_shape(shape)
-    inputs = check_inputs(None, style, style_weights)
-    job = make_job(inputs, settings, backbone, shape=shape, objective=objective, init=init, key=key)
+    job = _job(
+        check_inputs(None, style, style_weights),
+        backbone,
+        preset=override(preset, content_layers=(), content_layer_weights=None),
+        objective=None if objective is None else dataclasses.replace(objective, content=()),
+        optimizer=optimizer,
+        num_steps=num_steps,
+        init=init,
+        shape=None if shape is None else _check_shape(shape),
+        key=key,
+    )
     return _run(job, params, **running)
 
 
@@ -200,15 +220,23 @@ def reconstruct(
     Raises:
         As `stylize`.
     """
+    _check_keywords("reconstruct", running, Running)
     backbone, params = _network(backbone, params)
-    settings = _settings(preset, optimizer=optimizer, num_steps=num_steps, init=init)
+    settings = override(preset)
     if layers is not None:
         settings = override(settings, content_layers=tuple(layers), content_layer_weights=None)
-    content_layers = settings.terms.layers(backbone)[0]
-    unused = {"style_layers": (), "style_layer_weights": None, "keep_color": None}
-    settings = override(settings, content_layers=content_layers, **unused)
-    objective = None if objective is None else dataclasses.replace(objective, style=())
-    job = make_job(check_inputs(content, None), settings, backbone, size=size, objective=objective, init=init, key=key)
+    kept = settings.terms.layers(backbone)[0]
+    job = _job(
+        check_inputs(content, None),
+        backbone,
+        preset=override(settings, content_layers=kept, style_layers=(), style_layer_weights=None, keep_color=None),
+        objective=None if objective is None else dataclasses.replace(objective, style=()),
+        optimizer=optimizer,
+        num_steps=num_steps,
+        init=init,
+        size=size,
+        key=key,
+    )
     return _run(job, params, **running)
 
 
@@ -227,6 +255,7 @@ class Batching(TypedDict, total=False):
     width: int | None
     mesh: Mesh | None
     chunk: int | None
+    check_memory: bool
     callback: Callback | None
 
 
@@ -255,7 +284,7 @@ def stylize_batch(
 
             * ``width``: how many runs share each device; None: as many as memory allows, on CPUs one.
             * ``mesh``: devices among which the runs are divided (`jnst.local_mesh`).
-            * ``chunk``: steps between two callbacks.
+            * ``chunk`` and ``check_memory``: as for `stylize`.
             * ``callback``: called with a `jnst.Report` of the runs that are under way. True ends all of them, a
               sequence with a value for each run ends those where it is True.
 
@@ -263,8 +292,8 @@ def stylize_batch(
         Arrays with an axis of n, then those of ``over``. `Solution.error` says what happened to runs that failed.
 
     Raises:
-        ArgumentError: Not as many styles as contents, an unknown name, or numbers that make no sense.
-        ImageError: Contents of several shapes without ``fit``, or images that are none or too small.
+        ArgumentError: Not as many styles as contents, an unknown name, or an invalid value.
+        ImageError: Contents of several shapes without ``fit``, or arrays that are no images or too small.
         WeightsError: A layer beyond the weights.
         ResourceError: There is not enough memory.
     """
@@ -275,7 +304,7 @@ def stylize_batch(
             "(jnst.stylize_grid makes all pairs)"
         )
     pairs = [style._replace(content=content) for content, style in zip(fitted, checked, strict=True)]
-    return _run_all(pairs, (len(pairs),), params, over, batching)
+    return _run_all("stylize_batch", pairs, (len(pairs),), params, over, batching)
 
 
 def stylize_grid(
@@ -305,7 +334,7 @@ def stylize_grid(
     """
     fitted, checked = _contents(contents, fit), _styles(styles)
     pairs = [style._replace(content=content) for content in fitted for style in checked]
-    return _run_all(pairs, (len(fitted), len(checked)), params, over, batching)
+    return _run_all("stylize_grid", pairs, (len(fitted), len(checked)), params, over, batching)
 
 
 def sweep(
@@ -317,7 +346,7 @@ def sweep(
 ) -> Solution:
     """Make one image under many settings: all combinations of the values in ``over``.
 
-    Weights, learning rates and seeds are numbers of one compiled program. What changes the program itself (layers, the
+    Weights, learning rates and seeds are inputs of one compiled program. What changes the program itself (layers, the
     style loss, the number of sizes, a weight of 0 that leaves a term out) is compiled once for each value.
 
     Args:
@@ -336,7 +365,7 @@ def sweep(
     """
     if not over:
         raise ArgumentError("`over` is empty: name a setting and its values, such as {'style_weight': (1e2, 1e3)}")
-    return _run_all([check_inputs(content, style)], (), params, over, batching)
+    return _run_all("sweep", [check_inputs(content, style)], (), params, over, batching)
 
 
 def _network(backbone: Backbone | None, params: Params | None) -> tuple[Backbone, Params]:
@@ -350,10 +379,53 @@ def _network(backbone: Backbone | None, params: Params | None) -> tuple[Backbone
     return backbone, params
 
 
-def _settings(name: str | Preset, *, init: str | Image | None = None, **changes: Any) -> Preset:
-    """A preset with those overrides that are not None. An initial image is no setting, only its name is."""
-    changes["init"] = init if isinstance(init, str) else None
-    return override(name, **{key: value for key, value in changes.items() if value is not None})
+def _check_keywords(function: str, given: Mapping[str, Any], known: Any) -> None:
+    """Refuse keywords that a function does not have, before any work."""
+    for name in given:
+        if name not in known.__annotations__:
+            raise TypeError(
+                f"{function}() got an unexpected keyword argument {name!r}: {hint(name, known.__annotations__)}"
+            )
+
+
+def _job(
+    inputs: Inputs,
+    backbone: Backbone,
+    *,
+    preset: str | Preset = "jnst",
+    objective: Objective | None = None,
+    optimizer: str | Optimizer | None = None,
+    num_steps: int | tuple[int, ...] | None = None,
+    init: str | Image | None = None,
+    size: int | None = None,
+    shape: tuple[int, int] | None = None,
+    keep_color: str | None = None,
+    key: RandomKey | None = None,
+    change: Mapping[str, Any] | None = None,
+) -> Job:
+    """The job that a call asks for, under one combination of swept values. What is None leaves the preset as it is."""
+    change = change or {}
+    if objective is not None:
+        without_effect = {field.name for field in dataclasses.fields(Terms)} | {"style_statistic"}
+        for name in change:
+            if name in without_effect:
+                raise ArgumentError(
+                    f"a sweep over {name} beside `objective` has no effect: sweep over objectives instead"
+                )
+    given = {"optimizer": optimizer, "num_steps": num_steps, "keep_color": keep_color}
+    given["init"] = init if isinstance(init, str) else None
+    settings = override(preset, **{name: value for name, value in given.items() if value is not None})
+    settings = override(settings, **{name: change[name] for name in change if name not in ("seed", "objective")})
+    return make_job(
+        inputs,
+        settings,
+        backbone,
+        shape=shape,
+        size=size,
+        objective=change.get("objective", objective),
+        init=init,
+        key=jax.random.key(change["seed"]) if "seed" in change else key,
+    )
 
 
 def _check_shape(shape: tuple[int, int]) -> tuple[int, int]:
@@ -416,15 +488,20 @@ def _styles(styles: Array | Sequence[Image | Sequence[Image]]) -> list[Inputs]:
 
 
 def _run_all(
-    pairs: Sequence[Inputs], shape: tuple[int, ...], params: Params | None, over: Over | None, batching: Batching
+    function: str,
+    pairs: Sequence[Inputs],
+    shape: tuple[int, ...],
+    params: Params | None,
+    over: Over | None,
+    batching: Batching,
 ) -> Solution:
     """Carry out all pairs under all combinations of ``over``."""
     refuse_tracers((pairs, params, over, batching))
     given: dict[str, Any] = {**batching}
     backbone, params = _network(given.pop("backbone", None), params)
-    placing = {name: given.pop(name) for name in ("width", "mesh", "chunk", "callback") if name in given}
+    placing = {name: given.pop(name) for name in PLACING if name in given}
     combinations = _combinations(over)
-    jobs = [_varied(inputs, change, backbone, **given) for inputs in pairs for change in combinations]
+    jobs = [_job(inputs, backbone, change=change, **given) for inputs in pairs for change in combinations]
     lengths = (len(values) for values in (over or {}).values())
     return _gathered(jobs, list(solve_jobs(jobs, params, **placing)), (*shape, *lengths))
 
@@ -438,40 +515,6 @@ def _combinations(over: Over | None) -> list[dict[str, Any]]:
         if isinstance(values, str) or len(values) == 0:
             raise ArgumentError(f"sweep over {name}: expected a sequence of values, at least one, got {values!r}")
     return [dict(zip(over, values, strict=True)) for values in itertools.product(*over.values())]
-
-
-def _varied(
-    inputs: Inputs,
-    change: Mapping[str, Any],
-    backbone: Backbone,
-    preset: str | Preset = "jnst",
-    objective: Objective | None = None,
-    optimizer: str | Optimizer | None = None,
-    num_steps: int | tuple[int, ...] | None = None,
-    init: str | Image | None = None,
-    size: int | None = None,
-    keep_color: str | None = None,
-    key: RandomKey | None = None,
-) -> Job:
-    """A pair of images under one combination of swept values."""
-    if objective is not None:
-        without_effect = {field.name for field in dataclasses.fields(Terms)} | {"style_statistic"}
-        for name in change:
-            if name in without_effect:
-                raise ArgumentError(
-                    f"a sweep over {name} beside `objective` has no effect: sweep over objectives instead"
-                )
-    settings = _settings(preset, optimizer=optimizer, num_steps=num_steps, init=init, keep_color=keep_color)
-    settings = override(settings, **{name: change[name] for name in change if name not in ("seed", "objective")})
-    return make_job(
-        inputs,
-        settings,
-        backbone,
-        size=size,
-        objective=change.get("objective", objective),
-        init=init,
-        key=jax.random.key(change["seed"]) if "seed" in change else key,
-    )
 
 
 def _gathered(jobs: Sequence[Job], batches: Sequence[Batch], shape: tuple[int, ...]) -> Solution:

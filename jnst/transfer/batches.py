@@ -4,7 +4,6 @@ import dataclasses
 import math
 import operator
 from collections.abc import Iterator, Sequence
-from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -12,13 +11,14 @@ import jax.numpy as jnp
 from jax.sharding import Mesh
 
 from jnst.errors import ArgumentError
-from jnst.losses.objective import TransferArgs, transfer_loss
+from jnst.losses.objective import transfer_loss
 from jnst.solve import Solution
-from jnst.solve.devices import check_mesh, free_bytes, needed_bytes, place
-from jnst.solve.driver import ends_of, lower_steps
-from jnst.solve.solver import as_program, start
+from jnst.solve.devices import check_mesh, free_bytes, place
+from jnst.solve.driver import ends_of
+from jnst.solve.solver import as_program
+from jnst.transfer import memory
 from jnst.transfer.memory import reports_exhaustion
-from jnst.transfer.multiscale import AXES, Callback, Report, run_jobs
+from jnst.transfer.multiscale import Callback, Report, run_jobs
 from jnst.transfer.plan import Job, Scale
 from jnst.transfer.target_store import TargetStore, target_shapes
 from jnst.types import Params
@@ -46,6 +46,7 @@ def solve_jobs(
     width: int | None = None,
     mesh: Mesh | None = None,
     chunk: int | None = None,
+    check_memory: bool = True,
     callback: Callback | None = None,
     store: TargetStore | None = None,
 ) -> Iterator[Batch]:
@@ -61,11 +62,13 @@ def solve_jobs(
         width: How many jobs run at once on each device; None chooses.
         mesh: Devices of this process among which the jobs that run together are divided; None: the default device.
         chunk: Steps between two callbacks; None chooses by device.
+        check_memory: Whether to refuse large images that do not fit into memory, see `jnst.transfer.memory.check`.
         callback: See `jnst.transfer.multiscale.Callback`.
         store: Where targets are kept; None: a new one.
 
     Raises:
         ArgumentError: A width or chunk below 1, or devices of other processes.
+        ResourceError: There is not enough memory.
     """
     if width is not None and width < 1:
         raise ArgumentError(f"{width} images at once: expected at least 1")
@@ -75,13 +78,17 @@ def solve_jobs(
     devices = 1 if mesh is None else check_mesh(mesh).size
     params = jobs[0].plan.backbone.prepare(params)
     shared = params if mesh is None else place(params, mesh, divided=False)
-    for group in _groups(jobs, params):
+    # A single job at a time needs no group.
+    alone = devices == 1 and (width == 1 or (width is None and free_bytes(jax.local_devices()[0]) is None))
+    for group in [[number] for number in range(len(jobs))] if alone else _groups(jobs, params):
         most = math.ceil(len(group) / devices)
-        count = devices * min(most, width or runs_that_fit(jobs[group[0]], params, most))
+        count = devices * min(most, width or runs_that_fit(jobs[group[0]], params, most, chunk=chunk))
         for begin in range(0, len(group), count):
             numbers = group[begin : begin + count]
             together = [jobs[number] for number in numbers]
             if count == 1:
+                if check_memory and mesh is None:
+                    memory.check(together[0], params, chunk=chunk)
                 yield Batch(tuple(numbers), _alone(together[0], numbers[0], shared, store, chunk, callback))
                 continue
             # The last batch is filled up with copies, so that it needs no program of its own.
@@ -103,6 +110,7 @@ def _alone(
             single,
             losses=single.losses[None],
             parts={name: values[None] for name, values in single.parts.items()},
+            state=None,
             make_image=lambda: single.image[None],
         )
         return ends_of(callback(batch), (1,))[0]
@@ -119,38 +127,24 @@ def _alone(
     return jax.tree.map(lambda leaf: leaf[None], dataclasses.replace(solution, state=None))
 
 
-def runs_that_fit(job: Job, params: Params, most: int, *, free: int | None = None) -> int:
+def runs_that_fit(job: Job, params: Params, most: int, *, chunk: int | None = None, free: int | None = None) -> int:
     """How many jobs like this one run at once on one device, by the memory that the compiled program needs.
 
     Args:
         job: One of them.
         params: The network's parameters, prepared.
         most: The largest answer.
+        chunk: Steps in one compiled program; None: as the run chooses.
         free: Bytes that may be used; None: what the device has left. Where it does not say (CPUs), 1.
     """
     free = free_bytes(jax.local_devices()[0]) if free is None else free
     width = 1 if free is None else min(most, MAX_RUNS)
     while width > 1 and free is not None:
-        needed = batch_bytes(job, params, width)
+        needed = memory.run_bytes(job, params, width=width, chunk=chunk)
         if needed <= free:
             break
         width = max(1, min(width - 1, int(width * free / needed)))
     return width
-
-
-def batch_bytes(job: Job, params: Params, width: int) -> int:
-    """The memory, in bytes, of a program that makes steps of ``width`` jobs at full size: compiled, but not run."""
-    index, scale = len(job.plan.scales) - 1, job.plan.scales[-1]
-    program = as_program(transfer_loss(job.plan.backbone), scale.solver, _image(scale))
-
-    def stacked(tree: Any) -> Any:
-        return jax.tree.map(lambda leaf: jax.ShapeDtypeStruct((width, *leaf.shape), leaf.dtype), tree)
-
-    state = stacked(jax.eval_shape(partial(start, program), _image(scale)))
-    targets = target_shapes(job, index, params)
-    args = TransferArgs(stacked(scale.objective), stacked(targets), params, stacked(job.key))
-    program = program._replace(leaves=(program.leaves[0], stacked(program.leaves[1])))
-    return needed_bytes(lower_steps(program, state, args, axes=AXES).compile())
 
 
 def _groups(jobs: Sequence[Job], params: Params) -> list[list[int]]:
@@ -158,10 +152,11 @@ def _groups(jobs: Sequence[Job], params: Params) -> list[list[int]]:
     groups: dict[Any, list[int]] = {}
     known: dict[Any, Any] = {}
     for number, job in enumerate(jobs):
-        seen = (_structure(job), _signature(job.inputs))
+        structure = _structure(job)
+        seen = (structure, _signature(job.inputs))
         if seen not in known:
             known[seen] = tuple(_signature(target_shapes(job, index, params)) for index in range(len(job.plan.scales)))
-        groups.setdefault((_structure(job), known[seen]), []).append(number)
+        groups.setdefault((structure, known[seen]), []).append(number)
     return list(groups.values())
 
 
@@ -173,7 +168,7 @@ def _structure(job: Job) -> Any:
         (
             scale.shape,
             scale.num_steps,
-            as_program(transfer_loss(job.plan.backbone), scale.solver, _image(scale)).structure,
+            as_program(transfer_loss(job.plan.backbone), scale.solver, _image(scale))[1:],
             jax.tree.structure(scale.objective),
         )
         for scale in job.plan.scales

@@ -16,7 +16,8 @@ from jnst.solve import LBFGS, State
 from jnst.solve.devices import USABLE, needed_bytes
 from jnst.solve.devices import free_bytes as free_on_device
 from jnst.solve.driver import lower_steps
-from jnst.solve.solver import Program, as_program, start
+from jnst.solve.solver import as_program, start
+from jnst.transfer.multiscale import AXES
 from jnst.transfer.plan import Job
 from jnst.transfer.target_store import target_shapes
 from jnst.types import Params
@@ -55,7 +56,7 @@ def check(job: Job, params: Params, *, chunk: int | None = None, free: int | Non
         raise ResourceError(_refusal(job, needed, free, state))
 
 
-def run_bytes(job: Job, params: Params, *, chunk: int | None = None) -> int:
+def run_bytes(job: Job, params: Params, *, width: int | None = None, chunk: int | None = None) -> int:
     """The memory, in bytes, that the steps of a run take at its full size: compiled, but not run.
 
     The process takes some 150 MB for compiled code besides, and its allocator up to a quarter more.
@@ -63,18 +64,22 @@ def run_bytes(job: Job, params: Params, *, chunk: int | None = None) -> int:
     Args:
         job: What is to be done.
         params: The network's parameters, prepared for the device.
+        width: How many such jobs run at once, as a batch; None: a single run.
         chunk: See `check`.
     """
+
+    def batch(tree: Any) -> Any:
+        if width is None:
+            return tree
+        return jax.tree.map(lambda leaf: jax.ShapeDtypeStruct((width, *leaf.shape), leaf.dtype), tree)
+
     scale, targets = job.plan.scales[-1], target_shapes(job, len(job.plan.scales) - 1, params)
-    args = TransferArgs(scale.objective, targets, params, job.key)
-    return needed_bytes(lower_steps(_program(job), _state(job), args, chunk=chunk).compile()) + bytes_of(_state(job))
-
-
-def _program(job: Job) -> Program:
-    scale = job.plan.scales[-1]
-    return as_program(
-        transfer_loss(job.plan.backbone), scale.solver, jax.ShapeDtypeStruct((*scale.shape, 3), jnp.float32)
-    )
+    args = TransferArgs(batch(scale.objective), batch(targets), params, batch(job.key))
+    program = as_program(transfer_loss(job.plan.backbone), scale.solver, _image(job))
+    program, state = program._replace(numbers=batch(program.numbers)), batch(_state(job))
+    lowered = lower_steps(program, state, args, axes=None if width is None else AXES, chunk=chunk)
+    # And a copy of the state, such as callbacks and checkpoints make.
+    return needed_bytes(lowered.compile()) + bytes_of(state)
 
 
 def bytes_of(tree: Any) -> int:
@@ -82,9 +87,12 @@ def bytes_of(tree: Any) -> int:
     return sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(tree))
 
 
+def _image(job: Job) -> jax.ShapeDtypeStruct:
+    return jax.ShapeDtypeStruct((*job.plan.scales[-1].shape, 3), jnp.float32)
+
+
 def _state(job: Job) -> State:
-    image = jax.ShapeDtypeStruct((*job.plan.scales[-1].shape, 3), jnp.float32)
-    return jax.eval_shape(partial(start, _program(job)), image)
+    return jax.eval_shape(partial(start, job.plan.scales[-1].solver), _image(job))
 
 
 def _refusal(job: Job, needed: int, free: int, state: int) -> str:
@@ -95,7 +103,7 @@ def _refusal(job: Job, needed: int, free: int, state: int) -> str:
     if isinstance(scale.solver.optimizer, LBFGS) and 4 * state > needed:
         others.insert(0, f"Adam (L-BFGS keeps {in_words(state)} of images and gradients),")
     return (
-        f"{width}x{height} pixels need about {in_words(needed)} of memory, there are {in_words(free)}: "
+        f"{width}x{height} pixels need about {in_words(needed)} of memory, but only {in_words(free)} is available: "
         f"make the image smaller (a longer side of {max(8, side)} fits), or use {' or '.join(others)}"
     )
 

@@ -16,9 +16,10 @@ from jnst.images import resample, resize, size_of
 from jnst.losses.objective import TransferArgs, transfer_loss
 from jnst.presets import Schedule
 from jnst.solve import Solution, State
+from jnst.solve.closures import join
 from jnst.solve.compilation import Jit
 from jnst.solve.devices import place, shard_rows
-from jnst.solve.driver import Axes, Drive, drive, start_runs
+from jnst.solve.driver import Axes, Drive, copied, drive, start_runs
 from jnst.solve.saved import leaves_of, restore
 from jnst.solve.solver import Program, as_program, result, start
 from jnst.transfer.inputs import Inputs
@@ -42,7 +43,8 @@ class Report:
         parts: Its weighted parts by name, likewise.
         seconds: Wall time since the run began, compilation included.
         scale: The size at which the run is, from 0.
-        state: The state after the chunk, valid during the callback only; `jnst.save_state` can save it.
+        state: The state after the chunk, valid during the callback only; `jnst.save_state` can save it. None in a
+            batch.
         make_image: See ``image``.
     """
 
@@ -53,7 +55,7 @@ class Report:
     parts: Mapping[str, np.ndarray]
     seconds: float
     scale: int
-    state: State
+    state: State | None
     make_image: Callable[[], Image]
 
     @property
@@ -68,8 +70,8 @@ class Report:
 
 
 Callback = Callable[[Report], Any]
-"""Called on the host between chunks of steps. Returning True ends the run; for a batch, a sequence with one value for
-each run ends those where it is True."""
+"""Called on the host after every chunk of steps, except one in which the last run failed. Returning True ends the run;
+for a batch, a sequence with one value for each run ends those where it is True."""
 
 
 def run_jobs(
@@ -105,7 +107,7 @@ def run_jobs(
     begun, plan, axes = time.perf_counter(), jobs[0].plan, AXES if batched else None
     put = partial(shard_rows, mesh=row_mesh) if row_mesh is not None else lambda tree: tree
     store = store or TargetStore(limit=0, place=put)
-    first, current = (0, None) if state is None else _position(state, jobs[0], row_mesh)
+    first, current = (0, None) if state is None else _position(state, jobs[0])
     driven: list[Drive] = []
     finite = np.ones((len(jobs),) if batched else (), bool) if current is None else np.asarray(current.running)
     for index in range(first, len(plan.scales)):
@@ -117,7 +119,7 @@ def run_jobs(
         elif current.image.shape[-3:-1] != plan.scales[index].shape:
             current = _enlarged(
                 current,
-                program.leaves,
+                program.numbers,
                 structure=program.structure,
                 shape=plan.scales[index].shape,
                 schedule=plan.settings.schedule,
@@ -129,7 +131,7 @@ def run_jobs(
             program,
             put(current),
             put(args),
-            num_steps=plan.scales[index].num_steps,
+            last_step=plan.scales[index].num_steps,
             axes=axes,
             mesh=run_mesh,
             chunk=chunk,
@@ -152,8 +154,7 @@ def _program(jobs: Sequence[Job], index: int, mesh: Mesh | None, batched: bool) 
     programs = [as_program(loss, job.plan.scales[index].solver, image) for job in jobs]
     if not batched:
         return programs[0]
-    losses, solvers = zip(*(program.leaves for program in programs), strict=True)
-    return Program((losses[0], stack(solvers)), programs[0].structure)
+    return programs[0]._replace(numbers=stack([program.numbers for program in programs]))
 
 
 def stack(trees: Sequence[Any]) -> Any:
@@ -176,25 +177,26 @@ def _arguments(
 def _divided(program: Program, state: State, args: TransferArgs, mesh: Mesh) -> tuple[Program, State, TransferArgs]:
     """Divide the runs of a batch among devices. Parameters are on all of them already."""
     own = partial(place, mesh=mesh, divided=True)
-    program = program._replace(leaves=(program.leaves[0], own(program.leaves[1])))
+    program = program._replace(numbers=own(program.numbers))
     args = args._replace(objective=own(args.objective), targets=own(args.targets), key=own(args.key))
     return program, own(state), args
 
 
 @partial(Jit, static_argnames=("structure", "shape", "schedule", "axes"))
 def _enlarged(
-    state: State, leaves: Any, *, structure: Any, shape: tuple[int, int], schedule: Schedule, axes: Axes | None
+    state: State, numbers: Any, *, structure: Any, shape: tuple[int, int], schedule: Schedule, axes: Axes | None
 ) -> State:
     """The state before the first step at the next size."""
 
-    def enlarge(state: State, solver: Any) -> State:
-        program = Program((leaves[0], solver), structure)
-        end = result(state, program.build()[1])
+    def enlarge(state: State, numbers: Any) -> State:
+        solver = join(numbers, structure)
+        end = result(state, solver)
         image = end if schedule.carry_average else state.image
         # In a batch, runs that have ended keep their result, which may be far outside [0, 1].
         image = jnp.where(state.running, image, jnp.clip(end, 0.0, 1.0))
-        fresh = start(program, resize(image, shape, schedule.enlarge))
-        fresh = dataclasses.replace(fresh, running=state.running)
+        fresh = start(solver, resize(image, shape, schedule.enlarge))
+        # Copies, because a buffer can be donated only once, see `jnst.solve.driver`.
+        fresh = jax.tree.map(jnp.copy, dataclasses.replace(fresh, running=state.running))
         smaller, larger = jax.tree.leaves(state.optimizer), jax.tree.leaves(fresh.optimizer)
         # L-BFGS's memory and the levels of a pyramid have no place in a larger image, and half a state is misleading.
         fits = len(smaller) == len(larger) and all(
@@ -205,7 +207,7 @@ def _enlarged(
         carry = partial(_carried, old_shape=state.image.shape, method=schedule.enlarge)
         return dataclasses.replace(fresh, optimizer=jax.tree.map(carry, state.optimizer, fresh.optimizer))
 
-    return enlarge(state, leaves[1]) if axes is None else jax.vmap(enlarge, in_axes=(0, axes[0]))(state, leaves[1])
+    return enlarge(state, numbers) if axes is None else jax.vmap(enlarge, in_axes=(0, axes[0]))(state, numbers)
 
 
 def _carried(old: Array, fresh: Array, old_shape: tuple[int, ...], method: str) -> Array:
@@ -239,13 +241,14 @@ def _reporting(
                 parts={name: values[wanted] for name, values in parts.items()},
                 seconds=time.perf_counter() - begun,
                 scale=index,
-                state=state,
+                state=None if batched else state,
                 make_image=lambda: _images(jobs[: len(runs)], state, batched),
             )
         )
-        if not batched or np.ndim(answer) == 0 or len(runs) == len(jobs):
+        if not batched or np.ndim(answer) == 0:
             return answer
-        return [*answer, *[False] * (len(jobs) - len(runs))]
+        # Jobs that only fill the devices are copies of the last one, and end with it.
+        return [*answer, *[answer[-1]] * (len(jobs) - len(runs))] if len(answer) == len(runs) else answer
 
     return report
 
@@ -259,8 +262,8 @@ def _images(jobs: Sequence[Job], state: State, batched: bool) -> Image:
     return jnp.stack([finish(job, images[number]) for number, job in enumerate(jobs)])
 
 
-def _position(state: Any, job: Job, mesh: Mesh | None) -> tuple[int, State]:
-    """The size at which a state stands, and the state, if they belong to this job."""
+def _position(state: Any, job: Job) -> tuple[int, State]:
+    """The size at which a state stands, and a copy of the state, if they belong to this job."""
     leaves = leaves_of(state)
     image = leaves.get(".image")
     if image is None or getattr(image, "ndim", 0) != 3:
@@ -272,9 +275,10 @@ def _position(state: Any, job: Job, mesh: Mesh | None) -> tuple[int, State]:
             "images and settings"
         )
     index = shapes.index(image.shape[:2])
-    program = _program([job], index, mesh, batched=False)
-    like = jax.eval_shape(partial(start, program), jax.ShapeDtypeStruct((*shapes[index], 3), jnp.float32))
-    return index, restore(leaves, like)
+    like = jax.eval_shape(
+        partial(start, job.plan.scales[index].solver), jax.ShapeDtypeStruct((*shapes[index], 3), jnp.float32)
+    )
+    return index, copied(restore(leaves, like))
 
 
 def _solution(image: Image, driven: Sequence[Drive], finite: np.ndarray, state: State | None) -> Solution:

@@ -1,4 +1,4 @@
-"""What a run will do, settled before anything is computed: its sizes, and the objective and solver at each."""
+"""What a run will do, resolved before anything is computed: its sizes, and the objective and solver at each."""
 
 import dataclasses
 from typing import NamedTuple
@@ -78,7 +78,7 @@ def make_job(
     init: str | Image | None = None,
     key: RandomKey | None = None,
 ) -> Job:
-    """Settle everything about one image.
+    """Resolve the settings of one run.
 
     Args:
         inputs: From `check_inputs`.
@@ -135,7 +135,7 @@ def make_plan(
     size: int | None = None,
     objective: Objective | None = None,
 ) -> Plan:
-    """Settle a run's sizes, objectives and solvers; arguments and errors as for `make_job`."""
+    """Resolve a run's sizes, objectives and solvers; arguments and errors as for `make_job`."""
     _check(settings)
     if size is not None and not (isinstance(size, int | float | np.number) and 1 <= size < np.inf):
         raise ArgumentError(f"size {size}: expected the longer side in pixels, at least 1")
@@ -161,10 +161,6 @@ def _check(settings: Preset) -> None:
     steps = schedule.num_steps
     if not steps or not all(isinstance(count, int | np.integer) and count >= 0 for count in steps):
         raise ArgumentError(f"num_steps {steps}: expected whole numbers of at least 0")
-    if not 0 <= settings.solver.average < 1:
-        raise ArgumentError(
-            f"average {settings.solver.average}: expected a decay of at least 0 and below 1, for example 0.99"
-        )
     if not 0 < schedule.style_scale < np.inf:
         raise ArgumentError(f"style_scale {schedule.style_scale}: expected a positive number, for example 1")
     for name in ("content_layers", "style_layers", "content_layer_weights", "style_layer_weights"):
@@ -192,7 +188,7 @@ def _solver(settings: Preset, last: bool) -> Solver:
 
 
 def style_sides(plan: Plan, index: int, styles: tuple[Image, ...]) -> tuple[float, ...]:
-    """The longer sides of the styles beside one size of the image, in pixels."""
+    """The longer sides of the styles at one size of the image, in pixels."""
     schedule = plan.settings.schedule
     relative = 1.0 if schedule.fixed_style else max(plan.scales[index].shape) / max(plan.scales[-1].shape)
     return tuple(relative * _style_side(style, plan) for style in styles)

@@ -221,7 +221,7 @@ def test_layer_weights_and_regularizer() -> None:
 def test_unknown_names_and_fields() -> None:
     with pytest.raises(JnstError, match=r"^unknown preset 'gatys2015': did you mean gatys201[67] or gatys201[67]"):
         preset("gatys2015")
-    with pytest.raises(JnstError, match=rf"^unknown preset 'xyz': there are {', '.join(PRESETS)}$"):
+    with pytest.raises(JnstError, match=rf"^unknown preset 'xyz': expected one of {', '.join(PRESETS)}$"):
         preset("xyz")
     with pytest.raises(JnstError, match=r"^presets have no setting 'style_wieght': did you mean style_weight"):
         preset("jnst", style_wieght=2.0)

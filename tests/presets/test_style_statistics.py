@@ -7,7 +7,7 @@ from contracts import random_image, random_params
 import jnst
 from jnst.errors import JnstError
 from jnst.losses import STYLE_LOSSES, Gram, Relative
-from jnst.presets import STATISTICS, with_style_statistic
+from jnst.presets import STATISTICS
 
 pytestmark = pytest.mark.usefixtures("unoptimised")
 BACKBONE = jnst.make_backbone("convnet", widths=((4,), (6,)), pooling="avg")
@@ -24,7 +24,7 @@ def run(settings: jnst.Preset) -> jnst.Solution:
 @pytest.mark.parametrize("name", STYLE_LOSSES)
 def test_two_steps_with_every_statistic(name: str) -> None:
     """Joint losses have one part for all layers; relative losses are of the order of their weight at first."""
-    settings = jnst.preset(with_style_statistic(BASE, name), optimizer=jnst.SGD(1.0))
+    settings = jnst.preset(BASE, style_statistic=name, optimizer=jnst.SGD(1.0))
     joint = settings.terms.style_loss.joint
     layers = settings.terms.layers(BACKBONE)[1] if joint else LAYERS[:1]
     result = run(jnst.preset(settings, style_layers=layers))
@@ -47,36 +47,36 @@ def test_relative_presets_stay_relative_and_follow_the_table() -> None:
         wanted = {"style_loss": Relative(loss), "style_weight": BASE.terms.style_weight * row.strength} | dict(
             row.changes
         )
-        assert with_style_statistic(BASE, name) == jnst.preset(BASE, **wanted)
+        assert jnst.preset(BASE, style_statistic=name) == jnst.preset(BASE, **wanted)
     assert STATISTICS["gram"].strength == 1.0
 
 
 def test_layers_of_a_statistic_unless_stated() -> None:
     """Some see the image too, one leaves out the shallowest; a content loss on several layers sees those as well."""
     assert BASE.terms.layers(BACKBONE) == (("relu2_1",), LAYERS)
-    assert with_style_statistic(BASE, "remd").terms.layers(BACKBONE) == (("relu2_1",), ("image", *LAYERS))
-    assert with_style_statistic(BASE, "contextual").terms.layers(BACKBONE) == (("relu2_1",), LAYERS[1:])
-    strotss = with_style_statistic(BASE, "strotss")
+    assert jnst.preset(BASE, style_statistic="remd").terms.layers(BACKBONE) == (("relu2_1",), ("image", *LAYERS))
+    assert jnst.preset(BASE, style_statistic="contextual").terms.layers(BACKBONE) == (("relu2_1",), LAYERS[1:])
+    strotss = jnst.preset(BASE, style_statistic="strotss")
     assert strotss.terms.layers(BACKBONE) == (("image", *LAYERS), ("image", *LAYERS))
     stated = jnst.preset(strotss, content_layers=("relu1_1",), style_layers=("relu2_1",))
     assert stated.terms.layers(BACKBONE) == (("relu1_1",), ("relu2_1",))
 
 
 def test_reconstructing_what_a_content_loss_on_several_layers_keeps() -> None:
-    settings = jnst.preset(with_style_statistic(BASE, "strotss"), optimizer=jnst.SGD(1.0), num_steps=(1,))
+    settings = jnst.preset(BASE, style_statistic="strotss", optimizer=jnst.SGD(1.0), num_steps=(1,))
     result = jnst.reconstruct(CONTENT, None, PARAMS, backbone=BACKBONE, preset=settings)
     assert list(result.parts) == ["content/image+relu1_1+relu2_1"]
 
 
 def test_gram_matrices_in_their_own_place_change_nothing() -> None:
-    settings = with_style_statistic(BASE, "gram")
+    settings = jnst.preset(BASE, style_statistic="gram")
     assert settings.terms.style_loss != BASE.terms.style_loss
     np.testing.assert_allclose(run(settings).losses, run(BASE).losses, rtol=1e-5)
 
 
 def test_other_presets_keep_their_weights() -> None:
     for name in ("gatys2016", "crowson"):
-        settings = with_style_statistic(jnst.preset(name), "gram")
+        settings = jnst.preset(name, style_statistic="gram")
         assert settings == jnst.preset(name, style_loss=Gram())
 
 
@@ -85,15 +85,15 @@ def test_other_presets_keep_their_weights() -> None:
     [
         ("grams", "unknown style statistic 'grams': did you mean gram"),
         ("wassserstein", "unknown style statistic 'wassserstein': did you mean wasserstein or sliced-wasserstein"),
-        ("xyz", f"unknown style statistic 'xyz': there are {', '.join(STYLE_LOSSES)}$"),
+        ("xyz", f"unknown style statistic 'xyz': expected one of {', '.join(STYLE_LOSSES)}$"),
     ],
 )
 def test_unknown_names(name: str, message: str) -> None:
     with pytest.raises(JnstError, match=f"^{message}"):
-        with_style_statistic(BASE, name)
+        jnst.preset(BASE, style_statistic=name)
 
 
 def test_layer_weights_are_refused_for_a_joint_statistic() -> None:
-    settings = with_style_statistic(jnst.preset(BASE, style_layer_weights=(1.0, 0.5)), "cross-gram")
+    settings = jnst.preset(jnst.preset(BASE, style_layer_weights=(1.0, 0.5)), style_statistic="cross-gram")
     with pytest.raises(JnstError, match="style layer weights: Relative takes all layers together, leave them out"):
         run(settings)

@@ -11,8 +11,8 @@ from contracts import compilations, random_features, same_trees
 
 from jnst.errors import JnstError
 from jnst.solve import LBFGS, Adam, Solver, driver
-from jnst.solve.driver import Drive, drive, start_runs
-from jnst.solve.solver import Program, as_program
+from jnst.solve.driver import Drive, copied, drive, start_runs
+from jnst.solve.solver import as_program
 from jnst.types import Array
 
 pytestmark = pytest.mark.usefixtures("unoptimised")
@@ -36,7 +36,7 @@ def quartic(image: Array, args: Any, step: Array) -> tuple[Array, dict[str, Arra
 
 def alone(solver: Any, num_steps: int, wall: float = 1e9, target: Array = TARGET, **options: Any) -> Drive:
     program = as_program(quartic, solver, START)
-    return drive(program, start_runs(program, START), (target, wall), num_steps=num_steps, **options)
+    return drive(program, start_runs(program, START), (target, wall), last_step=num_steps, **options)
 
 
 @pytest.mark.parametrize("name", SOLVERS)
@@ -73,13 +73,13 @@ def test_a_run_ended_by_a_callback_continues_as_if_it_had_not_been(name: str) ->
     assert not stopped.running
     assert not stopped.failed
     np.testing.assert_array_equal(stopped.losses, whole.losses[:3])
-    rest = drive(as_program(quartic, SOLVERS[name], START), stopped.state, (TARGET, 1e9), num_steps=8)
+    rest = drive(as_program(quartic, SOLVERS[name], START), stopped.state, (TARGET, 1e9), last_step=8)
     assert same_trees(rest.state, whole.state)
 
 
 def test_a_state_that_is_there_already_makes_no_step() -> None:
     done = alone(SOLVERS["momentum"], 4)
-    again = drive(as_program(quartic, SOLVERS["momentum"], START), done.state, (TARGET, 1e9), num_steps=3)
+    again = drive(as_program(quartic, SOLVERS["momentum"], START), done.state, (TARGET, 1e9), last_step=3)
     assert same_trees(again.state, done.state)
     assert again.losses.shape == (0,)
 
@@ -89,9 +89,9 @@ def test_arrays_of_the_caller_survive_donation() -> None:
     program = as_program(quartic, SOLVERS["lbfgs, best"], image)
     state = start_runs(program, image)
     for _ in range(2):
-        drive(program, state, (TARGET, 1e9), num_steps=2)
+        drive(program, copied(state), (TARGET, 1e9), last_step=2)
+    drive(program, state, (TARGET, 1e9), last_step=2)
     np.testing.assert_array_equal(image, START)
-    np.testing.assert_array_equal(state.image, START)
 
 
 def test_an_early_nan_is_recorded_up_to_its_step() -> None:
@@ -109,11 +109,11 @@ def test_an_early_nan_is_recorded_up_to_its_step() -> None:
 
 def batch(solvers: list[Any], targets: Array, walls: list[float], num_steps: int, **options: Any) -> Drive:
     programs = [as_program(quartic, solver, START) for solver in solvers]
-    numbers = jax.tree.map(lambda *leaves: jnp.stack(leaves), *[program.leaves[1] for program in programs])
-    program = Program(([], numbers), programs[0].structure)
+    numbers = jax.tree.map(lambda *leaves: jnp.stack(leaves), *[program.numbers for program in programs])
+    program = programs[0]._replace(numbers=numbers)
     images, axes = jnp.stack([START] * len(solvers)), (0, (0, 0))
     args = (targets, jnp.asarray(walls))
-    return drive(program, start_runs(program, images, axes), args, num_steps=num_steps, axes=axes, **options)
+    return drive(program, start_runs(program, images, axes), args, last_step=num_steps, axes=axes, **options)
 
 
 TARGETS = jnp.stack([TARGET, -TARGET, 2 * TARGET])

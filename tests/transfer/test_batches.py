@@ -350,7 +350,7 @@ def test_another_objective_has_targets_of_its_own() -> None:
                 CONTENTS[0], STYLES[0], {"learning_rate": (1.0,)}, PARAMS, optimizer=optax.adam(1.0), **COMMON
             ),
             ArgumentError,
-            "a learning rate for an Optax transformation: set it there",
+            "a learning rate for an Optax transformation: set it in the transformation",
         ),
         (lambda: jnst.stylize_grid(CONTENTS, STYLES, PARAMS, width=0, **COMMON), ArgumentError, "0 images at once"),
         (lambda: jnst.stylize_grid(CONTENTS, STYLES, PARAMS, chunk=0, **COMMON), ArgumentError, "chunk 0"),

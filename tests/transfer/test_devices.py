@@ -24,8 +24,9 @@ from jnst.solve import driver
 from jnst.solve.devices import check_mesh, free_bytes, needed_bytes, row_sharding, shard_rows
 from jnst.solve.driver import lower_steps, start_runs
 from jnst.solve.solver import as_program
-from jnst.transfer.batches import batch_bytes, runs_that_fit
+from jnst.transfer.batches import runs_that_fit
 from jnst.transfer.inputs import check_inputs
+from jnst.transfer.memory import run_bytes
 from jnst.transfer.plan import make_job
 from jnst.transfer.target_store import target_shapes
 
@@ -135,7 +136,7 @@ def job() -> Any:
 
 
 def test_as_many_runs_at_once_as_memory_allows(job: Any) -> None:
-    needed = {width: batch_bytes(job, PARAMS, width) for width in (1, 2, 4)}
+    needed = {width: run_bytes(job, PARAMS, width=width) for width in (1, 2, 4)}
     assert needed[1] < needed[2] < needed[4]
     assert runs_that_fit(job, PARAMS, 4, free=needed[4]) == 4
     assert runs_that_fit(job, PARAMS, 4, free=needed[4] - 1) in (2, 3)

@@ -151,6 +151,7 @@ def test_clipping_and_the_best_image() -> None:
     ranges: list[tuple[float, float]] = []
 
     def callback(report: jnst.Report) -> None:
+        assert report.state is not None
         ranges.append((float(report.state.image.min()), float(report.state.image.max())))
         assert 0 <= float(report.image.min()) <= float(report.image.max()) <= 1
 
@@ -346,7 +347,7 @@ def test_a_run_that_is_no_longer_finite_keeps_its_last_finite_image() -> None:
     good = run(preset=settings, optimizer=explosive(3), num_steps=3)
     assert same_trees(result.image, good.image)
     np.testing.assert_array_equal(result.losses[:3], good.losses)
-    with pytest.raises(NumericsError, match="had stopped being finite before it was continued"):
+    with pytest.raises(NumericsError, match="this state comes from a run that already failed"):
         run(preset=settings, optimizer=explosive(3), num_steps=9, state=result.state)
 
 
@@ -596,11 +597,8 @@ def test_a_start_that_is_not_an_image() -> None:
         ({"size": 0}, ArgumentError, "size 0: expected the longer side in pixels, at least 1"),
         ({"size": float("nan")}, ArgumentError, "size nan: expected"),
         ({"keep_color": "luminanc"}, ArgumentError, "unknown keep_color 'luminanc': did you mean luminance or lum"),
-        ({"keep_color": "xyz"}, ArgumentError, f"unknown keep_color 'xyz': there are {', '.join(KEEP_COLOUR)}$"),
+        ({"keep_color": "xyz"}, ArgumentError, f"unknown keep_color 'xyz': expected one of {', '.join(KEEP_COLOUR)}$"),
         ({"preset": jnst.preset(BASE, style_scale=0.0)}, ArgumentError, r"style_scale 0\.0: expected a positive"),
-        ({"preset": jnst.preset(BASE, average=-0.5)}, ArgumentError, r"average -0\.5: expected a decay of at least 0"),
-        ({"preset": jnst.preset(BASE, average=1.0)}, ArgumentError, r"average 1\.0: expected a decay of at least 0"),
-        ({"preset": jnst.preset(BASE, average=1.5)}, ArgumentError, r"average 1\.5: .* and below 1"),
         ({"preset": jnst.preset(BASE, content_layers=("relu3_2",))}, WeightsError, "layer relu3_2 .* beyond these w"),
         (
             {"preset": jnst.preset(BASE, style_layers=("relu1-1",))},

@@ -177,7 +177,7 @@ def test_tensors_that_fit_no_rule_are_listed() -> None:
     extra = {f"features.{index}.running_mean": CLASSIFIER for index in range(5)}
     with pytest.raises(WeightsError, match=r"`features.0.running_mean`.* and 2 more fit no rule"):
         convert(Tensors(_first(8) | extra))
-    with pytest.raises(WeightsError, match=r"`x` .*no known way: expected one of Keras VGG"):
+    with pytest.raises(WeightsError, match=r"`x` .*no known naming scheme: expected one of Keras VGG"):
         convert(Tensors({"x": CLASSIFIER}))
     with pytest.raises(WeightsError, match="no tensor"):
         convert(Tensors({}))

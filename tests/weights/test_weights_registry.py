@@ -89,5 +89,5 @@ def test_names_are_found_and_similar_ones_suggested() -> None:
     assert get_source("vgg19/flaxmodels").file_name == "vgg19_weights.h5"
     with pytest.raises(JnstError, match=r"'vgg19/oxfrod': did you mean vgg19/oxford"):
         find_source("vgg19/oxfrod")
-    with pytest.raises(JnstError, match=r"'zzz': there are vgg19, .*lpips/alex"):
+    with pytest.raises(JnstError, match=r"'zzz': expected one of vgg19, .*lpips/alex"):
         find_source("zzz")

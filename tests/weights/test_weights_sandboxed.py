@@ -159,7 +159,7 @@ HOSTILE: dict[str, tuple[Callable[[Path], None], str]] = {
     "soft.h5": (lambda path: linked(path, h5py.SoftLink("/conv1_1/weight")), "SoftLink"),
     "stored.h5": (stored_outside, "another file"),
     "virtual.h5": (virtual, "virtual"),
-    "names.npz": (lambda path: named(path, "../outside/x.npy"), "known way"),
+    "names.npz": (lambda path: named(path, "../outside/x.npy"), "known naming scheme"),
     "bomb.npz": (zip_bomb, "declares"),
     "lying-bomb.npz": (lying_zip_bomb, "conv1_1/weight|not readable"),
     "twice.npz": (lambda path: twice(path, writers.write_npz, "conv1_1/weight.npy"), "2 entries"),
@@ -178,7 +178,7 @@ HOSTILE: dict[str, tuple[Callable[[Path], None], str]] = {
     "long.safetensors": (lambda path: header(path, {"a": ENTRY}, 100 << 30), UNREADABLE),
     "large.safetensors": (lambda path: header(path, {"a": ENTRY | {"shape": [1 << 62, 1 << 62]}}), UNREADABLE),
     "hole.safetensors": (lambda path: header(path, {"a": ENTRY}, payload=bytes(16)), UNREADABLE),
-    "twice.safetensors": (doubled, "safetensors|known way"),
+    "twice.safetensors": (doubled, "safetensors|known naming scheme"),
     "deep.safetensors": (lambda path: header(path, b'{"a":' * 50_000), UNREADABLE),
 }  # fmt: skip
 """The files that are refused, and what the error says."""

@@ -158,6 +158,7 @@ class Keeper:
             self._report = report
             self._take_snapshot(report)
             if self._path is not None and report.last < report.num_steps and self._is_due(report):
+                assert report.state is not None
                 self._try_to_save(report.state)
         return report
 

@@ -15,7 +15,7 @@ import jnst
 from jnst.apps.catalogue.digest import file_hash, job_digest, network_digest, plain, settings_json
 from jnst.apps.catalogue.entries import Entry
 from jnst.apps.catalogue.journal import Journal, Record, is_done, make_index, read_journal, same_jobs, save_index
-from jnst.presets import PRESETS, STATISTICS, with_style_statistic
+from jnst.presets import PRESETS, STATISTICS
 from jnst.presets.overrides import PARTS
 
 SETTINGS = jnst.preset("jnst")
@@ -78,7 +78,10 @@ def test_descriptions_do_not_change_the_digest(change: dict[str, Any]):
 
 
 def test_every_preset_and_statistic_has_its_own_json():
-    settings = [*PRESETS.values(), *(with_style_statistic(SETTINGS, name) for name in STATISTICS if name != "gram")]
+    settings = [
+        *PRESETS.values(),
+        *(jnst.preset(SETTINGS, style_statistic=name) for name in STATISTICS if name != "gram"),
+    ]
     forms = {json.dumps(settings_json(one), sort_keys=True, allow_nan=False) for one in settings}
     assert len(forms) == len(settings)
 

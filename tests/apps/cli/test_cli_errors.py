@@ -102,7 +102,7 @@ def test_incomplete_commands(capsys, command):
         ("synthesise", ("did you mean synthesize", "?")),
         ("stylise", ("did you mean stylize", "?")),
         ("wieghts", ("did you mean weights", "?")),
-        ("zzz", ("there are stylize, ", "reconstruct", "demo", "presets", "backbones", "train")),
+        ("zzz", ("expected one of stylize, ", "reconstruct", "demo", "presets", "backbones", "train")),
     ],
 )
 def test_mistyped_commands(capsys, command, words):

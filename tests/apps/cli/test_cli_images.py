@@ -137,7 +137,7 @@ def test_keeping_colours(command: Any, unlike: Any, network: Network, files: dic
 def test_another_style_statistic(command: Any, unlike: Any, network: Network, files: dict[str, Path]) -> None:
     command("stylize", files["content"], files["first"], "--style-statistic", "mean-std", *QUICK)
     content, style = loaded(files, "content", "first")
-    settings = jnst.presets.with_style_statistic(SETTINGS, "mean-std")
+    settings = jnst.preset(SETTINGS, style_statistic="mean-std")
     assert not unlike(jnst.stylize(content, style, preset=settings, **network[1]))
 
 
