@@ -90,7 +90,7 @@ def prepare(
         args = jnst.TransferArgs(scale.objective, targets[0], params, keys[0])
     else:
         axes, image, show = AXES, jnp.stack(images), jax.vmap(show)
-        program = program._replace(numbers=stack([program.numbers] * len(jobs)))
+        program = stack([program] * len(jobs))
         objectives = [job.plan.scales[0].objective for job in jobs]
         args = jnst.TransferArgs(stack(objectives), stack(targets), params, jnp.stack(keys))
     state = start_runs(program, image, axes)
@@ -99,7 +99,7 @@ def prepare(
 
     def advance() -> list[float]:
         nonlocal state
-        state, (losses, parts) = make_steps(state, program.numbers, args, np.int32(length))
+        state, (losses, parts) = make_steps(state, program, args, np.int32(length))
         losses, _, _ = jax.device_get((losses, parts, state.running))
         jax.block_until_ready(state)
         return np.atleast_2d(losses).sum(0).tolist()

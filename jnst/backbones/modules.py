@@ -1,5 +1,6 @@
 """The Flax modules that all networks share: the base class and the convolution."""
 
+import abc
 from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
@@ -19,7 +20,7 @@ the end of a block) only serve that purpose. Side branches may be skipped unless
 """
 
 
-class FeatureExtractor(nn.Module, kw_only=True):
+class FeatureExtractor(nn.Module, abc.ABC, kw_only=True):
     """The base class of all networks: a sequence of blocks with named features.
 
     A subclass implements `blocks`, `layers` and `smallest_side`. `__call__` stops as soon as it has the requested
@@ -40,17 +41,17 @@ class FeatureExtractor(nn.Module, kw_only=True):
     remat: bool = False
 
     @property
+    @abc.abstractmethod
     def layers(self) -> tuple[str, ...]:
         """The names of the features, in order of depth."""
-        raise NotImplementedError(f"{type(self).__name__} does not define its layers")
 
+    @abc.abstractmethod
     def blocks(self) -> Iterator[Block]:
         """Yield the blocks in order. Each is recomputed as a whole with ``remat``."""
-        raise NotImplementedError(f"{type(self).__name__} does not define its blocks")
 
+    @abc.abstractmethod
     def smallest_side(self, layer: str) -> int:
         """The smallest height and width of an image from which ``layer`` can be computed."""
-        raise NotImplementedError(f"{type(self).__name__} does not define the smallest side of an image")
 
     def truncated(self, names: frozenset[str]) -> "FeatureExtractor":
         """The part of the network whose parameters are in ``names`` (flat names such as ``conv1_1/kernel``)."""

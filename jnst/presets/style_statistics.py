@@ -37,7 +37,7 @@ of the iterates does."""
 
 STATISTICS: dict[str, Statistic] = {
     "gram": Statistic("the classic: brush strokes and colours that go together; quick"),
-    "mean-std": Statistic("the least that works: softer, keeps more of the content's drawing; quickest"),
+    "mean-std": Statistic("the simplest statistic that works: softer, keeps more of the content's drawing; quickest"),
     "covariance": Statistic("texture apart from brightness and colour, which may stay the content's", 0.1),
     "wasserstein": Statistic("strokes and colours as with gram, evener over layers; flat areas fill", 0.1),
     "sliced-wasserstein": Statistic(

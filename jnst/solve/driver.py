@@ -12,7 +12,6 @@ import numpy as np
 from jax.sharding import Mesh, PartitionSpec
 
 from jnst.errors import ArgumentError
-from jnst.solve.closures import join
 from jnst.solve.compilation import Jit
 from jnst.solve.devices import platform_of
 from jnst.solve.loops import loop_steps
@@ -24,7 +23,7 @@ CHUNK_SECONDS = 1.0
 """Chunks become shorter where they would take longer: a run can be shown, saved and ended only between two chunks."""
 
 Axes: TypeAlias = tuple[int | None, Any]
-"""For batches: the axis of the program's solver (0 if every run has its own numbers, None if they share them), and the
+"""For batches: the axis of the program's numbers (0 if every run has its own, None if they share them), and the
 axes of the loss's arguments, as `jax.vmap` takes them."""
 
 Callback: TypeAlias = Callable[[int, np.ndarray, dict[str, np.ndarray], State], Any]
@@ -54,67 +53,58 @@ class Drive(NamedTuple):
 
 def start_runs(program: Program, images: Any, axes: Axes | None = None) -> State:
     """Compile and run `jnst.solve.init`; with ``axes``, for a batch of images."""
-    return _start(program.numbers, images, structure=program.structure, axes=axes)
+    return _start(program, images, axes=axes)
 
 
-@partial(Jit, static_argnames=("structure", "axes"))
-def _start(numbers: Any, images: Any, *, structure: Any, axes: Axes | None) -> State:
-    def one(numbers: Any, image: Any) -> State:
+@partial(Jit, static_argnames="axes")
+def _start(program: Program, images: Any, *, axes: Axes | None) -> State:
+    def one(program: Program, image: Any) -> State:
         # Copies, because Optax repeats one array in its states, and a buffer can be donated only once.
-        return jax.tree.map(jnp.copy, start(join(numbers, structure), image))
+        return jax.tree.map(jnp.copy, start(program.solver, image))
 
-    return one(numbers, images) if axes is None else jax.vmap(one, in_axes=(axes[0], 0))(numbers, images)
+    return one(program, images) if axes is None else jax.vmap(one, in_axes=(axes[0], 0))(program, images)
 
 
-@partial(Jit, static_argnames=("loss", "structure", "room", "axes", "mesh"), donate_argnames="state")
+@partial(Jit, static_argnames=("room", "axes", "mesh"), donate_argnames="state")
 def _make_steps(
-    state: State,
-    numbers: Any,
-    args: Any,
-    count: Any,
-    *,
-    loss: Any,
-    structure: Any,
-    room: int,
-    axes: Axes | None,
-    mesh: Mesh | None,
+    state: State, program: Program, args: Any, count: Any, *, room: int, axes: Axes | None, mesh: Mesh | None
 ) -> tuple[State, Record]:
     """Make one step (``room`` 0), or ``count`` of them in a loop with room for so many records."""
 
-    def run(state: State, numbers: Any, args: Any) -> tuple[State, Record]:
-        step = partial(advance, Program(numbers, loss, structure), args=args)
+    def run(state: State, program: Program, args: Any) -> tuple[State, Record]:
+        step = partial(advance, program, args=args)
         if room:
             return loop_steps(step, state, count, room)
         state, record = step(state)
         return state, jax.tree.map(lambda leaf: leaf[None], record)
 
     if axes is None:
-        return run(state, numbers, args)
+        return run(state, program, args)
     batched = partial(_batched, run, axes=axes)
     if mesh is None:
-        return batched(state, numbers, args)
+        return batched(state, program, args)
     own = PartitionSpec(mesh.axis_names)
-    solver_spec, arg_specs = (
+    program_spec, arg_specs = (
         jax.tree.map(lambda axis: PartitionSpec() if axis is None else own, part, is_leaf=_is_axis) for part in axes
     )
-    divided = jax.shard_map(batched, mesh=mesh, in_specs=(own, solver_spec, arg_specs), out_specs=own, check_vma=False)
-    return divided(state, numbers, args)
+    divided = jax.shard_map(batched, mesh=mesh, in_specs=(own, program_spec, arg_specs), out_specs=own, check_vma=False)
+    return divided(state, program, args)
 
 
 def _is_axis(value: Any) -> bool:
     return value is None or isinstance(value, int)
 
 
-def _batched(run: Any, state: State, numbers: Any, args: Any, *, axes: Axes) -> tuple[State, Record]:
+def _batched(run: Any, state: State, program: Program, args: Any, *, axes: Axes) -> tuple[State, Record]:
     """``run`` for a batch; a single run without its axis, which would make a slower program."""
     if state.step.shape[0] > 1:
-        return jax.vmap(run, in_axes=(0, *axes))(state, numbers, args)
+        return jax.vmap(run, in_axes=(0, *axes))(state, program, args)
 
     def first(tree: Any, axis: Any) -> Any:
         return tree if axis is None else jax.tree.map(lambda leaf: leaf[0], tree)
 
     own = jax.tree.map(lambda axis, part: first(part, axis), axes[1], args, is_leaf=_is_axis)
-    return jax.tree.map(lambda leaf: leaf[None], run(first(state, 0), first(numbers, axes[0]), own))
+    return jax.tree.map(lambda leaf: leaf[None], run(first(state, 0), first(program, axes[0]), own))
 
 
 @Jit
@@ -153,8 +143,8 @@ def drive(
     if last_step < 0 or (chunk is not None and chunk < 1):
         raise ArgumentError(f"num_steps {last_step}, chunk {chunk}: expected num_steps >= 0 and chunk >= 1")
     room = _room(state, chunk)
-    static = {"loss": program.loss, "structure": program.structure, "room": room, "axes": axes, "mesh": mesh}
-    arguments = (program.numbers, jax.tree.map(as_array, args))
+    static = {"room": room, "axes": axes, "mesh": mesh}
+    arguments = (program, jax.tree.map(as_array, args))
     # Found once, because looking a program up takes longer than dispatching it.
     compiled = _make_steps.program(state, *arguments, np.int32(0), **static)
     length = room or 1
@@ -183,8 +173,7 @@ def drive(
 
 def lower_steps(program: Program, state: Any, args: Any, *, axes: Axes | None = None, chunk: int | None = None) -> Any:
     """Lower the program that `drive` would use, for its memory analysis; arguments may be `jax.ShapeDtypeStruct`."""
-    static = {"loss": program.loss, "structure": program.structure, "axes": axes, "mesh": None}
-    return _make_steps.lower(state, program.numbers, args, np.int32(0), room=_room(args, chunk), **static)
+    return _make_steps.lower(state, program, args, np.int32(0), room=_room(args, chunk), axes=axes, mesh=None)
 
 
 def as_array(leaf: Any) -> Any:

@@ -100,9 +100,9 @@ def step(loss: Loss, solver: Solver | Optimizer, state: State, args: Any = None)
         ArgumentError: The solver cannot be used.
     """
     program, args = as_program(loss, solver, state.image), jax.tree.map(as_array, args)
-    if is_traced((program.numbers, state, args)) or closes_over_tracers(loss):
+    if is_traced((program, state, args)) or closes_over_tracers(loss):
         return jax.jit(partial(advance, program))(state, args)
-    return _step(program.numbers, state, args, loss=program.loss, structure=program.structure)
+    return _step(program, state, args)
 
 
 def run(
@@ -154,26 +154,43 @@ def run(
     continues = isinstance(image, State)
     program, args = as_program(loss, solver, image.image if continues else image), jax.tree.map(as_array, args)
     first = image if continues else start_runs(program, image)
-    if not traced and not is_traced((program.numbers, first, args)) and not closes_over_tracers(loss):
+    if not traced and not is_traced((program, first, args)) and not closes_over_tracers(loss):
         # `drive` reuses buffers: the caller's must stay valid, and so must what is read of the first state below.
         last_step = int(first.step) + operator.index(num_steps)
         driven = drive(program, copied(first), args, last_step=last_step)
         state, losses, parts = driven.state, jnp.asarray(driven.losses), jax.tree.map(jnp.asarray, driven.parts)
     else:
-        # Under `jax.jit` the loss is traced once, however often a loop calls the function.
-        compiled = jax.jit(partial(advance, program))
-        one = lambda state: compiled(state, args)  # noqa: E731
+        # Kept for later calls of eager transformations, unless tracers of this one are part of the loss.
+        scan, loop = (_scan, _loop) if closes_over_tracers(loss) else (_kept_scan, _kept_loop)
         if traced:
-            state, (losses, parts) = loop_steps(one, first, num_steps, MAX_STEPS if max_steps is None else max_steps)
+            room = MAX_STEPS if max_steps is None else max_steps
+            state, (losses, parts) = loop(program, first, args, num_steps, room)
         else:
-            state, (losses, parts) = scan_steps(one, first, operator.index(num_steps))
+            state, (losses, parts) = scan(program, first, args, operator.index(num_steps))
     made = state.step - first.step + (first.running & ~state.running)
     return Solution(result(state, program.solver), losses, parts, made, state.running, state)
 
 
-@partial(Jit, static_argnames=("loss", "structure"))
-def _step(numbers: Any, state: State, args: Any, *, loss: Loss, structure: Any) -> tuple[State, Record]:
-    return advance(Program(numbers, loss, structure), state, args)
+def _scan(program: Program, first: State, args: Any, num_steps: int) -> tuple[State, Record]:
+    return scan_steps(_compiled_step(program, args), first, num_steps)
+
+
+def _loop(program: Program, first: State, args: Any, num_steps: Array, max_steps: int) -> tuple[State, Record]:
+    return loop_steps(_compiled_step(program, args), first, num_steps, max_steps)
+
+
+_kept_scan = jax.jit(_scan, static_argnames="num_steps")
+_kept_loop = jax.jit(_loop, static_argnames="max_steps")
+
+
+def _compiled_step(program: Program, args: Any) -> Any:
+    """A step whose loss is traced once, however often a loop calls it."""
+    return jax.jit(partial(advance, program, args=args))
+
+
+@Jit
+def _step(program: Program, state: State, args: Any) -> tuple[State, Record]:
+    return advance(program, state, args)
 
 
 def closes_over_tracers(loss: Loss) -> bool:

@@ -7,7 +7,7 @@ import dataclasses
 import math
 from collections.abc import Callable
 from functools import lru_cache, partial
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, TypeAlias
 
 import jax
 import jax.numpy as jnp
@@ -95,8 +95,10 @@ class State:
     best: tuple[Array, Any] | None = None
 
 
-class Program(NamedTuple):
-    """A loss and a solver, split into what a compiled program takes as arguments and what it is compiled for.
+@partial(jax.tree_util.register_dataclass, data_fields=["numbers"], meta_fields=["loss", "structure"])
+@dataclasses.dataclass(frozen=True)
+class Program:
+    """A loss and a solver as a pytree, split into numbers and what a compiled program is compiled for.
 
     Attributes:
         numbers: The numbers of the solver, such as its learning rate.

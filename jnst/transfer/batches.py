@@ -168,7 +168,7 @@ def _structure(job: Job) -> Any:
         (
             scale.shape,
             scale.num_steps,
-            as_program(transfer_loss(job.plan.backbone), scale.solver, _image(scale))[1:],
+            jax.tree.structure(as_program(transfer_loss(job.plan.backbone), scale.solver, _image(scale))),
             jax.tree.structure(scale.objective),
         )
         for scale in job.plan.scales

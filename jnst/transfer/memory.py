@@ -76,7 +76,7 @@ def run_bytes(job: Job, params: Params, *, width: int | None = None, chunk: int 
     scale, targets = job.plan.scales[-1], target_shapes(job, len(job.plan.scales) - 1, params)
     args = TransferArgs(batch(scale.objective), batch(targets), params, batch(job.key))
     program = as_program(transfer_loss(job.plan.backbone), scale.solver, _image(job))
-    program, state = program._replace(numbers=batch(program.numbers)), batch(_state(job))
+    program, state = batch(program), batch(_state(job))
     lowered = lower_steps(program, state, args, axes=None if width is None else AXES, chunk=chunk)
     # And a copy of the state, such as callbacks and checkpoints make.
     return needed_bytes(lowered.compile()) + bytes_of(state)

@@ -16,7 +16,6 @@ from jnst.images import resample, resize, size_of
 from jnst.losses.objective import TransferArgs, transfer_loss
 from jnst.presets import Schedule
 from jnst.solve import Solution, State
-from jnst.solve.closures import join
 from jnst.solve.compilation import Jit
 from jnst.solve.devices import place, shard_rows
 from jnst.solve.driver import Axes, Drive, copied, drive, start_runs
@@ -118,12 +117,7 @@ def run_jobs(
             current = start_runs(program, jnp.stack(starts) if batched else starts[0], axes)
         elif current.image.shape[-3:-1] != plan.scales[index].shape:
             current = _enlarged(
-                current,
-                program.numbers,
-                structure=program.structure,
-                shape=plan.scales[index].shape,
-                schedule=plan.settings.schedule,
-                axes=axes,
+                current, program, shape=plan.scales[index].shape, schedule=plan.settings.schedule, axes=axes
             )
         if run_mesh is not None:
             program, current, args = _divided(program, current, args, run_mesh)
@@ -147,14 +141,12 @@ def run_jobs(
 
 
 def _program(jobs: Sequence[Job], index: int, mesh: Mesh | None, batched: bool) -> Program:
-    """The loss and the solver at one size; for a batch with the numbers of all runs' solvers stacked."""
+    """The loss and the solver at one size, stacked for a batch."""
     plan = jobs[0].plan
     image = jax.ShapeDtypeStruct((*plan.scales[index].shape, 3), jnp.float32)
     loss = transfer_loss(plan.backbone, mesh=mesh)
     programs = [as_program(loss, job.plan.scales[index].solver, image) for job in jobs]
-    if not batched:
-        return programs[0]
-    return programs[0]._replace(numbers=stack([program.numbers for program in programs]))
+    return stack(programs) if batched else programs[0]
 
 
 def stack(trees: Sequence[Any]) -> Any:
@@ -177,19 +169,18 @@ def _arguments(
 def _divided(program: Program, state: State, args: TransferArgs, mesh: Mesh) -> tuple[Program, State, TransferArgs]:
     """Divide the runs of a batch among devices. Parameters are on all of them already."""
     own = partial(place, mesh=mesh, divided=True)
-    program = program._replace(numbers=own(program.numbers))
     args = args._replace(objective=own(args.objective), targets=own(args.targets), key=own(args.key))
-    return program, own(state), args
+    return own(program), own(state), args
 
 
-@partial(Jit, static_argnames=("structure", "shape", "schedule", "axes"))
+@partial(Jit, static_argnames=("shape", "schedule", "axes"))
 def _enlarged(
-    state: State, numbers: Any, *, structure: Any, shape: tuple[int, int], schedule: Schedule, axes: Axes | None
+    state: State, program: Program, *, shape: tuple[int, int], schedule: Schedule, axes: Axes | None
 ) -> State:
     """The state before the first step at the next size."""
 
-    def enlarge(state: State, numbers: Any) -> State:
-        solver = join(numbers, structure)
+    def enlarge(state: State, program: Program) -> State:
+        solver = program.solver
         end = result(state, solver)
         image = end if schedule.carry_average else state.image
         # In a batch, runs that have ended keep their result, which may be far outside [0, 1].
@@ -207,7 +198,7 @@ def _enlarged(
         carry = partial(_carried, old_shape=state.image.shape, method=schedule.enlarge)
         return dataclasses.replace(fresh, optimizer=jax.tree.map(carry, state.optimizer, fresh.optimizer))
 
-    return enlarge(state, numbers) if axes is None else jax.vmap(enlarge, in_axes=(0, axes[0]))(state, numbers)
+    return enlarge(state, program) if axes is None else jax.vmap(enlarge, in_axes=(0, axes[0]))(state, program)
 
 
 def _carried(old: Array, fresh: Array, old_shape: tuple[int, ...], method: str) -> Array:

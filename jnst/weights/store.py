@@ -64,7 +64,7 @@ def fetch(name: str, *, offline: bool | None = None, force: bool = False) -> Pat
     given = entry.folder / source.file_name
     if (cache.offline() if offline is None else offline) and not given.is_file():
         raise WeightsError(
-            f"{row} is not in the cache, and downloads are disabled (JNST_OFFLINE or offline=True): "
+            f"{row} must be downloaded, but downloads are disabled (JNST_OFFLINE or offline=True): "
             f"{_by_hand(source, entry)}"
         )
     with _disk_errors(source, entry):

@@ -93,7 +93,7 @@ def test_offline_in_the_environment(
     if not off:
         store.fetch(NAME)
         return
-    with pytest.raises(WeightsError, match="vgg19/test is not in the cache, and downloads are disabled") as caught:
+    with pytest.raises(WeightsError, match="vgg19/test must be downloaded, but downloads are disabled") as caught:
         store.fetch(NAME)
     for part in (SOURCES[NAME].address, SOURCES[NAME].hash_value, str(tmp_path / FOLDER / "weights.bin")):
         assert part in str(caught.value)

@@ -109,8 +109,7 @@ def test_an_early_nan_is_recorded_up_to_its_step() -> None:
 
 def batch(solvers: list[Any], targets: Array, walls: list[float], num_steps: int, **options: Any) -> Drive:
     programs = [as_program(quartic, solver, START) for solver in solvers]
-    numbers = jax.tree.map(lambda *leaves: jnp.stack(leaves), *[program.numbers for program in programs])
-    program = programs[0]._replace(numbers=numbers)
+    program = jax.tree.map(lambda *leaves: jnp.stack(leaves), *programs)
     images, axes = jnp.stack([START] * len(solvers)), (0, (0, 0))
     args = (targets, jnp.asarray(walls))
     return drive(program, start_runs(program, images, axes), args, last_step=num_steps, axes=axes, **options)

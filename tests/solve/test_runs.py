@@ -206,6 +206,24 @@ def test_the_loss_is_traced_a_bounded_number_of_times(solver: Any, num_steps: in
     assert 1 <= len(traces) <= most
 
 
+def test_eager_transformations_trace_once() -> None:
+    """A gradient or a `vmap` in a loop of the caller's, without `jax.jit`."""
+    traces: list[Any] = []
+
+    def loss(image: Array, goal: Array, step: Array) -> Array:
+        traces.append(image.shape)
+        return jnp.sum((image - goal) ** 2)
+
+    for scale in (1.0, 2.0, 3.0):
+        gradient = jax.grad(lambda goal: jnp.sum(run(loss, Adam(0.1), START, goal, num_steps=3).image))(scale * TARGET)
+        assert np.isfinite(gradient).all()
+    once = len(traces)
+    assert once <= 4
+    for scale in (1.0, 2.0, 3.0):
+        jax.vmap(lambda rate: run(loss, Adam(rate), START, TARGET, num_steps=3).image)(scale * jnp.ones(2))
+    assert len(traces) <= 2 * once
+
+
 def test_losses_built_anew_see_their_own_arrays() -> None:
     """Functions of the same code are not the same loss, as for `jax.jit`; arrays in ``args`` share a program."""
 

@@ -97,7 +97,7 @@ class SettingsFlags:
     clamp: bool = False
     """Clip the image to its range after every step."""
     average: float = 0.0
-    """Return a moving average of the iterates with this decay, for example 0.99. 0: return the last one."""
+    """Return a moving average of the iterates with this decay, for example 0.99. 0: the last or best image."""
     pooling: Text = None
     """Pooling of the network: max, avg or l2. auto: as trained."""
     padding: Text = None

@@ -70,7 +70,7 @@ class Classifier:
     log: Annotated[Path | None, tyro.conf.arg(metavar="FILE.jsonl")] = None
     """Write one JSON line per epoch."""
     plot: Annotated[Path | None, tyro.conf.arg(metavar="FILE.png")] = None
-    """Plot loss and accuracy over the epochs (needs matplotlib: pip install jnst[app])."""
+    """Plot loss and accuracy over the epochs (needs matplotlib: pip install 'jnst[app]')."""
     licence: str = "unspecified"
     """Licence to record in the weights file."""
     force: bool = False

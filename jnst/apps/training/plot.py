@@ -23,7 +23,7 @@ def check_plot(path: str | os.PathLike[str]) -> None:
     if Path(path).suffix.lower() not in SUFFIXES:
         raise ArgumentError(f"plot {str(path)!r}: expected a file name that ends in {', '.join(SUFFIXES)}")
     if importlib.util.find_spec("matplotlib") is None:
-        raise ArgumentError("plots need matplotlib, which is not installed: install it with pip install jnst[app]")
+        raise ArgumentError("plots need matplotlib, which is not installed: install it with pip install 'jnst[app]'")
 
 
 def save_plot(path: str | os.PathLike[str], history: Sequence[Epoch]) -> None:

@@ -205,7 +205,7 @@ def test_a_plot_without_matplotlib_is_refused_before_training(
 ) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     said = error_line(run(capsys, *arguments(folder, tmp_path), "--plot", tmp_path / "p.png"))
-    assert "pip install jnst[app]" in said
+    assert "pip install 'jnst[app]'" in said
     assert list(tmp_path.iterdir()) == []
 
 
