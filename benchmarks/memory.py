@@ -133,7 +133,7 @@ def load(name: str) -> tuple[Backbone, Params]:
     return backbone, jax.jit(backbone.init)(jax.random.key(0))
 
 
-def variants() -> dict[str, tuple[bool, dict[str, str]]]:
+def variants() -> dict[str, tuple[bool, dict[str, str | bool]]]:
     """Whether blocks are rematerialised, and the compiler options, for those of `VARIANTS` that differ here."""
     options = supported_options(jax.default_backend())
     return {

@@ -23,7 +23,7 @@ from jnst.metrics import (
 from jnst.presets import Preset, preset
 from jnst.solve import LBFGS, SGD, Adam, RMSprop, Solution, Solver, keep_programs, local_mesh
 from jnst.statistics import gram_matrix
-from jnst.transfer import Report, reconstruct, stylize, stylize_batch, stylize_grid, sweep, synthesize
+from jnst.transfer import Compiling, Report, reconstruct, stylize, stylize_batch, stylize_grid, sweep, synthesize
 from jnst.weights.load import load_backbone
 
 if TYPE_CHECKING:
@@ -40,6 +40,7 @@ __all__ = [
     "Adam",
     "ArgumentError",
     "Backbone",
+    "Compiling",
     "Gram",
     "ImageError",
     "JnstError",

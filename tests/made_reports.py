@@ -47,6 +47,7 @@ def report(
         losses=total,
         parts={"content/relu2_1": 0.25 * total, "tv": np.zeros_like(total)},
         seconds=0.5 * (first + len(total) - 1) if seconds is None else seconds,
+        compile_seconds=0.0,
         scale=0,
         state=State(shown, None, jnp.int32(first), jnp.asarray(True)),
         make_image=make_image,

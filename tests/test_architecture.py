@@ -34,6 +34,7 @@ CONFINED = {
     "h5py": {"weights"},
     "safetensors": {"weights", "apps"},
     "ml_dtypes": {"weights"},
+    "PIL": {"images", "apps"},
     "pooch": {"weights"},
     "requests": {"weights"},
     "filelock": {"weights"},

@@ -17,8 +17,8 @@ from jnst.solve.driver import CHUNK, lower_steps, start_runs
 from jnst.solve.optimizers import LBFGS, OPTIMIZERS, Adam
 from jnst.solve.solver import as_program, result
 from jnst.transfer.inputs import check_inputs
-from jnst.transfer.multiscale import AXES, stack
 from jnst.transfer.plan import Job, initial_image, make_job
+from jnst.transfer.stages import AXES, stack
 from jnst.transfer.target_store import TargetStore
 from jnst.types import Params
 

@@ -2,9 +2,11 @@
 
 from jnst.transfer.api import reconstruct, stylize, stylize_batch, stylize_grid, sweep, synthesize
 from jnst.transfer.multiscale import Callback, Report
+from jnst.transfer.stages import Compiling
 
 __all__ = [
     "Callback",
+    "Compiling",
     "Report",
     "reconstruct",
     "stylize",

@@ -27,6 +27,7 @@ from jnst.transfer.batches import Batch, solve_jobs
 from jnst.transfer.inputs import Inputs, check_inputs, refuse_tracers
 from jnst.transfer.multiscale import Callback, run_jobs
 from jnst.transfer.plan import Job, make_job
+from jnst.transfer.stages import OnCompile
 from jnst.types import Array, Guide, Image, Params, RandomKey
 from jnst.weights.load import load_backbone
 
@@ -49,6 +50,7 @@ class Running(TypedDict, total=False):
     chunk: int | None
     check_memory: bool
     callback: Callback | None
+    on_compile: OnCompile | None
 
 
 def stylize(
@@ -101,6 +103,7 @@ def stylize(
             * ``check_memory``: whether to estimate the memory of large images first, and refuse what cannot fit; True
               by default.
             * ``callback``: called with a `jnst.Report` after every chunk; returning True ends the run.
+            * ``on_compile``: called with a `jnst.Compiling` before the run waits for the program of a size.
 
     Returns:
         The image ``(h, w, 3)`` in [0, 1], losses ``(n,)`` and parts over all sizes, and the state.
@@ -444,6 +447,7 @@ def _run(
     chunk: int | None = None,
     check_memory: bool = True,
     callback: Callback | None = None,
+    on_compile: OnCompile | None = None,
 ) -> Solution:
     """Carry out a single job."""
     refuse_tracers((job, params, state))
@@ -451,7 +455,16 @@ def _run(
     params = job.plan.backbone.prepare(params) if mesh is None else shard_rows(params, check_mesh(mesh))
     if check_memory and mesh is None:
         memory.check(job, params, chunk=chunk)
-    solution = run_jobs([job], params, batched=False, state=state, row_mesh=mesh, chunk=chunk, callback=callback)
+    solution = run_jobs(
+        [job],
+        params,
+        batched=False,
+        state=state,
+        row_mesh=mesh,
+        chunk=chunk,
+        callback=callback,
+        on_compile=on_compile,
+    )
     message = solution.error()
     if message is not None:
         error = NumericsError(message)

@@ -7,19 +7,17 @@ from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 from jax.sharding import Mesh
 
 from jnst.errors import ArgumentError
-from jnst.losses.objective import transfer_loss
 from jnst.solve import Solution
 from jnst.solve.devices import check_mesh, free_bytes, place
 from jnst.solve.driver import ends_of
-from jnst.solve.solver import as_program
 from jnst.transfer import memory
 from jnst.transfer.memory import reports_exhaustion
 from jnst.transfer.multiscale import Callback, Report, run_jobs
-from jnst.transfer.plan import Job, Scale
+from jnst.transfer.plan import Job
+from jnst.transfer.stages import make_program
 from jnst.transfer.target_store import TargetStore, target_shapes
 from jnst.types import Params
 
@@ -168,16 +166,12 @@ def _structure(job: Job) -> Any:
         (
             scale.shape,
             scale.num_steps,
-            jax.tree.structure(as_program(transfer_loss(job.plan.backbone), scale.solver, _image(scale))),
+            jax.tree.structure(make_program([job], index, batched=False)),
             jax.tree.structure(scale.objective),
         )
-        for scale in job.plan.scales
+        for index, scale in enumerate(job.plan.scales)
     )
     return carried, scales
-
-
-def _image(scale: Scale) -> jax.ShapeDtypeStruct:
-    return jax.ShapeDtypeStruct((*scale.shape, 3), jnp.float32)
 
 
 def _signature(tree: Any) -> Any:

@@ -11,14 +11,14 @@ import jax
 import jax.numpy as jnp
 
 from jnst.errors import ResourceError
-from jnst.losses.objective import TransferArgs, transfer_loss
+from jnst.losses.objective import TransferArgs
 from jnst.solve import LBFGS, State
 from jnst.solve.devices import USABLE, needed_bytes
 from jnst.solve.devices import free_bytes as free_on_device
 from jnst.solve.driver import lower_steps
-from jnst.solve.solver import as_program, start
-from jnst.transfer.multiscale import AXES
+from jnst.solve.solver import start
 from jnst.transfer.plan import Job
+from jnst.transfer.stages import AXES, make_program
 from jnst.transfer.target_store import target_shapes
 from jnst.types import Params
 
@@ -73,10 +73,10 @@ def run_bytes(job: Job, params: Params, *, width: int | None = None, chunk: int 
             return tree
         return jax.tree.map(lambda leaf: jax.ShapeDtypeStruct((width, *leaf.shape), leaf.dtype), tree)
 
-    scale, targets = job.plan.scales[-1], target_shapes(job, len(job.plan.scales) - 1, params)
-    args = TransferArgs(batch(scale.objective), batch(targets), params, batch(job.key))
-    program = as_program(transfer_loss(job.plan.backbone), scale.solver, _image(job))
-    program, state = batch(program), batch(_state(job))
+    last = len(job.plan.scales) - 1
+    objective, targets = job.plan.scales[last].objective, target_shapes(job, last, params)
+    args = TransferArgs(batch(objective), batch(targets), params, batch(job.key))
+    program, state = batch(make_program([job], last, batched=False)), batch(_state(job))
     lowered = lower_steps(program, state, args, axes=None if width is None else AXES, chunk=chunk)
     # And a copy of the state, such as callbacks and checkpoints make.
     return needed_bytes(lowered.compile()) + bytes_of(state)
@@ -87,12 +87,9 @@ def bytes_of(tree: Any) -> int:
     return sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(tree))
 
 
-def _image(job: Job) -> jax.ShapeDtypeStruct:
-    return jax.ShapeDtypeStruct((*job.plan.scales[-1].shape, 3), jnp.float32)
-
-
 def _state(job: Job) -> State:
-    return jax.eval_shape(partial(start, job.plan.scales[-1].solver), _image(job))
+    scale = job.plan.scales[-1]
+    return jax.eval_shape(partial(start, scale.solver), jax.ShapeDtypeStruct((*scale.shape, 3), jnp.float32))
 
 
 def _refusal(job: Job, needed: int, free: int, state: int) -> str:

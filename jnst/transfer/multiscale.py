@@ -13,21 +13,18 @@ from jax.sharding import Mesh
 
 from jnst.errors import ArgumentError
 from jnst.images import resample, resize, size_of
-from jnst.losses.objective import TransferArgs, transfer_loss
+from jnst.losses.objective import TransferArgs
 from jnst.presets import Schedule
 from jnst.solve import Solution, State
 from jnst.solve.compilation import Jit
-from jnst.solve.devices import place, shard_rows
+from jnst.solve.devices import place, platform_of, shard_rows
 from jnst.solve.driver import Axes, Drive, copied, drive, start_runs
 from jnst.solve.saved import leaves_of, restore
-from jnst.solve.solver import Program, as_program, result, start
-from jnst.transfer.inputs import Inputs
+from jnst.solve.solver import Program, result, start
 from jnst.transfer.plan import Job, finish, initial_image
+from jnst.transfer.stages import AXES, OnCompile, Stages, background
 from jnst.transfer.target_store import TargetStore
 from jnst.types import Array, Image, Params
-
-AXES: Axes = (0, TransferArgs(0, 0, None, 0))  # pyright: ignore[reportArgumentType] - a tree of axes
-"""In a batch every run has its own solver, objective, targets and key; they share the network's parameters."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,6 +38,7 @@ class Report:
         losses: The total at each step of the chunk, ``(..., n)``.
         parts: Its weighted parts by name, likewise.
         seconds: Wall time since the run began, compilation included.
+        compile_seconds: How much of it the run has waited for targets and compilation.
         scale: The size at which the run is, from 0.
         state: The state after the chunk, valid during the callback only; `jnst.save_state` can save it. None in a
             batch.
@@ -53,6 +51,7 @@ class Report:
     losses: np.ndarray
     parts: Mapping[str, np.ndarray]
     seconds: float
+    compile_seconds: float
     scale: int
     state: State | None
     make_image: Callable[[], Image]
@@ -85,6 +84,7 @@ def run_jobs(
     row_mesh: Mesh | None = None,
     chunk: int | None = None,
     callback: Callback | None = None,
+    on_compile: OnCompile | None = None,
 ) -> Solution:
     """Minimise at every size, each from the result of the one before.
 
@@ -99,6 +99,7 @@ def run_jobs(
         row_mesh: Devices that share the image of a single job, each some of its rows.
         chunk: Steps between two callbacks; None chooses.
         callback: See `Callback`.
+        on_compile: Called before the run waits for a program.
 
     Raises:
         ArgumentError: ``state`` belongs to another run.
@@ -109,61 +110,38 @@ def run_jobs(
     first, current = (0, None) if state is None else _position(state, jobs[0])
     driven: list[Drive] = []
     finite = np.ones((len(jobs),) if batched else (), bool) if current is None else np.asarray(current.running)
-    for index in range(first, len(plan.scales)):
-        program = _program(jobs, index, row_mesh, batched)
-        inputs, args = _arguments(jobs, index, params, store, batched)
-        if current is None:
-            starts = [initial_image(job, own) for job, own in zip(jobs, inputs, strict=True)]
-            current = start_runs(program, jnp.stack(starts) if batched else starts[0], axes)
-        elif current.image.shape[-3:-1] != plan.scales[index].shape:
-            current = _enlarged(
-                current, program, shape=plan.scales[index].shape, schedule=plan.settings.schedule, axes=axes
+    with background(platform_of(params)) as pool:
+        # What is placed on a mesh before its steps cannot be compiled ahead.
+        own_pool = pool if run_mesh is None and row_mesh is None else None
+        stages = Stages(jobs, params, own_pool, store=store, batched=batched, mesh=row_mesh, chunk=chunk)
+        for index in range(first, len(plan.scales)):
+            program, inputs, args, _ = stages.enter(index, on_compile)
+            if current is None:
+                starts = [initial_image(job, own) for job, own in zip(jobs, inputs, strict=True)]
+                current = start_runs(program, jnp.stack(starts) if batched else starts[0], axes)
+            elif current.image.shape[-3:-1] != plan.scales[index].shape:
+                current = _enlarged(
+                    current, program, shape=plan.scales[index].shape, schedule=plan.settings.schedule, axes=axes
+                )
+            if run_mesh is not None:
+                program, current, args = _divided(program, current, args, run_mesh)
+            part = drive(
+                program,
+                put(current),
+                put(args),
+                last_step=plan.scales[index].num_steps,
+                axes=axes,
+                mesh=run_mesh,
+                chunk=chunk,
+                callback=_reporting(callback, jobs, runs, index, begun, stages, batched),
             )
-        if run_mesh is not None:
-            program, current, args = _divided(program, current, args, run_mesh)
-        part = drive(
-            program,
-            put(current),
-            put(args),
-            last_step=plan.scales[index].num_steps,
-            axes=axes,
-            mesh=run_mesh,
-            chunk=chunk,
-            callback=_reporting(callback, jobs, runs, index, begun, batched),
-        )
-        driven.append(part)
-        finite = finite & ~part.failed
-        current = part.state
-        if not part.running.any():
-            break
+            driven.append(part)
+            finite = finite & ~part.failed
+            current = part.state
+            if not part.running.any():
+                break
     images = _images(jobs, driven[-1].state, batched)
     return _solution(images, driven, finite, None if batched else current)
-
-
-def _program(jobs: Sequence[Job], index: int, mesh: Mesh | None, batched: bool) -> Program:
-    """The loss and the solver at one size, stacked for a batch."""
-    plan = jobs[0].plan
-    image = jax.ShapeDtypeStruct((*plan.scales[index].shape, 3), jnp.float32)
-    loss = transfer_loss(plan.backbone, mesh=mesh)
-    programs = [as_program(loss, job.plan.scales[index].solver, image) for job in jobs]
-    return stack(programs) if batched else programs[0]
-
-
-def stack(trees: Sequence[Any]) -> Any:
-    """Pytrees of one structure as one, whose leaves have a leading axis."""
-    return jax.tree.map(lambda *leaves: jnp.stack(leaves), *trees)
-
-
-def _arguments(
-    jobs: Sequence[Job], index: int, params: Params, store: TargetStore, batched: bool
-) -> tuple[Sequence[Inputs], TransferArgs]:
-    """Every job's inputs at one size, and the arguments of the loss."""
-    inputs, targets = zip(*(store.at(job, index, params) for job in jobs), strict=True)
-    objectives = [job.plan.scales[index].objective for job in jobs]
-    keys = [jax.random.fold_in(job.key, index) for job in jobs]
-    if not batched:
-        return inputs, TransferArgs(objectives[0], targets[0], params, keys[0])
-    return inputs, TransferArgs(stack(objectives), stack(targets), params, jnp.stack(keys))
 
 
 def _divided(program: Program, state: State, args: TransferArgs, mesh: Mesh) -> tuple[Program, State, TransferArgs]:
@@ -215,6 +193,7 @@ def _reporting(
     runs: Sequence[int],
     index: int,
     begun: float,
+    stages: Stages,
     batched: bool,
 ) -> Any:
     """A callback of `jnst.solve.driver.drive` that counts over all sizes and sees only the runs that are wanted."""
@@ -231,6 +210,7 @@ def _reporting(
                 losses=losses[wanted],
                 parts={name: values[wanted] for name, values in parts.items()},
                 seconds=time.perf_counter() - begun,
+                compile_seconds=stages.seconds,
                 scale=index,
                 state=None if batched else state,
                 make_image=lambda: _images(jobs[: len(runs)], state, batched),

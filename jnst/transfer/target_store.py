@@ -6,6 +6,7 @@ from typing import Any
 
 import jax
 
+from jnst.backbones.kernels.algorithms import for_single_use
 from jnst.losses.objective import Objective, Targets
 from jnst.losses.targets import fit_content, fit_style, fit_targets
 from jnst.solve.compilation import Jit
@@ -80,7 +81,7 @@ class TargetStore:
         def compute() -> tuple[Image | None, Targets]:
             self.contents += bool(terms.content)
             content = self._place(inputs_at(plan, index, Inputs(image))).content
-            return content, _fit_content(content, terms, params, backbone=plan.backbone)
+            return content, _fit_content(content, terms, for_single_use(params), backbone=plan.backbone)
 
         resample = plan.settings.schedule.resample
         key = (id(image), id(params), scale.shape, resample, plan.backbone, jax.tree.structure(terms))
@@ -98,7 +99,7 @@ class TargetStore:
             return inputs.styles, _fit_style(
                 inputs.styles,
                 terms,
-                params,
+                for_single_use(params),
                 backbone=plan.backbone,
                 style_weights=inputs.style_weights,
                 masks=inputs.masks,

@@ -80,9 +80,12 @@ def test_resize_against_pillow(method: str, shape: tuple[int, int]) -> None:
     kernel = filters.get(method, Image.Resampling.LANCZOS)
     planes = [Image.fromarray(image[..., c]).resize((shape[1], shape[0]), kernel) for c in range(3)]
     expected = np.clip(np.stack([np.asarray(plane) for plane in planes], axis=-1), 0, 1)
-    resized = np.asarray(resize(jnp.asarray(image), shape, method))
-    assert resized.shape == (*shape, 3)
-    np.testing.assert_allclose(resized, expected, atol=2e-5)
+    traced = jax.jit(resize, static_argnums=(1, 2))(image, shape, method)
+    np.testing.assert_allclose(traced, expected, atol=2e-5)
+    batch = resize(jnp.stack([image, 1 - image]), shape, method)  # by Pillow, because nothing is traced
+    assert batch.shape == (2, *shape, 3)
+    np.testing.assert_allclose(batch[0], traced, atol=2e-5)
+    np.testing.assert_allclose(batch[1], jax.jit(resize, static_argnums=(1, 2))(1 - image, shape, method), atol=2e-5)
 
 
 def test_resize_keeps_colours_and_range() -> None:

@@ -107,6 +107,15 @@ def _add_prepared_kernels(tree: Params, precision: str) -> Params:
     return {**tree, **changed} if changed else tree
 
 
+def for_single_use(params: Params) -> Params:
+    """Return the parameters without Winograd-transformed kernels.
+
+    A program that runs once saves less time by them than their compilation takes. Values differ by rounding.
+    """
+    kept = {name: leaf for name, leaf in params.items() if name != "winograd"}
+    return {name: for_single_use(leaf) if isinstance(leaf, dict) else leaf for name, leaf in kept.items()}
+
+
 def find_correlation(params: Params, x: Array) -> Callable[[Array], Array] | None:
     """Return the prepared correlation for a layer, or None if XLA's convolution should be used.
 

@@ -138,7 +138,7 @@ def test_without_a_number_of_steps_the_state_is_saved_every_30_seconds(
     keeper = Keeper(tmp_path / "state", None, {}, lambda image: None)
     for step in range(1, 100):
         now[0] += 2.0
-        report = jnst.Report((0,), step, 200, np.ones(1), {}, 2.0 * step, 0, state, lambda: state.image)
+        report = jnst.Report((0,), step, 200, np.ones(1), {}, 2.0 * step, 0.0, 0, state, lambda: state.image)
         keeper.listen(report)
     # After 30 seconds, and then 3 / 0.05 = 60 seconds after each.
     assert saved == [15, 45, 75]
