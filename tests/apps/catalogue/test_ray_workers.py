@@ -1,5 +1,6 @@
 """`jnst grid --ray`: what workers take of a cluster, and workers that are lost."""
 
+import contextlib
 import dataclasses
 import itertools
 import os
@@ -218,6 +219,21 @@ def test_workers_that_share_a_gpu_share_its_memory(
     monkeypatch.setattr(ray_workers, "Worker", lambda setup: None)
     ray_workers._RayWorker(Setup("", {}, "", "keep", None, 95), int, gpus)  # pyright: ignore[reportArgumentType]
     assert os.environ.get(MEMORY_VARIABLES[0]) == expected
+
+
+@pytest.mark.parametrize(("gpus", "device"), [("0", "cpu"), ("0.5", "auto"), ("auto", "auto")])
+def test_workers_that_take_no_gpu_compute_on_the_cpu(capsys, monkeypatch, again: Path, gpus: str, device: str) -> None:
+    devices = list[str]()
+
+    def note_device(*where: object, prepare: Any, **rest: object) -> int:
+        devices.append(prepare.args[0])
+        return 0
+
+    machine = nodes({"CPU": 1.0, "GPU": 1.0})
+    monkeypatch.setattr("jnst.apps.cli.grid.cluster", lambda address: contextlib.nullcontext(machine))
+    monkeypatch.setattr("jnst.apps.cli.grid.run_blocks_on_ray", note_device)
+    grid(capsys, again, "--force", "--no-sheet", "--ray", "--gpus-per-task", gpus)
+    assert devices == [device]
 
 
 @pytest.fixture
