@@ -1,7 +1,8 @@
 """Catalogues on a Ray cluster of several simulated machines, one of which is lost, or whose command is killed.
 
 ``python tests/reliability/lost_process.py --rounds 10`` prints what came of it, as JSON: whether every image was made
-once, with the same bytes as in one process, and whether the command, run again, made only what was missing.
+once, with the same bytes as in one process, and whether the command, run again, made only what was missing. Then an
+unreadable image, an image that kills its workers, and signals: how the command ends, and what it has made.
 """
 
 import argparse
@@ -9,6 +10,7 @@ import contextlib
 import json
 import os
 import random
+import signal
 import subprocess
 import sys
 import tempfile
@@ -26,6 +28,14 @@ CONTENTS, STYLES, NODES = 6, 4, 3
 PATIENCE = 300.0
 """Seconds that a command may take on a busy machine."""
 
+DEADLY = """
+import os
+from jnst.apps.catalogue import work
+load = work.load_with
+work.load_with = lambda path, options: os._exit(1) if path.name == "deadly.png" else load(path, options)
+"""
+"""A module that Python imports by itself when a process starts: an image kills whoever reads it."""
+
 
 def make_inputs(folder: Path) -> None:
     """Images of one size, so that there is one program."""
@@ -37,8 +47,8 @@ def make_inputs(folder: Path) -> None:
             coarse.resize((24, 18)).save(folder / name / f"{number}.png")
 
 
-def start(folder: Path, output: Path, steps: int, *flags: str) -> subprocess.Popen[str]:
-    """Start `jnst grid`."""
+def start(folder: Path, output: Path, steps: int, *flags: str, **variables: str) -> subprocess.Popen[str]:
+    """Start `jnst grid`, with these flags and environment variables besides."""
     line = [sys.executable, "-m", "jnst", "grid", "--contents", str(folder / "contents"), "--steps", str(steps), *FLAGS]
     line += ["--styles", str(folder / "styles"), "-o", str(output), "--no-sheet", *flags]
     environment = os.environ | {
@@ -46,6 +56,7 @@ def start(folder: Path, output: Path, steps: int, *flags: str) -> subprocess.Pop
         "JAX_COMPILATION_CACHE_DIR": str(folder / "programs"),
         "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.2",
     }
+    environment |= variables
     return subprocess.Popen(line, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
@@ -123,6 +134,35 @@ def kill_command(folder: Path, output: Path, steps: int, count: int, cluster: An
     return in_time
 
 
+def failures(steps: int) -> dict[str, Any]:
+    """How the command ends, and how many images are done, if an input is damaged or deadly, or a signal arrives."""
+    found: dict[str, Any] = {}
+
+    def end(name: str, process: subprocess.Popen[str], output: Path) -> None:
+        process.communicate(timeout=PATIENCE)
+        index = json.loads((output / "index.json").read_text())
+        errors = Counter(job["error"] for job in index["jobs"] if job["error"])
+        found[name] = {"status": process.returncode, **index["counts"], "errors": errors}
+
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        make_inputs(folder)
+        for number in (signal.SIGINT, signal.SIGTERM):
+            process = start(folder, folder / "stopped", steps, "--force", "--ray", "--cpus-per-task", "1")
+            wait_for_images(folder / "stopped", made(folder / "stopped").total() + 3, process)
+            process.send_signal(number)
+            end(signal.Signals(number).name, process, folder / "stopped")
+        (folder / "contents" / "damaged.png").write_bytes((folder / "contents" / "0.png").read_bytes()[:100])
+        end("damaged", start(folder, folder / "out", steps, "--ray", "--cpus-per-task", "1"), folder / "out")
+        (folder / "contents" / "damaged.png").rename(folder / "contents" / "deadly.png")
+        (folder / "contents" / "deadly.png").write_bytes((folder / "contents" / "0.png").read_bytes())
+        (folder / "sitecustomize.py").write_text(DEADLY)
+        path = os.pathsep.join([str(folder), os.environ.get("PYTHONPATH", "")])
+        process = start(folder, folder / "out", steps, "--ray", "--cpus-per-task", "1", PYTHONPATH=path)
+        end("deadly", process, folder / "out")
+    return found
+
+
 def rounds(count: int, steps: int, seed: int, *, kills: bool = True) -> dict[str, Any]:
     """Lose a machine so often and, unless told otherwise, kill the command so often."""
     generator, in_time, found = random.Random(seed), list[bool](), list[str]()
@@ -152,7 +192,8 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=200)
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
-    print(json.dumps(rounds(args.rounds, args.steps, args.seed), indent=1))
+    result = rounds(args.rounds, args.steps, args.seed) if args.rounds else {}
+    print(json.dumps(result | failures(args.steps), indent=1))
 
 
 if __name__ == "__main__":

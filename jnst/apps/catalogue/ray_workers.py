@@ -5,12 +5,12 @@ import importlib
 import logging
 import math
 import os
+import signal
 import socket
 import sys
-import tempfile
 import time
 import warnings
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -19,12 +19,11 @@ import jax
 import numpy as np
 
 from jnst.apps.catalogue.journal import Record
-from jnst.apps.catalogue.work import Block, Setup, Task, Worker, failure, save_result
-from jnst.errors import ArgumentError, ResourceError
-from jnst.weights.files import write_atomically
+from jnst.apps.catalogue.work import Block, Result, Setup, Task, Worker, failure, save_result
+from jnst.errors import ArgumentError, JnstError, ResourceError
 
 MAX_ATTEMPTS = 3
-"""How often a job is begun whose worker process is lost each time."""
+"""How often a job is begun whose worker is lost each time, and how often in a row workers may fail to start."""
 
 POLL_SECONDS = 0.2
 """Between two looks at whether the command was interrupted."""
@@ -37,8 +36,11 @@ PATIENCE = 60.0
 FORWARDED = ("JAX_", "JNST_", "XLA_")
 """Environment variables that begin with these hold for the workers too."""
 
-Result = tuple[Record, bytes | None]
-"""A record, and the content of the image's file, if there is one."""
+MEMORY_SHARE = 0.75
+"""The share of a GPU's memory that JAX takes by default; workers that share a GPU divide it."""
+
+MEMORY_VARIABLES = ("XLA_PYTHON_CLIENT_MEM_FRACTION", "XLA_CLIENT_MEM_FRACTION")
+"""The names of the environment variable that changes it: JAX accepts only one of them at a time."""
 
 Outcome = tuple[list[Result], int]
 """The results of a worker's tasks, and how many programs it compiled for them."""
@@ -68,8 +70,17 @@ def cluster(address: str | None) -> Iterator[Any]:
         ray: Any = importlib.import_module("ray")
     except ImportError:
         raise ArgumentError('--ray needs the package ray: pip install "jnst[ray]"') from None
+    try:
+        _connect(ray, address)
+        yield ray
+    finally:
+        ray.shutdown()
+
+
+def _connect(ray: Any, address: str | None) -> None:
     own = {name: value for name, value in os.environ.items() if name.startswith(FORWARDED)}
     local = {"include_dashboard": False} if address is None else {}
+    handler: Any = signal.getsignal(signal.SIGTERM)
     try:
         _check_reachable(address)
         with warnings.catch_warnings():
@@ -87,10 +98,12 @@ def cluster(address: str | None) -> Iterator[Any]:
         if address is None:
             raise ResourceError(f"--ray: Ray could not be started on this machine ({reason})") from None
         raise ArgumentError(f"--ray {address}: no cluster answers ({reason}): check the address") from None
-    try:
-        yield ray
+    except SystemExit:  # raised by Ray's own handler of SIGTERM
+        if callable(handler):
+            handler(signal.SIGTERM, None)
+        raise
     finally:
-        ray.shutdown()
+        signal.signal(signal.SIGTERM, handler)
 
 
 def _check_reachable(address: str | None) -> None:
@@ -141,8 +154,9 @@ def run_blocks_on_ray(
     """Carry out blocks on a cluster's workers; this process writes the images, and notes what became of each task.
 
     Workers keep parameters, targets and compiled programs from call to call. The tasks of a lost worker are given to
-    another one, each by itself, until they were begun `MAX_ATTEMPTS` times. Input files must have the same paths on all
-    machines; only this process writes to the output folder.
+    other ones, each by itself. A task fails if `MAX_ATTEMPTS` workers were lost while they worked on it, if it raises
+    an exception, or as described for `Worker.run`. Input files must have the same paths on all machines; only this
+    process writes to the output folder.
 
     Args:
         ray: From `cluster`.
@@ -158,40 +172,56 @@ def run_blocks_on_ray(
         How many programs made the steps, counted in every worker.
 
     Raises:
-        ResourceError: The disk is full, or no worker could be started.
+        ResourceError: The disk is full, so that no other image could be written either, or no worker could be started.
     """
     crew = _Crew(ray, setup, resources, prepare)
-    queue, attempts, programs = deque(_parts(blocks, setup, resources)), Counter[str](), 0
+    queue, programs = deque(_parts(blocks, setup, resources)), 0
     for _ in range(min(resources.workers, len(queue))):
         crew.hire()
     while (queue or crew.is_working) and not stop():
         while queue and crew.idle:
-            part = queue.popleft()
-            attempts.update(task.entry.file for task in part)
-            crew.give(part)
-        for tasks, outcome in crew.wait():
+            crew.give(queue.popleft())
+        for part, outcome in crew.wait():
             if outcome is None:
-                for task in tasks:
-                    if attempts[task.entry.file] < MAX_ATTEMPTS:
-                        queue.append((task,))
+                queue.append(part)
+            elif isinstance(outcome, JnstError):
+                lost = isinstance(outcome, _Lost)
+                again = len(part.tasks) > 1 or (lost and part.attempts + 1 < MAX_ATTEMPTS)
+                for task in part.tasks:
+                    if again:
+                        queue.append(_Part((task,), part.attempts + lost))
                     else:
-                        note(failure(task, ResourceError(f"its worker process was lost {MAX_ATTEMPTS} times")))
-                continue
-            results, compiled = outcome
-            programs += compiled
-            for record, data in results:
-                if data is not None:
-                    write_atomically(folder / record.file, data)
-                note(record)
+                        note(failure(task, outcome))
+            else:
+                results, compiled = outcome
+                programs += compiled
+                for result in results:
+                    save_result(result, folder, note)
     return programs
 
 
-def _parts(blocks: Sequence[Block], setup: Setup, resources: Resources) -> Iterator[tuple[Task, ...]]:
+class _Part(NamedTuple):
+    """What a worker does in one call.
+
+    Attributes:
+        tasks: What is to be done; empty for a worker that starts.
+        attempts: How many workers were lost while they worked on it.
+    """
+
+    tasks: tuple[Task, ...] = ()
+    attempts: int = 0
+
+
+class _Lost(ResourceError):
+    """A worker process was lost."""
+
+
+def _parts(blocks: Sequence[Block], setup: Setup, resources: Resources) -> Iterator[_Part]:
     """Cut blocks so that every worker gets some of each: by single tasks, or by batches where GPUs run many at once."""
     for block in blocks:
         length = 1 if not resources.gpus else setup.batch_size or math.ceil(len(block) / resources.workers)
         for begin in range(0, len(block), length):
-            yield tuple(task._replace(program=None) for task in block[begin : begin + length])
+            yield _Part(tuple(task._replace(program=None) for task in block[begin : begin + length]))
 
 
 class _Crew:
@@ -207,39 +237,43 @@ class _Crew:
         # As NumPy arrays, which all processes of a machine read from the same memory.
         self._setup = ray.put(setup._replace(params=jax.tree.map(np.asarray, setup.params)))
         self._class = ray.remote(_RayWorker).options(num_gpus=resources.gpus, num_cpus=resources.cpus)
-        # Workers by the reference to what they will return, with their tasks: none while they start.
-        self._busy: dict[Any, tuple[Any, tuple[Task, ...]]] = {}
+        # By the reference to what a worker will return: the worker, its part, and a call that ends when it begins that.
+        self._busy: dict[Any, tuple[Any, _Part, Any]] = {}
         self._failed_starts, self._reminder = 0, time.monotonic() + PATIENCE
 
     @property
     def is_working(self) -> bool:
         """Whether any worker has tasks."""
-        return any(tasks for _, tasks in self._busy.values())
+        return any(part.tasks for _, part, _ in self._busy.values())
 
     def hire(self) -> None:
         """Start a worker. It becomes idle when the cluster has found room for it and it has started."""
-        worker = self._class.remote(self._setup, self._prepare)
-        self._busy[worker.run.remote(())] = worker, ()
+        worker = self._class.remote(self._setup, self._prepare, self._resources.gpus)
+        self._busy[worker.run.remote(())] = worker, _Part(), None
 
-    def give(self, tasks: tuple[Task, ...]) -> None:
-        """Let an idle worker carry out tasks."""
+    def give(self, part: _Part) -> None:
+        """Let an idle worker carry out a part."""
         worker = self.idle.pop()
-        self._busy[worker.run.remote(tasks)] = worker, tasks
+        ready = worker.run.remote(())  # Calls are carried out in order. This one fails if the worker is dead already.
+        self._busy[worker.run.remote(part.tasks)] = worker, part, ready
 
-    def wait(self) -> Iterator[tuple[tuple[Task, ...], Outcome | None]]:
-        """Wait a little, and yield the tasks that ended with their outcome: None if the worker was lost."""
+    def wait(self) -> Iterator[tuple[_Part, Outcome | JnstError | None]]:
+        """Wait a little, and yield what ended with its outcome: None if the worker was lost before it began."""
         for reference in self._ray.wait(list(self._busy), timeout=POLL_SECONDS)[0]:
-            worker, tasks = self._busy.pop(reference)
-            try:
-                outcome = self._ray.get(reference)
-            except self._ray.exceptions.RayTaskError:  # an exception in the worker, which is a fault of jnst
-                raise
-            except self._ray.exceptions.RayError as error:
-                self._replace_worker(error, starting=not tasks)
-                yield tasks, None
-                continue
-            self.idle.append(worker)
-            yield tasks, outcome
+            worker, part, ready = self._busy.pop(reference)
+            outcome = self._get(reference)
+            if isinstance(outcome, _Lost):
+                self._replace_lost(str(outcome), starting=not part.tasks)
+                begun = part.tasks and not isinstance(self._get(ready), _Lost)
+                times = f"{part.attempts + 1} times ({outcome})"
+                outcome = _Lost(f"its worker process was lost {times}") if begun else None
+            elif isinstance(outcome, JnstError):
+                self.hire()  # After an exception that nobody expected, a process may not be fit for other tasks.
+            else:
+                self.idle.append(worker)
+                self._failed_starts = 0 if not part.tasks else self._failed_starts
+            if part.tasks:
+                yield part, outcome
         if self.idle or self.is_working:
             self._reminder = time.monotonic() + PATIENCE
         elif time.monotonic() > self._reminder:
@@ -247,36 +281,38 @@ class _Crew:
             need = f"{self._resources.gpus:g} GPUs and {self._resources.cpus:g} CPUs"
             print(f"jnst: waiting for a machine of the cluster that has {need} to spare", file=sys.stderr)
 
-    def _replace_worker(self, error: Exception, *, starting: bool) -> None:
-        reason = str(error).strip().splitlines()[-1].strip().partition(". ")[0]
+    def _get(self, reference: Any) -> Outcome | JnstError:
+        """What a worker returned, or why it did not, in one line."""
+        errors = self._ray.exceptions
+        try:
+            return self._ray.get(reference)
+        except Exception as error:
+            if isinstance(error, errors.RayError) and not isinstance(error, errors.RayTaskError):
+                return _Lost((str(error).strip() or repr(error)).splitlines()[-1].strip().partition(". ")[0])
+            cause = getattr(error, "cause", error)
+            if isinstance(cause, JnstError):
+                return cause
+            return JnstError(f"{type(cause).__name__}: {cause}".splitlines()[0])
+
+    def _replace_lost(self, reason: str, *, starting: bool) -> None:
         print(f"jnst: a worker was lost ({reason})", file=sys.stderr)
         self._failed_starts += starting
         if not starting or self._failed_starts < MAX_ATTEMPTS:
             self.hire()
         elif not self._busy and not self.idle:
-            raise ResourceError(f"--ray: no worker could be started ({reason})") from error
+            raise ResourceError(f"--ray: no worker could be started ({reason})")
 
 
 class _RayWorker:
-    """A `Worker` in a process of its own, a Ray actor, which sends the images' files back instead of writing them."""
+    """A `Worker` in a process of its own, a Ray actor, which sends the images' files back."""
 
-    def __init__(self, setup: Setup, prepare: Callable[[], None]) -> None:
+    def __init__(self, setup: Setup, prepare: Callable[[], None], gpus: float) -> None:
+        if 0 < gpus < 1 and not any(name in os.environ for name in MEMORY_VARIABLES):
+            os.environ[MEMORY_VARIABLES[0]] = f"{MEMORY_SHARE * gpus:.3f}"
         prepare()
-        self._setup, self._worker = setup, Worker(setup)
+        self._worker = Worker(setup)
 
     def run(self, tasks: Sequence[Task]) -> Outcome:
         """Carry out tasks."""
-        before, results = self._worker.programs, list[Result]()
-        with tempfile.TemporaryDirectory() as scratch:
-            try:
-                for record, image in self._worker.run(tasks):
-                    if image is None:
-                        results.append((record, None))
-                        continue
-                    path = Path(scratch) / record.file
-                    record = save_result(record, image, path, self._setup.quality)
-                    results.append((record, path.read_bytes()))
-            except ResourceError as error:  # Others may fit, here or elsewhere.
-                done = {record.file for record, _ in results}
-                results += [(failure(task, error), None) for task in tasks if task.entry.file not in done]
-        return results, self._worker.programs - before
+        before = self._worker.programs
+        return list(self._worker.run(tasks)), self._worker.programs - before

@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import hashlib
 import math
 import time
 from collections import OrderedDict
@@ -13,14 +14,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jnst.apps.catalogue.digest import file_hash, job_digest
+from jnst.apps.catalogue.digest import job_digest
 from jnst.apps.catalogue.entries import Entry
 from jnst.apps.catalogue.journal import Record
-from jnst.apps.io import save_image
+from jnst.apps.io import check_output, encode_image
 from jnst.apps.io.load import image_size
 from jnst.apps.io.sizes import LoadOptions, as_loaded, load_options, load_with, loaded_shape, result_size
 from jnst.backbones import Backbone
-from jnst.errors import ImageError, JnstError, NumericsError, ResourceError
+from jnst.errors import ImageError, JnstError, NumericsError
 from jnst.images import FITS, fit_shape
 from jnst.presets import Preset, preset
 from jnst.solve import Solution
@@ -28,9 +29,11 @@ from jnst.solve.devices import local_mesh
 from jnst.transfer import Report
 from jnst.transfer.batches import solve_jobs
 from jnst.transfer.inputs import check_inputs
+from jnst.transfer.memory import reports_exhaustion
 from jnst.transfer.plan import Job, make_job
 from jnst.transfer.target_store import TargetStore
 from jnst.types import Image, Params
+from jnst.weights.files import write_atomically
 
 MAX_BYTES = 2**30
 """For the images of one block, and for the images that a worker keeps."""
@@ -152,6 +155,9 @@ class Task(NamedTuple):
 
 
 Block = tuple[Task, ...]
+
+Result = tuple[Record, bytes | None]
+"""What became of a task, and the content of the image's file, if there is one."""
 
 
 def make_task(
@@ -299,16 +305,11 @@ class Worker:
         several = len(jax.local_devices()) > 1 and jax.default_backend() != "cpu"
         self._mesh = local_mesh() if several else None
 
-    def run(self, tasks: Sequence[Task], watch: Watch = SILENT) -> Iterator[tuple[Record, np.ndarray | None]]:
+    def run(self, tasks: Sequence[Task], watch: Watch = SILENT) -> Iterator[Result]:
         """Carry out tasks, those of one structure together, and yield what became of each, in any order.
 
-        Unreadable files and losses that stop being finite are recorded, and the other tasks are done.
-
-        Yields:
-            The record, without the facts about the image's file, and the image, if there is one.
-
-        Raises:
-            ResourceError: Memory or disk space ran out.
+        A task fails if a file cannot be read, the loss stops being finite, or memory is too small for it. This is
+        recorded, and the other tasks are done.
         """
         ready: list[tuple[Task, Job]] = []
         for task in tasks:
@@ -316,15 +317,15 @@ class Worker:
                 return
             try:
                 ready.append((task, self._job(task)))
-            except ResourceError:
-                raise
             except JnstError as error:
                 yield failure(task, error), None
-        yield from self._solve(ready, watch)
+        for record, image in self._solve(ready, watch):
+            yield (record, None) if image is None else _encoded(record, image, self._setup.quality)
         if len(self._compiled) >= MAX_PROGRAMS:
             self._compiled.clear()
             jax.clear_caches()
 
+    @reports_exhaustion
     def _job(self, task: Task) -> Job:
         if task.fault:
             raise ImageError(task.fault)
@@ -360,8 +361,6 @@ class Worker:
                     yield _outcome(task, solution, place, seconds)
                 if stopped:
                     return
-        except ResourceError:
-            raise
         except JnstError as error:
             if len(ready) == 1:
                 yield failure(ready[0][0], error), None
@@ -416,13 +415,29 @@ def _finite(value: float) -> float | None:
     return float(value) if math.isfinite(value) else None
 
 
-def save_result(record: Record, image: np.ndarray, path: Path, quality: int) -> Record:
-    """Write an image, and add the facts about its file to the record."""
-    save_image(path, image, quality=quality)
+def _encoded(record: Record, image: np.ndarray, quality: int) -> Result:
+    """Encode an image, and add the facts about its file to the record."""
+    try:
+        data = encode_image(record.file, image, quality=quality)
+    except JnstError as error:
+        return dataclasses.replace(record, error=str(error), code=error.exit_code), None
     height, width = image.shape[:2]
-    return dataclasses.replace(
-        record, bytes=path.stat().st_size, sha256=file_hash(path), width=width, height=height, time=time.time()
-    )
+    digest, now = hashlib.sha256(data).hexdigest(), time.time()
+    return dataclasses.replace(record, bytes=len(data), sha256=digest, width=width, height=height, time=now), data
+
+
+def save_result(result: Result, folder: Path, note: Callable[[Record], None]) -> None:
+    """Write an image's file, if there is one, and note what became of the task.
+
+    Raises:
+        ResourceError: The disk is full.
+        ArgumentError: The file cannot be written for another reason.
+    """
+    record, data = result
+    if data is not None:
+        check_output(folder / record.file, force=True)
+        write_atomically(folder / record.file, data)
+    note(record)
 
 
 def run_blocks(
@@ -434,10 +449,11 @@ def run_blocks(
         How many programs made the steps.
 
     Raises:
-        ResourceError: Memory or disk space ran out. What was done before is written and noted.
+        ResourceError: The disk is full, so that no other image could be written either. What was done before is written
+            and noted.
     """
     worker = Worker(setup)
     for block in blocks:
-        for record, image in worker.run(block, watch):
-            note(record if image is None else save_result(record, image, folder / record.file, setup.quality))
+        for result in worker.run(block, watch):
+            save_result(result, folder, note)
     return worker.programs

@@ -96,7 +96,7 @@ class Grid(ReportFlag, SettingsFlags, GridInputs):
     ray: Annotated[tuple[str, ...] | None, optional("[HOST:PORT]")] = None
     """Distribute the images among Ray workers, on this machine or on a cluster with access to the same files."""
     gpus_per_task: Number = None
-    """GPUs for each worker. auto: 1 if the cluster has GPUs."""
+    """GPUs for each worker: 0.5 lets two share one, 0 leaves them unused. auto: 1 if the cluster has GPUs."""
     cpus_per_task: Number = None
     """CPUs for each worker. auto: 1 with a GPU, otherwise all CPUs of a machine."""
 
@@ -166,8 +166,11 @@ class Grid(ReportFlag, SettingsFlags, GridInputs):
         for flag, value in (("--gpus-per-task", self.gpus_per_task), ("--cpus-per-task", self.cpus_per_task)):
             if value is not None and self.ray is None:
                 raise ArgumentError(f"{flag} is for workers of a Ray cluster: add --ray, or leave it out")
-        if self.gpus_per_task is not None and not 0 <= self.gpus_per_task < math.inf:
-            raise ArgumentError(f"--gpus-per-task {self.gpus_per_task:g}: expected at least 0")
+        gpus = self.gpus_per_task
+        if gpus is not None and not (0 <= gpus < 1 or (gpus < math.inf and gpus == int(gpus) > 0)):
+            raise ArgumentError(f"--gpus-per-task {gpus:g}: expected a whole number, or a part of 1")
+        if self.gpus_per_task == 0 and self.device == "gpu":
+            raise ArgumentError("--gpus-per-task 0 leaves no GPU for --device gpu: leave one of them out")
         if self.cpus_per_task is not None and not 0 < self.cpus_per_task < math.inf:
             raise ArgumentError(f"--cpus-per-task {self.cpus_per_task:g}: expected more than 0")
         folder = self.output.resolve()
@@ -209,7 +212,8 @@ class Grid(ReportFlag, SettingsFlags, GridInputs):
                 no_gpus = 0.0 if self.device == "cpu" else None
                 gpus = no_gpus if self.gpus_per_task is None else self.gpus_per_task
                 resources = plan_resources(ray, gpus, self.cpus_per_task)
-                prepare = functools.partial(_prepare_worker, self.device, self.deterministic, self.keep_programs)
+                device = "cpu" if self.gpus_per_task == 0 and self.device == "auto" else self.device
+                prepare = functools.partial(_prepare_worker, device, self.deterministic, self.keep_programs)
                 on_ray = functools.partial(run_blocks_on_ray, ray, resources=resources, prepare=prepare)
             interruption = stack.enter_context(interruptible())
             journal = stack.enter_context(Journal(self.output))

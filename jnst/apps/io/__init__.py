@@ -4,6 +4,6 @@
 """
 
 from jnst.apps.io.load import find_images, image_size, load_image
-from jnst.apps.io.save import check_output, save_image
+from jnst.apps.io.save import check_output, encode_image, save_image
 
-__all__ = ["check_output", "find_images", "image_size", "load_image", "save_image"]
+__all__ = ["check_output", "encode_image", "find_images", "image_size", "load_image", "save_image"]

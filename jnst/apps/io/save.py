@@ -42,10 +42,14 @@ def save_image(path: PathLike, image: jax.Array | np.ndarray, *, bit_depth: int 
         ResourceError: The disk is full.
     """
     check_output(path, force=True, bit_depth=bit_depth, quality=quality)
-    kind = _format_of(path)
-    values = _checked_values(path, image)
+    write_atomically(path, encode_image(path, image, bit_depth=bit_depth, quality=quality))
+
+
+def encode_image(path: PathLike, image: jax.Array | np.ndarray, *, bit_depth: int = 8, quality: int = 95) -> bytes:
+    """Return the content of the file that `save_image` would write; the arguments and errors are the same."""
+    kind, values = _format_of(path), _checked_values(path, image)
     levels = np.floor(np.clip(values, 0, 1) * np.float32(2**bit_depth - 1) + np.float32(0.5))
-    write_atomically(path, _encode(path, kind, levels.astype(f"uint{bit_depth}"), quality))
+    return _encode(path, kind, levels.astype(f"uint{bit_depth}"), quality)
 
 
 def check_output(

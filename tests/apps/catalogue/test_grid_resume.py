@@ -11,11 +11,15 @@ from grid_runs import NAMES, grid, images, index_of, made
 from PIL import Image
 from small_images import save
 
+from jnst.apps.catalogue import work
 from jnst.apps.catalogue.journal import Journal, Record
+from jnst.apps.io.sizes import LoadOptions, load_with
+from jnst.errors import ResourceError
+from jnst.weights.files import write_atomically
 
 pytestmark = pytest.mark.usefixtures("unoptimised")
 
-USAGE, IMAGE, NUMBERS = 2, 3, 5
+USAGE, IMAGE, NUMBERS, RESOURCES = 2, 3, 5, 6
 
 
 def test_nothing_is_made_twice(capsys, again: Path):
@@ -151,6 +155,42 @@ def test_a_second_interruption_leaves_only_complete_files(capsys, monkeypatch, w
     assert grid(capsys, again).status == 0
     assert images(again) == images(whole)
     assert not list((again / "out").glob(".*"))
+
+
+def test_a_job_too_large_for_memory_is_recorded_and_the_rest_is_made(capsys, monkeypatch, whole, again):
+    shutil.rmtree(again / "out")
+
+    def load(path: Path, options: LoadOptions) -> object:
+        if path.name == "b.png":
+            raise MemoryError
+        return load_with(path, options)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(work, "load_with", load)
+        finished = grid(capsys, again, "--no-sheet")
+    assert finished.status == RESOURCES
+    assert "4 done, 2 failed" in finished.out[-1]
+    assert "memory ran out" in index_of(again)["jobs"][2]["error"]
+    assert grid(capsys, again).status == 0
+    assert images(again) == images(whole)
+
+
+def test_a_full_disk_ends_the_command(capsys, monkeypatch, whole, again):
+    shutil.rmtree(again / "out")
+
+    def write(path: Path, data: bytes) -> None:
+        if path.name == NAMES[2]:
+            raise ResourceError("no space left")
+        write_atomically(path, data)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(work, "write_atomically", write)
+        finished = grid(capsys, again)
+    assert finished.status == RESOURCES
+    assert "no space left" in finished.err[-1]
+    assert made(again) == NAMES[:2]
+    assert grid(capsys, again).status == 0
+    assert images(again) == images(whole)
 
 
 DAMAGES = {

@@ -1,11 +1,13 @@
 """The work of a catalogue: planned tasks, blocks of limited memory, and images that are read once."""
 
+import io
 from pathlib import Path
 
 import hypothesis
 import hypothesis.strategies as some
 import numpy as np
 import pytest
+from PIL import Image
 from small_images import save
 
 import jnst
@@ -195,10 +197,10 @@ def test_a_worker_keeps_targets_but_limits_compiled_programs(tmp_path: Path, mon
     for width, height in ((24, 18), (18, 24), (24, 18), (24, 20)):
         content = save(tmp_path / f"{width}x{height}.png", 0, width, height)
         one = make_task(Entry(content, (style,), (), 0, "x.png"), "", settings, Sizes())
-        ((record, image),) = worker.run([one])
+        ((record, data),) = worker.run([one])
         assert record.error is None
-        assert image is not None
-        assert image.shape == (height, width, 3)
+        assert data is not None
+        assert Image.open(io.BytesIO(data)).size == (record.width, record.height) == (width, height)
     (store,) = CountingStore.made
     assert (store.contents, store.styles) == (3, 1)
     assert cleared == [2, 4]
