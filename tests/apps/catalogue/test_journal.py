@@ -54,8 +54,10 @@ def test_everything_that_an_image_depends_on_changes_its_digest(change: dict[str
 def other_value(value: Any) -> Any:
     if isinstance(value, bool):
         return not value
-    if isinstance(value, int | float):
+    if isinstance(value, int):
         return value + 1
+    if isinstance(value, float):
+        return value + 0.5
     return "other" if value != "other" else "another"
 
 
