@@ -10,7 +10,7 @@ from jnst.apps.pixels import to_levels
 from jnst.images import Pyramid, demo_images
 from jnst.presets import preset
 from jnst.solve import Solution
-from jnst.transfer import Callback, stylize
+from jnst.transfer import Callback, OnCompile, stylize
 from jnst.types import Image
 from jnst.weights.load import load_backbone
 
@@ -30,12 +30,14 @@ class Demo:
     solution: Solution
 
 
-def run(callback: Callback | None = None) -> Demo:
+def run(callback: Callback | None = None, on_compile: OnCompile | None = None) -> Demo:
     """Stylise the landscape of `jnst.demo_images` after its brush strokes, with the embedded network."""
     content, style = demo_images()
     backbone, params = load_backbone()
     settings = preset("jnst", num_steps=STEPS, pyramid=Pyramid(factor=2.0))
-    solution = stylize(content, style, params, backbone=backbone, preset=settings, callback=callback)
+    solution = stylize(
+        content, style, params, backbone=backbone, preset=settings, callback=callback, on_compile=on_compile
+    )
     return Demo(content, style, solution)
 
 

@@ -23,6 +23,8 @@ class Demo:
 
     output: Annotated[Path, tyro.conf.arg(aliases=["-o"], metavar="FILE")] = Path("demo.png")
     """Image file to write: content, style and result side by side."""
+    no_program_cache: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
+    """Do not keep compiled programs."""
 
     def run(self) -> int:
         """Run the demo, and print what to do next."""
@@ -30,10 +32,10 @@ class Demo:
         with interruptible() as interruption, progress() as show:
 
             def listen(report: Report) -> bool:
-                show(report)
+                show.report(report)
                 return bool(interruption.signal_number)
 
-            result = demo.run(listen)
+            result = demo.run(listen, show.compiling)
             save_image(self.output, demo.sheet(result))
         if interruption.signal_number:
             print(f"{self.output}: content, style and the unfinished result side by side")

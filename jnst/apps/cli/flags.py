@@ -16,9 +16,7 @@ from jnst.losses.objective import IMAGE
 from jnst.presets import PRESETS, Preset, preset
 from jnst.presets.overrides import name_of, setting
 from jnst.solve import OPTIMIZERS
-from jnst.solve.compilation import keep_programs
 from jnst.types import Params
-from jnst.weights.cache import root
 from jnst.weights.load import load_backbone
 
 SAME_NAMES = (
@@ -110,8 +108,8 @@ class SettingsFlags:
     """Make GPUs compute the same bits in every run, with slower operations. CPUs always do."""
     offline: bool = False
     """Do not download weights."""
-    keep_programs: bool = False
-    """Keep compiled programs in the cache folder of jnst, so that later runs with the same sizes start faster."""
+    no_program_cache: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
+    """Do not keep compiled programs, which let later runs with the same sizes start faster (see the README)."""
 
     @classmethod
     def from_preset(cls, name: str, statistic: str | None = None) -> Self:
@@ -172,8 +170,6 @@ class SettingsFlags:
             ArgumentError: An unknown name, or a network without layers that the preset needs.
             WeightsError: The weights cannot be read.
         """
-        if self.keep_programs:
-            keep_programs(root() / "programs")
         options = {"precision": self.precision} if self.precision != "auto" else {}
         # The preset's own options are applied only where a network has them. Flags must be understood.
         for name in ("pooling", "padding"):

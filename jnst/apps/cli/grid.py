@@ -40,8 +40,6 @@ from jnst.apps.cli.startup import choose_device
 from jnst.errors import ArgumentError, JnstError
 from jnst.images import KEEP_COLOUR
 from jnst.presets import Preset, preset
-from jnst.solve import keep_programs
-from jnst.weights.cache import root
 from jnst.weights.files import shown
 
 MANY = 200
@@ -213,7 +211,7 @@ class Grid(ReportFlag, SettingsFlags, GridInputs):
                 gpus = no_gpus if self.gpus_per_task is None else self.gpus_per_task
                 resources = plan_resources(ray, gpus, self.cpus_per_task)
                 device = "cpu" if self.gpus_per_task == 0 and self.device == "auto" else self.device
-                prepare = functools.partial(_prepare_worker, device, self.deterministic, self.keep_programs)
+                prepare = functools.partial(choose_device, device, self.deterministic)
                 on_ray = functools.partial(run_blocks_on_ray, ray, resources=resources, prepare=prepare)
             interruption = stack.enter_context(interruptible())
             journal = stack.enter_context(Journal(self.output))
@@ -265,13 +263,6 @@ class Grid(ReportFlag, SettingsFlags, GridInputs):
         if omitted:
             print(f"jnst: {omitted} images are on no contact sheet, because there would be too many", file=sys.stderr)
         return [INDEX, *sheets]
-
-
-def _prepare_worker(device: str, deterministic: bool, keep: bool) -> None:
-    """Set up a worker's process as the command sets up its own."""
-    choose_device(device, deterministic)
-    if keep:
-        keep_programs(root() / "programs")
 
 
 class Summary(NamedTuple):

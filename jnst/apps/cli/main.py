@@ -19,6 +19,7 @@ from jnst.apps.cli.grid import Grid
 from jnst.apps.cli.interruption import NUMBERS, Terminated, leave, promptly
 from jnst.apps.cli.listing import Backbones, Presets, Statistics
 from jnst.apps.cli.outputs import command_line, with_port
+from jnst.apps.cli.programs import kept_programs
 from jnst.apps.cli.startup import prepare_streams
 from jnst.apps.cli.stylize import Reconstruct, Stylize, Synthesize
 from jnst.apps.cli.train import Train
@@ -41,19 +42,19 @@ def main(argv: Sequence[str] | None = None) -> int:
         memory or disk space, 1 for any other error of jnst, 130 if interrupted, 143 if terminated.
     """
     prepare_streams()
-    status = _main(list(sys.argv[1:] if argv is None else argv))
+    status = _main(list(sys.argv[1:] if argv is None else argv), own_process=argv is None)
     if argv is None and status - 128 in NUMBERS:
         # On a busy machine the interpreter takes seconds to end by itself.
         leave(status - 128)
     return status
 
 
-def _main(args: list[str]) -> int:
+def _main(args: list[str], *, own_process: bool) -> int:
     debug = "--debug" in args
     args = with_port([arg for arg in args if arg != "--debug"])
     try:
         with promptly():
-            return _run(args)
+            return _run(args, own_process=own_process)
     except KeyboardInterrupt as interrupt:
         return 128 + (signal.SIGTERM if isinstance(interrupt, Terminated) else signal.SIGINT)
     except BrokenPipeError:
@@ -68,7 +69,7 @@ def _main(args: list[str]) -> int:
         return known.exit_code
 
 
-def _run(args: list[str]) -> int:
+def _run(args: list[str], *, own_process: bool) -> int:
     if args == ["--version"]:
         print(f"jnst {jnst.__version__}", flush=True)
         return 0
@@ -77,7 +78,11 @@ def _run(args: list[str]) -> int:
         command: Any = _parse(args)
         if hasattr(command, "choose_device"):
             command.choose_device()
-        with _memory_advice(getattr(command, "memory_advice", "")):
+        keep = own_process and not getattr(command, "no_program_cache", True)
+        with (
+            kept_programs() if keep else contextlib.nullcontext(),
+            _memory_advice(getattr(command, "memory_advice", "")),
+        ):
             return command.run()
     finally:
         # If the reader has gone, this fails now instead of at the end of the interpreter. (sys.stdout may be None.)

@@ -181,7 +181,7 @@ class WatchingFlags(OutputFlags):
             ArgumentError: The page's port or address is not available.
         """
         with contextlib.ExitStack() as stack:
-            watchers = Watchers([], [])
+            watchers = Watchers([], [], [])
             if self.save_every is not None:
                 snapshots = Snapshots(self.output, self.save_every, bit_depth=self.bit_depth, quality=self.quality)
                 watchers.steps.append(_until_it_fails(snapshots))
@@ -189,6 +189,7 @@ class WatchingFlags(OutputFlags):
                 preview = stack.enter_context(self._page(facts))
                 watchers.steps.append(preview)
                 watchers.results.append(preview.show)
+                watchers.waits.append(preview.wait)
             if self.animate is not None:
                 film = Film(self.save_every)
                 watchers.steps.append(film)
@@ -216,10 +217,12 @@ class Watchers(NamedTuple):
     Attributes:
         steps: With every report.
         results: With the result, ``(h, w, 3)``.
+        waits: With what the run waits for, in words.
     """
 
     steps: list[Callable[[Report], None]]
     results: list[Callable[[Image], None]]
+    waits: list[Callable[[str], None]]
 
 
 def _until_it_fails(save: Callable[[Report], None]) -> Callable[[Report], None]:

@@ -13,7 +13,7 @@ import rich.console
 import rich.progress
 
 from jnst.errors import ArgumentError
-from jnst.transfer import Report
+from jnst.transfer import Compiling, Report
 
 LINES = 20
 """About how many lines a whole run prints if standard error is no terminal."""
@@ -22,28 +22,48 @@ Log = Callable[[int, np.ndarray, Mapping[str, np.ndarray], np.ndarray | float], 
 """``log(first, losses, parts, seconds)``: write the steps from number ``first`` on."""
 
 
+class Progress(NamedTuple):
+    """How to show the progress of one run.
+
+    Attributes:
+        report: Call it with every report.
+        compiling: Call it before the run waits for a program.
+    """
+
+    report: Callable[[Report], None]
+    compiling: Callable[[Compiling], None]
+
+
+def describe(compiling: Compiling) -> str:
+    """What a run waits for, in words: "compiling 256x171, size 3 of 5"."""
+    height, width = compiling.shape
+    which = f", size {compiling.scale + 1} of {compiling.num_scales}" if compiling.num_scales > 1 else ""
+    return f"compiling {width}x{height}{which}"
+
+
 @contextlib.contextmanager
-def progress() -> Iterator[Callable[[Report], None]]:
+def progress() -> Iterator[Progress]:
     """Show a progress bar on a terminal, or print lines, on standard error."""
     console = rich.console.Console(stderr=True)
     if not console.is_terminal:
-        yield _line_printer()
+        yield Progress(_line_printer(), lambda compiling: print(describe(compiling), file=sys.stderr))
         return
     columns = (
         rich.progress.TextColumn("{task.completed:>5.0f}/{task.total:.0f}"),
         rich.progress.BarColumn(),
-        rich.progress.TextColumn("loss {task.fields[loss]}"),
+        rich.progress.TextColumn("{task.fields[state]}"),
         rich.progress.TimeElapsedColumn(),
         rich.progress.TextColumn("left"),
         rich.progress.TimeRemainingColumn(),
     )
     with rich.progress.Progress(*columns, console=console) as bar:
-        task = bar.add_task("", total=None, loss="…")
+        task = bar.add_task("", total=None, state="")
 
-        def show(report: Report) -> None:
-            bar.update(task, total=report.num_steps, completed=report.last, loss=f"{report.losses[-1]:.5g}")
+        def report(report: Report) -> None:
+            loss = f"loss {report.losses[-1]:.5g}"
+            bar.update(task, total=report.num_steps, completed=report.last, state=loss)
 
-        yield show
+        yield Progress(report, lambda compiling: bar.update(task, state=describe(compiling)))
 
 
 def _line_printer() -> Callable[[Report], None]:

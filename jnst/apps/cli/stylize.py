@@ -18,7 +18,7 @@ from jnst.apps.cli.checkpointing import CheckpointFlags, Keeper
 from jnst.apps.cli.flags import SettingsFlags, remark
 from jnst.apps.cli.interruption import Interruption, interruptible
 from jnst.apps.cli.outputs import OutputFlags, ReportFlag, WatchingFlags, check_distinct, preview_facts, stopped_line
-from jnst.apps.cli.progress import open_log, progress
+from jnst.apps.cli.progress import describe, open_log, progress
 from jnst.apps.io import load_image
 from jnst.apps.io.sizes import as_loaded, load_options, load_with
 from jnst.backbones import Backbone
@@ -27,7 +27,7 @@ from jnst.images import fit_shape, resize_mask, size_of
 from jnst.images.keep_colour import KEEP_COLOUR
 from jnst.presets import Preset, preset
 from jnst.solve import Solution
-from jnst.transfer import Report
+from jnst.transfer import Compiling, Report
 from jnst.transfer.inputs import INITS
 from jnst.types import Guide, Image, Params
 
@@ -100,11 +100,16 @@ class Run(ReportFlag, CheckpointFlags, WatchingFlags, SettingsFlags, OutputFlags
 
             def listen(report: Report) -> bool:
                 report = keeper.listen(report)
-                show(report)
+                show.report(report)
                 log(report.first, report.losses, report.parts, report.seconds)
                 for watch in watchers.steps:
                     watch(report)
                 return bool(interruption.signal_number)
+
+            def wait(compiling: Compiling) -> None:
+                show.compiling(compiling)
+                for announce in watchers.waits:
+                    announce(describe(compiling))
 
             try:
                 solution = self.solve(
@@ -115,6 +120,7 @@ class Run(ReportFlag, CheckpointFlags, WatchingFlags, SettingsFlags, OutputFlags
                     chunk=self.chunk(settings),
                     state=keeper.state,
                     callback=listen,
+                    on_compile=wait,
                 )
             except NumericsError as error:
                 whole = keeper.whole(error.result)

@@ -71,7 +71,7 @@ class Live:
         self._points = Thinned[Point](MAX_POINTS)
         self._newest: Callable[[], Point] | None = None
         self._pace = collections.deque[tuple[int, float]](maxlen=PACE_REPORTS)
-        self._num_steps, self._ended = 0, RUNNING
+        self._num_steps, self._waiting, self._ended = 0, "", RUNNING
         self._new_image: NewImage | None = None
         self._jpeg: bytes | None = None
         self._number, self._shape = 0, (0, 0)
@@ -84,12 +84,18 @@ class Live:
         with self._lock:
             self._add_points(report)
             self._pace.append((report.last, report.seconds))
-            self._num_steps = report.num_steps
+            self._num_steps, self._waiting = report.num_steps, ""
             self._version += 1
             due = self._last_request > self._last_copy and now >= self._next_copy
             wanted = due or (report.last == report.num_steps and self.is_watched())
         if wanted:
             self.show(report.image)
+
+    def wait(self, reason: str) -> None:
+        """Store what the run waits for, until the next report."""
+        with self._lock:
+            self._waiting = reason
+            self._version += 1
 
     def show(self, image: Image) -> None:
         """Store an image ``(h, w, 3)`` that will not change any more."""
@@ -160,6 +166,7 @@ class Live:
             "num_steps": self._num_steps,
             "seconds": round(seconds, 1),
             "left": self._seconds_left(),
+            "waiting": self._waiting,
             "ended": self._ended,
             "image": self._number,
             "shape": self._shape,

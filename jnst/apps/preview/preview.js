@@ -43,7 +43,7 @@ function showNumbers() {
   $('progress').max = state.num_steps || 1;
   $('progress').value = state.step;
   if (over) showStatus(state.ended, state.ended === 'finished' ? 'over' : 'alarm');
-  else showStatus(state.num_steps ? 'running' : 'preparing and compiling…', '');
+  else showStatus(state.waiting || (state.num_steps ? 'running' : 'preparing'), '');
 }
 
 function showSettings() {

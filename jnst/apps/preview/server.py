@@ -74,6 +74,10 @@ class Preview:
         """Show the newest state. The image is copied only if someone has looked since the last copy."""
         self._live.report(report)
 
+    def wait(self, reason: str) -> None:
+        """Show what the run waits for, until the next report."""
+        self._live.wait(reason)
+
     def show(self, image: Image) -> None:
         """Show an image ``(h, w, 3)``, such as the result at the end."""
         self._live.show(image)
