@@ -4,6 +4,7 @@ For every pair of content and style, both networks stylise with the same number 
 VGG19: by the style loss of neural-style (the sum over relu1_1, relu2_1, relu3_1 of the mean squared errors of Gram
 matrices over c h w) and the content loss on relu3_2. The style weight for the embedded network is chosen so that its
 content loss is within 20 % of that for VGG19. `gap closed` is (start - mini) / (start - vgg) in that style loss.
+`border` compares a frame of 16 pixels with the interior, where results of either network differ from their targets.
 
 Needs ``--shared``. ``--weights`` evaluates other weights than the embedded ones. Also writes a contact sheet.
 """
@@ -25,6 +26,7 @@ from benchmarks.samples import ratios, shown, take_turns
 from jnst.apps.pixels import to_levels
 from jnst.apps.report import Heading, Tile, contact_sheet
 from jnst.backbones import Backbone
+from jnst.statistics import gram_matrix
 from jnst.types import Image, Params
 
 CONTENTS = (
@@ -36,6 +38,8 @@ CONTENTS = (
 STYLES = ("starry_night.jpg", "great_wave.jpg", "the_scream.jpg", "composition_vii.jpg")
 LAYERS = ("relu1_1", "relu2_1", "relu3_1")
 CONTENT = "relu3_2"
+FRAME = 16
+"""Width in pixels of the frame that is compared with the interior."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,6 +53,7 @@ class Row:
     gap_closed: float
     seconds: float
     seconds_vgg19: float
+    border: dict[str, dict[str, tuple[float, float]]]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -63,6 +68,50 @@ class Judge:
         targets = jnst.fit_targets(content, style, objective, self.params, backbone=self.backbone)
         _, parts = jnst.total_loss(image, objective, targets, self.params, backbone=self.backbone)
         return sum(float(parts[f"style/{layer}"]) for layer in LAYERS), float(parts[f"content/{CONTENT}"])
+
+
+def split_frame(x: Any, width: int) -> tuple[Any, Any]:
+    """The positions in the frame of a map of an image ``width`` pixels wide, and the others: ``(1, n, c)`` each."""
+    edge = FRAME * x.shape[1] // width
+    inside = np.zeros(x.shape[:2], bool)
+    inside[edge:-edge, edge:-edge] = True
+    return np.asarray(x)[None, ~inside], np.asarray(x)[None, inside]
+
+
+def border_errors(judge: Judge, image: Image, content: Image, style: Image) -> dict[str, tuple[float, float]]:
+    """Errors of an image in its frame and in its interior.
+
+    Those of content and style (the Gram matrices of each region against the whole style's) are squares relative to the
+    target's. Those of the colours' means and standard deviations are root mean squares over the channels.
+    """
+    width, layers = image.shape[1], (*LAYERS, CONTENT)
+    ours, kept, wanted = (judge.backbone.apply(judge.params, x, layers) for x in (image, content, style))
+    colours = np.asarray(style)
+
+    def relative(value: Any, target: Any) -> float:
+        return float(np.sum((value - target) ** 2) / np.sum(target**2))
+
+    def errors(region: int) -> dict[str, float]:
+        here, there = (split_frame(x[CONTENT], width)[region] for x in (ours, kept))
+        grams = [(gram_matrix(split_frame(ours[x], width)[region], "hw"), gram_matrix(wanted[x], "hw")) for x in LAYERS]
+        pixels = split_frame(image, width)[region]
+        return {
+            "content": relative(here, there),
+            "style": sum(relative(*pair) for pair in grams),
+            "colour mean": float(np.sqrt(np.mean((pixels.mean((0, 1)) - colours.mean((0, 1))) ** 2))),
+            "colour std": float(np.sqrt(np.mean((pixels.std((0, 1)) - colours.std((0, 1))) ** 2))),
+        }
+
+    frame, interior = errors(0), errors(1)
+    return {name: (frame[name], interior[name]) for name in frame}
+
+
+def mean_border(table: list[Row]) -> dict[str, dict[str, list[float]]]:
+    """The mean over all pairs of `border_errors`, for each network."""
+    return {
+        network: {name: np.mean([row.border[network][name] for row in table], 0).tolist() for name in errors}
+        for network, errors in table[0].border.items()
+    }
 
 
 def transfer(
@@ -134,7 +183,11 @@ def make_pairs(
         for style_name in STYLES:
             style = jnst.load_image(images / "style" / style_name, size=size)
             outcome, theirs, ours = compare(judge, mini, content, style, steps)
-            table.append(Row(content_name, style_name, **outcome))
+            border = {
+                network: border_errors(judge, image, content, style)
+                for network, image in (("vgg19", theirs), ("mini", ours))
+            }
+            table.append(Row(content_name, style_name, **outcome, border=border))
             both[0].append(theirs)
             both[1].append(ours)
             told = "  ".join(f"{key} {value:.3g}" for key, value in outcome.items())
@@ -173,10 +226,15 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
     closed = [row.gap_closed for row in table]
     print(f"step time, mini / VGG19 to {CONTENT}: {shown(ratio)}")
     print(f"gap closed: mean {np.mean(closed):.3f}, worst {min(closed):.3f}")
+    border = mean_border(table)
+    for network, errors in border.items():
+        told = "  ".join(f"{name} {frame:.3f} / {interior:.3f}" for name, (frame, interior) in errors.items())
+        print(f"frame / interior, {network}: {told}")
     return {
         "size": size,
         "step_ratio": ratio,
         "gap_closed": {"mean": float(np.mean(closed)), "worst": float(min(closed))},
+        "border": border,
         "pairs": [dataclasses.asdict(row) for row in table],
     }
 

@@ -80,7 +80,7 @@ BACKBONES: dict[str, Architecture] = {
         _VGG_CONTENT,
         _VGG_STYLE,
     ),
-    "mini": Architecture(lambda: VGG(MINI_WIDTHS, padding="reflect"), OXFORD, _VGG_CONTENT, _VGG_STYLE),
+    "mini": Architecture(lambda: VGG(MINI_WIDTHS), OXFORD, _VGG_CONTENT, _VGG_STYLE),
     "convnet": Architecture(lambda: VGG(CONVNET_WIDTHS), IMAGENET, free_widths=True),
     "squeezenet1.1": Architecture(
         SqueezeNet, IMAGENET, ("fire5", "fire4"), ("relu1", "fire2", "fire3", "fire4", "fire5")

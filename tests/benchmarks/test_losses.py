@@ -37,14 +37,24 @@ def test_a_plot_without_figures() -> None:
     assert [bar.get_width() for bar in axis.patches] == [0.25]
 
 
+def test_the_frame_and_the_interior() -> None:
+    image = np.zeros((64, 80, 1), np.float32)
+    image[16:-16, 16:-16] = 1.0
+    frame, interior = embedded.split_frame(image, 80)
+    assert (frame.max(), interior.min(), interior.shape) == (0.0, 1.0, (1, 32 * 48, 1))
+    frame, interior = embedded.split_frame(image[::4, ::4], 80)
+    assert (frame.max(), interior.min(), interior.shape) == (0.0, 1.0, (1, 8 * 12, 1))
+
+
 def test_the_embedded_network(tmp_path: Path, shared: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(embedded, "CONTENTS", embedded.CONTENTS[:1])
     monkeypatch.setattr(embedded, "STYLES", embedded.STYLES[:1])
     found = embedded.measure(
-        argparse.Namespace(shared=shared, weights=None, output=tmp_path, sizes=[32], steps=1, rounds=1)
+        argparse.Namespace(shared=shared, weights=None, output=tmp_path, sizes=[64], steps=1, rounds=1)
     )
     assert [(row["content"], row["style"]) for row in found["pairs"]] == [(embedded.CONTENTS[0], embedded.STYLES[0])]
     assert found["gap_closed"]["mean"] == found["gap_closed"]["worst"] == found["pairs"][0]["gap_closed"]
+    assert found["border"]["mini"]["style"] == list(found["pairs"][0]["border"]["mini"]["style"])
     assert len(found["step_ratio"]["samples"]) == 1
     assert len(embedded.plot(found).axes) == 1
     assert (tmp_path / "embedded.jpg").read_bytes().startswith(b"\xff\xd8")

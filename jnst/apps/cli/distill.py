@@ -18,7 +18,6 @@ from jnst.apps.training.distill import (
     Record,
     held_out_losses,
     init_mini,
-    load_mini_teachers,
     make_held_out_pairs,
     split_images,
     train_student,
@@ -44,9 +43,7 @@ class Distill:
     output: Annotated[Path, tyro.conf.arg(aliases=["-o"], metavar="FILE.safetensors")]
     """Weights file to write, in float16."""
     vgg19: Annotated[Path, tyro.conf.arg(metavar="FILE")]
-    """Weights of Oxford's VGG19, at least up to conv3_4."""
-    slim: Annotated[Path, tyro.conf.arg(metavar="FILE")]
-    """Weights of the slim VGG19 (Wang et al. 2020), the teacher of the deepest layer."""
+    """Weights of Oxford's VGG19, at least up to conv4_1."""
 
     steps: int = Recipe.steps
     """Number of training steps."""
@@ -70,10 +67,9 @@ class Distill:
         files = {"--output": self.output, "--checkpoint": self.checkpoint, "--log": self.log}
         check_outputs(files, resume=self.resume, force=self.force)
         recipe = Recipe(steps=self.steps, crop=self.crop, seed=self.seed)
-        teachers, teacher_params = load_mini_teachers(self.vgg19, self.slim)
         images, held_out = split_images(load_folder(self.directory))
         with interruptible(grace=TRAINING_GRACE) as interruption:
-            setup, state = init_mini(teachers, teacher_params, images, recipe)
+            setup, teacher_params, state = init_mini(self.vgg19, images, recipe)
             pairs = make_held_out_pairs(state.student, teacher_params, held_out, setup)
             state = train_student(
                 setup,
@@ -89,7 +85,7 @@ class Distill:
         if state.step < recipe.steps:
             print(stopped_line(self.checkpoint), file=sys.stderr)
             return 128 + interruption.signal_number
-        student, params = setup.backbone, flatten(state.student.params)
+        student, params = setup.student, flatten(state.student.params)
         weights = Weights(
             architecture=student.name,
             params=params,
@@ -97,7 +93,6 @@ class Distill:
             training=student.training,
             source=f"jnst train distill: {len(images)} images, {recipe.steps} steps, seed {recipe.seed}",
             licence=LICENCE,
-            options={"padding": "reflect"},
         )
         save_weights(self.output, weights, dtype="float16")
         print(f"{self.output}: {student.name}, {sum(array.size for array in params.values()):,} parameters")

@@ -1,6 +1,6 @@
-"""Distil large networks into a small one that replaces them in style transfer.
+"""Distil a large network into a small one that replaces it in style transfer.
 
-Through one 1x1 head per layer, the student F imitates the features of the teachers T and their Gram matrices G. It also
+Through one 1x1 head per layer, the student F imitates the features of the teacher T and their Gram matrices G. It also
 imitates the style gradient: the gradient of a style loss S by the image x. A network that has only seen photographs is
 easily fooled by an optimiser, so the student also trains on partly optimised images.
 
@@ -23,7 +23,7 @@ import optax
 
 from jnst.apps.training.augmentation import PhotometricAugmentation, random_crops
 from jnst.apps.training.data import hash_images
-from jnst.apps.training.prune import MARGIN, compress, ridge_regression
+from jnst.apps.training.prune import compress, ridge_regression
 from jnst.apps.training.resume import load_training, save_training
 from jnst.backbones import Backbone, make_backbone
 from jnst.errors import ArgumentError, ImageError, NumericsError
@@ -31,8 +31,8 @@ from jnst.statistics import gram_matrix
 from jnst.types import Array, Image, Params
 from jnst.weights.load import load_backbone
 
-SMALLEST_CROP = 8 * (2 * MARGIN + 1)
-"""Smallest crop in pixels whose fourth block has a position inside the ignored border."""
+SMALLEST_CROP = 32
+"""Smallest crop in pixels: it leaves the fourth block 4x4 positions."""
 
 HEAD_BATCHES, HEAD_CROPS, HEAD_ROWS = 16, 8, 4000
 """The initial heads are regressions on this many batches, crops per batch, and positions per batch."""
@@ -42,12 +42,6 @@ HELD_OUT_EVERY = 7
 
 HELD_OUT_BATCHES, HELD_OUT_PAIRS, HELD_OUT_MOVES = 2, 6, 12
 """Held-out batches, pairs per batch, and the largest number of moves of an image."""
-
-VGG_LAYERS = ("relu1_1", "relu1_2", "relu2_1", "relu2_2", "relu3_1", "relu3_2")
-"""Layers of the embedded network that imitate VGG19 itself."""
-
-STYLE_LAYERS = ("relu1_1", "relu2_1", "relu3_1", "relu4_1")
-"""Layers of the embedded network whose style gradient is compared."""
 
 COMPRESSION_CROPS, COMPRESSION_SIZE, COMPRESSION_CHUNK = 48, 96, 8
 """The embedded network is compressed on this many crops of this side in pixels, computed in chunks."""
@@ -75,13 +69,13 @@ class Recipe:
         ArgumentError: There is no step, the crops are too small, or there are more pairs than the pool holds.
     """
 
-    steps: int = 300
+    steps: int = 160
     crop: int = 128
     pairs: int = 3
     pool: int = 24
     lifetime: int = 24
     move: float = 0.02
-    learning_rate: float = 5e-4
+    learning_rate: float = 1e-3
     gram_weight: float = 0.5
     gradient_weight: float = 0.5
     seed: int = 0
@@ -95,47 +89,28 @@ class Recipe:
 
 
 @dataclasses.dataclass(frozen=True)
-class Teachers:
-    """The networks to imitate.
-
-    Attributes:
-        backbones: The networks.
-        taps: For each layer of the student: its name, the index of a network, and that network's layer.
-        style: Layers of the student whose style gradient is compared.
-    """
-
-    backbones: tuple[Backbone, ...]
-    taps: tuple[tuple[str, int, str], ...]
-    style: tuple[str, ...]
-
-    @property
-    def layers(self) -> tuple[str, ...]:
-        """The student's layers."""
-        return tuple(layer for layer, _, _ in self.taps)
-
-    def apply(self, params: tuple[Params, ...], image: Image) -> dict[str, Array]:
-        """Return the teachers' features, named by the student's layers."""
-        features: dict[str, Array] = {}
-        for index, backbone in enumerate(self.backbones):
-            student_layers = {theirs: ours for ours, which, theirs in self.taps if which == index}
-            found = backbone.apply(params[index], image, tuple(student_layers))
-            features |= {student_layers[theirs]: value for theirs, value in found.items()}
-        return features
-
-
-@dataclasses.dataclass(frozen=True)
 class Setup:
     """What stays the same throughout training. Hashable, for static arguments of `jax.jit`.
 
     Attributes:
-        backbone: The student's network.
-        teachers: The networks it imitates.
+        student: The student's network.
+        teacher: The network it imitates, which has the student's layers and possibly more.
         recipe: How it is trained.
     """
 
-    backbone: Backbone
-    teachers: Teachers
+    student: Backbone
+    teacher: Backbone
     recipe: Recipe
+
+    @property
+    def layers(self) -> tuple[str, ...]:
+        """The layers whose features are compared: the student's ReLUs."""
+        return tuple(layer for layer in self.student.layers if layer.startswith("relu"))
+
+    @property
+    def style_layers(self) -> tuple[str, ...]:
+        """The layers of the style loss whose gradients are compared: the first ReLU of each block."""
+        return tuple(layer for layer in self.layers if layer.endswith("_1"))
 
 
 class Student(NamedTuple):
@@ -177,11 +152,6 @@ Pairs: TypeAlias = tuple[Image, Image]
 """A batch of images and a batch of style images, ``(n, s, s, 3)`` each."""
 
 
-def interior(features: Array) -> Array:
-    """Cut off the border of feature maps, where teacher and student pad differently."""
-    return features[..., MARGIN:-MARGIN, MARGIN:-MARGIN, :]
-
-
 def relative_error(value: Array, target: Array, axes: tuple[int, ...]) -> Array:
     """Return the squared error divided by the target's squared norm, one value per image."""
     return jnp.sum((value - target) ** 2, axes) / (jnp.sum(target**2, axes) + 1e-6)
@@ -193,9 +163,9 @@ def imitation_loss(
     """Return the relative errors of features and Gram matrices, summed over layers, as a mean over images."""
     total = jnp.zeros(())
     for layer, target in targets.items():
-        ours, theirs = interior(features[layer]) @ student.heads[layer], interior(target)
-        total += relative_error(ours, theirs, (-3, -2, -1)).mean()
-        total += gram_weight * relative_error(gram_matrix(ours), gram_matrix(theirs), (-2, -1)).mean()
+        ours = features[layer] @ student.heads[layer]
+        total += relative_error(ours, target, (-3, -2, -1)).mean()
+        total += gram_weight * relative_error(gram_matrix(ours), gram_matrix(target), (-2, -1)).mean()
     return total
 
 
@@ -213,18 +183,18 @@ def style_gradient(
 
 
 def cosine_distance(ours: Array, theirs: Array) -> Array:
-    """Return ``1 - cos`` of the angle between gradients inside the border, as a mean over images."""
-    ours, theirs = (x[..., 2 * MARGIN : -2 * MARGIN, 2 * MARGIN : -2 * MARGIN, :] for x in (ours, theirs))
+    """Return ``1 - cos`` of the angle between gradients, as a mean over images."""
     axes = (-3, -2, -1)
     lengths = jnp.sqrt(jnp.sum(ours**2, axes) * jnp.sum(theirs**2, axes)) + 1e-20
     return jnp.mean(1.0 - jnp.sum(ours * theirs, axes) / lengths)
 
 
-def make_targets(teachers: Teachers, params: tuple[Params, ...], images: Image, styles: Image) -> Targets:
-    """Compute the teachers' features and style gradient on a batch."""
-    style_features = teachers.apply(params, styles)
-    grams = {layer: gram_matrix(style_features[layer]) for layer in teachers.style}
-    gradient, features = style_gradient(partial(teachers.apply, params), images, grams)
+def make_targets(params: Params, images: Image, styles: Image, setup: Setup) -> Targets:
+    """Compute the teacher's features and style gradient on a batch, with the teacher's parameters."""
+    apply = partial(setup.teacher.apply, params, layers=setup.layers)
+    style_features = apply(styles)
+    grams = {layer: gram_matrix(style_features[layer]) for layer in setup.style_layers}
+    gradient, features = style_gradient(apply, images, grams)
     return Targets(dict(features), style_features, gradient)
 
 
@@ -233,9 +203,9 @@ def distillation_loss(
 ) -> tuple[Array, tuple[dict[str, Array], Array]]:
     """Return the loss of a batch; its parts, and the student's own style gradient."""
     recipe = setup.recipe
-    apply = partial(setup.backbone.apply, student.params, layers=tuple(targets.images))
+    apply = partial(setup.student.apply, student.params, layers=setup.layers)
     style_features = apply(styles)
-    grams = {layer: gram_matrix(style_features[layer]) for layer in setup.teachers.style}
+    grams = {layer: gram_matrix(style_features[layer]) for layer in setup.style_layers}
     gradient, features = style_gradient(apply, images, grams)
     parts = {
         "images": imitation_loss(student, features, targets.images, recipe.gram_weight),
@@ -248,10 +218,10 @@ def distillation_loss(
 
 @partial(jax.jit, static_argnames="setup")
 def evaluate_step(
-    student: Student, images: Image, styles: Image, teacher_params: tuple[Params, ...], setup: Setup
+    student: Student, images: Image, styles: Image, teacher_params: Params, setup: Setup
 ) -> tuple[dict[str, Array], Array]:
     """Return the loss of a batch and its parts, and the images' next moves, without an update."""
-    targets = make_targets(setup.teachers, teacher_params, images, styles)
+    targets = make_targets(teacher_params, images, styles, setup)
     total, (parts, gradient) = distillation_loss(student, images, styles, targets, setup)
     return parts | {"total": total}, _moves(gradient, targets.style_gradient)
 
@@ -262,11 +232,11 @@ def update(
     optimizer: optax.OptState,
     images: Image,
     styles: Image,
-    teacher_params: tuple[Params, ...],
+    teacher_params: Params,
     setup: Setup,
 ) -> tuple[Student, optax.OptState, dict[str, Array], Array]:
     """Update the student on a batch; return it, the optimiser's state, the loss' parts, and the images' next moves."""
-    targets = make_targets(setup.teachers, teacher_params, images, styles)
+    targets = make_targets(teacher_params, images, styles, setup)
     grad = jax.value_and_grad(distillation_loss, has_aux=True)
     (total, (parts, gradient)), student_gradient = grad(student, images, styles, targets, setup)
     updates, optimizer = make_optimizer(setup.recipe).update(student_gradient, optimizer, student)  # pyright: ignore[reportArgumentType]
@@ -275,7 +245,7 @@ def update(
 
 
 def _moves(ours: Array, theirs: Array) -> Array:
-    """Descend the student's gradient for every other image and the teachers' for the rest, with a mean square of 1."""
+    """Descend the student's gradient for every other image and the teacher's for the rest, with a mean square of 1."""
     moves = jnp.where(jnp.arange(len(ours))[:, None, None, None] % 2 == 0, ours, theirs)
     return -moves / (jnp.sqrt(jnp.mean(moves**2, (1, 2, 3), keepdims=True)) + 1e-20)
 
@@ -294,15 +264,13 @@ def make_optimizer(recipe: Recipe) -> optax.GradientTransformation:
     )
 
 
-def init_state(
-    setup: Setup, params: Params, teacher_params: tuple[Params, ...], images: Sequence[np.ndarray]
-) -> DistillationState:
+def init_state(setup: Setup, params: Params, teacher_params: Params, images: Sequence[np.ndarray]) -> DistillationState:
     """Fit the heads of an initial student in closed form, and fill the pool.
 
     Args:
-        setup: Network, teachers and recipe.
+        setup: Networks and recipe.
         params: The student's initial parameters.
-        teacher_params: The parameters of each teacher.
+        teacher_params: The teacher's parameters.
         images: Training images, uint8 ``(h, w, 3)`` each.
     """
     recipe = setup.recipe
@@ -325,22 +293,22 @@ def _fit_heads(
     random: np.random.Generator,
     setup: Setup,
     params: Params,
-    teacher_params: tuple[Params, ...],
+    teacher_params: Params,
     images: Sequence[np.ndarray],
 ) -> dict[str, Array]:
-    """Regress the teachers' features on the student's."""
-    teachers = setup.teachers
+    """Regress the teacher's features on the student's."""
 
     @jax.jit
-    def both(params: Params, teacher_params: tuple[Params, ...], crops: Array) -> tuple[dict, dict]:
-        return setup.backbone.apply(params, crops, teachers.layers), teachers.apply(teacher_params, crops)
+    def both(params: Params, teacher_params: Params, crops: Array) -> tuple[dict, dict]:
+        theirs = setup.teacher.apply(teacher_params, crops, setup.layers)
+        return setup.student.apply(params, crops, setup.layers), theirs
 
-    rows: dict[str, list[tuple[np.ndarray, np.ndarray]]] = {layer: [] for layer in teachers.layers}
+    rows: dict[str, list[tuple[np.ndarray, np.ndarray]]] = {layer: [] for layer in setup.layers}
     for _ in range(HEAD_BATCHES):
         crops = random_crops(random, images, setup.recipe.crop, HEAD_CROPS, PhotometricAugmentation())
         ours, theirs = both(params, teacher_params, jnp.asarray(crops))
-        for layer in teachers.layers:
-            pair = [np.asarray(interior(x[layer])).reshape(-1, x[layer].shape[-1]) for x in (ours, theirs)]
+        for layer in setup.layers:
+            pair = [np.asarray(x[layer]).reshape(-1, x[layer].shape[-1]) for x in (ours, theirs)]
             chosen = random.permutation(len(pair[0]))[:HEAD_ROWS]
             rows[layer].append((pair[0][chosen], pair[1][chosen]))
     stacked = {layer: tuple(map(np.concatenate, zip(*parts, strict=True))) for layer, parts in rows.items()}
@@ -348,7 +316,7 @@ def _fit_heads(
 
 
 def train_step(
-    state: DistillationState, setup: Setup, teacher_params: tuple[Params, ...], images: Sequence[np.ndarray]
+    state: DistillationState, setup: Setup, teacher_params: Params, images: Sequence[np.ndarray]
 ) -> tuple[DistillationState, dict[str, float]]:
     """Learn from some pairs of the pool and move their images. All random numbers depend on the step's number only.
 
@@ -376,7 +344,7 @@ def train_step(
 def train_student(
     setup: Setup,
     state: DistillationState,
-    teacher_params: tuple[Params, ...],
+    teacher_params: Params,
     images: Sequence[np.ndarray],
     *,
     checkpoint: Path | None = None,
@@ -391,9 +359,9 @@ def train_student(
     On the CPU, a resumed run and an uninterrupted one give the same bits.
 
     Args:
-        setup: Network, teachers and recipe.
+        setup: Networks and recipe.
         state: The state before the first step, from `init_state` or `init_mini`.
-        teacher_params: The parameters of each teacher.
+        teacher_params: The teacher's parameters.
         images: Training images, uint8 ``(h, w, 3)`` each.
         checkpoint: File to write after every ``log_every`` steps and on stopping. The previous one is kept beside it.
         resume: Continue from ``checkpoint``.
@@ -410,7 +378,7 @@ def train_student(
         NumericsError: The loss became NaN or infinite.
     """
     recipe = setup.recipe
-    about = {"network": setup.backbone.name, "images": hash_images(images)[:16], **dataclasses.asdict(recipe)}
+    about = {"network": setup.student.name, "images": hash_images(images)[:16], **dataclasses.asdict(recipe)}
     records: list[Record] = []
 
     def log(record: Record) -> None:
@@ -460,11 +428,11 @@ def split_images(images: Sequence[np.ndarray]) -> tuple[list[np.ndarray], list[n
 
 
 def make_held_out_pairs(
-    student: Student, teacher_params: tuple[Params, ...], images: Sequence[np.ndarray], setup: Setup
+    student: Student, teacher_params: Params, images: Sequence[np.ndarray], setup: Setup
 ) -> list[Pairs]:
     """Cut crops out of held-out images, and move them 0 to `HELD_OUT_MOVES` times.
 
-    The moves follow the style gradients of the initial student and of the teachers.
+    The moves follow the style gradients of the initial student and of the teacher.
     """
     recipe = setup.recipe
     random = np.random.default_rng([recipe.seed, 2])
@@ -480,41 +448,36 @@ def make_held_out_pairs(
     return pairs
 
 
-def held_out_losses(
-    student: Student, pairs: Sequence[Pairs], teacher_params: tuple[Params, ...], setup: Setup
-) -> dict[str, float]:
+def held_out_losses(student: Student, pairs: Sequence[Pairs], teacher_params: Params, setup: Setup) -> dict[str, float]:
     """Return the mean loss and its parts on held-out pairs, with names that begin with ``held_out/``."""
     batches = [evaluate_step(student, image, style, teacher_params, setup)[0] for image, style in pairs]
     return {f"held_out/{name}": float(np.mean([batch[name] for batch in batches])) for name in batches[0]}
 
 
-def load_mini_teachers(vgg19: Path, slim: Path) -> tuple[Teachers, tuple[Params, Params]]:
-    """Load the teachers of the embedded network: VGG19 up to block 3, and the slim VGG19 for ``relu4_1``."""
-    (large, large_params), (small, small_params) = load_backbone("vgg19", vgg19), load_backbone("vgg19-slim", slim)
-    taps = (*((layer, 0, layer) for layer in VGG_LAYERS), ("relu4_1", 1, "aux4_1"))
-    return Teachers((large, small), taps, STYLE_LAYERS), (large_params, small_params)
+def init_mini(vgg19: Path, images: Sequence[np.ndarray], recipe: Recipe) -> tuple[Setup, Params, DistillationState]:
+    """Compress VGG19 into the embedded network, and fit its heads.
 
+    Args:
+        vgg19: VGG19's weights, at least up to conv4_1.
+        images: Training images, uint8 ``(h, w, 3)`` each.
+        recipe: How the network will be trained.
 
-def init_mini(
-    teachers: Teachers, teacher_params: tuple[Params, Params], images: Sequence[np.ndarray], recipe: Recipe
-) -> tuple[Setup, DistillationState]:
-    """Compress the teachers of `load_mini_teachers` into the embedded network, and fit its heads."""
-    setup = Setup(make_backbone("mini", training="distilled"), teachers, recipe)
+    Returns:
+        The networks, VGG19's parameters, and the state before the first step.
+
+    Raises:
+        WeightsError: The weights cannot be read, or they end before conv4_1.
+    """
+    teacher, loaded = load_backbone("vgg19", vgg19, precision="float32")
+    setup = Setup(make_backbone("mini", training="distilled"), teacher, recipe)
+    teacher.check_layers(setup.layers)
+    teacher_params = teacher.prepare(loaded)
+    convolutions = tuple(layer.replace("relu", "conv") for layer in setup.layers)
     random = np.random.default_rng(recipe.seed)
     crops = random_crops(random, images, COMPRESSION_SIZE, COMPRESSION_CROPS, PhotometricAugmentation())
-    convolutions = tuple(layer.replace("relu", "conv") for layer in VGG_LAYERS)
-    large, small = teachers.backbones
-
-    @jax.jit
-    def features_of(params: tuple[Params, Params], images: Array) -> dict[str, Array]:
-        # The slim network imitates VGG19 after the ReLU only, so relu4_1 stands in for conv4_1.
-        return large.apply(params[0], images, convolutions) | small.apply(params[1], images, ("aux4_1",))
-
-    def teacher(images: np.ndarray) -> dict[str, Array]:
-        starts = range(0, len(images), COMPRESSION_CHUNK)
-        chunks = [features_of(teacher_params, jnp.asarray(images[i : i + COMPRESSION_CHUNK])) for i in starts]
-        return {name: jnp.concatenate([chunk[name] for chunk in chunks]) for name in chunks[0]}
-
-    layers = {name: name for name in convolutions} | {"conv4_1": "aux4_1"}
-    params = compress(setup.backbone, teacher, layers, crops)
-    return setup, init_state(setup, params, teacher_params, images)
+    features_of = jax.jit(partial(teacher.apply, layers=convolutions))
+    starts = range(0, len(crops), COMPRESSION_CHUNK)
+    chunks = [features_of(teacher_params, jnp.asarray(crops[i : i + COMPRESSION_CHUNK])) for i in starts]
+    targets = {name: jnp.concatenate([chunk[name] for chunk in chunks]) for name in convolutions}
+    params = compress(setup.student, targets, crops)
+    return setup, teacher_params, init_state(setup, params, teacher_params, images)

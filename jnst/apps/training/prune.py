@@ -19,12 +19,6 @@ from jnst.types import Array, Params
 RIDGE = 1e-4
 """Ridge of the regressions, relative to the mean square of their inputs."""
 
-MARGIN = 3
-"""Border in pixels of a feature map that is ignored, because teacher and student pad differently."""
-
-TeacherFeatures = Callable[[np.ndarray], Mapping[str, Array]]
-"""From images ``(n, h, w, 3)`` to the teacher's pre-activations by layer."""
-
 
 def select_channels(second_moment: np.ndarray, count: int) -> np.ndarray:
     """Select the channels that predict the others best, by a pivoted Cholesky factorisation.
@@ -65,8 +59,7 @@ def ridge_regression(inputs: np.ndarray, outputs: np.ndarray) -> np.ndarray:
 
 def compress(
     student: Backbone,
-    teacher: TeacherFeatures,
-    layers: Mapping[str, str],
+    targets: Mapping[str, Array],
     images: np.ndarray,
     *,
     rows: int = 60_000,
@@ -75,9 +68,9 @@ def compress(
     """Fit each convolution of ``student`` to a layer of the teacher.
 
     Args:
-        student: The network to fit, with reflection padding.
-        teacher: The teacher's pre-activations, at the same resolutions as the student's.
-        layers: The teacher's layer for each convolution of the student, from the first to the last.
+        student: The network to fit, with zero padding.
+        targets: The teacher's pre-activations of the images for each convolution of the student, from the first to the
+            last.
         images: ``(n, h, w, 3)`` float32 in [0, 1].
         rows: Positions sampled for each regression.
         seed: Seed of the positions.
@@ -86,14 +79,13 @@ def compress(
         The student's parameters, nested.
     """
     random = np.random.default_rng(seed)
-    targets = teacher(images)
     shapes = flat_shapes(student.network, student.smallest_side(student.layers))
     params: dict[str, dict[str, np.ndarray]] = {}
-    for name, target in layers.items():
+    for name, target in targets.items():
         size, _, channels, count = shapes[f"{name}/kernel"]
         inputs = _inputs(student, params, name, images)
         sample = _sampler(inputs, rows, random)
-        outputs = sample(targets[target])
+        outputs = sample(target)
         active = np.maximum(outputs, 0.0)
         kept = select_channels(active.T @ active / len(active), count)
         solution = ridge_regression(sample(_patches(inputs, size)), outputs[:, kept]).astype(np.float32)
@@ -115,13 +107,12 @@ def _inputs(student: Backbone, params: Params, name: str, images: np.ndarray) ->
 @partial(jax.jit, static_argnames="size")
 def _patches(x: Array, size: int) -> Array:
     """Return the ``size x size`` window around each position in a kernel's order, and a 1 for the bias."""
-    padded = pad(x, size // 2, "reflect")
+    padded = pad(x, size // 2, "zero")
     parts = [padded[:, i : i + x.shape[1], j : j + x.shape[2]] for i in range(size) for j in range(size)]
     return jnp.concatenate([*parts, jnp.ones_like(x[..., :1])], axis=-1)
 
 
 def _sampler(x: Array, rows: int, random: np.random.Generator) -> Callable[[Array], np.ndarray]:
-    """Return a function that picks the same random positions inside the border of any feature map of this size."""
-    count, height, width = x.shape[0], x.shape[1] - 2 * MARGIN, x.shape[2] - 2 * MARGIN
-    chosen = random.integers(0, count * height * width, rows)
-    return lambda y: np.asarray(y[:, MARGIN:-MARGIN, MARGIN:-MARGIN].reshape(-1, y.shape[-1])[chosen])
+    """Return a function that picks the same random positions of any feature map of this size."""
+    chosen = random.integers(0, x.shape[0] * x.shape[1] * x.shape[2], rows)
+    return lambda y: np.asarray(y.reshape(-1, y.shape[-1])[chosen])

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from jnst.errors import WeightsError
+from jnst.weights.formats.codebook import expand_codebooks
 from jnst.weights.formats.hdf5 import read_hdf5
 from jnst.weights.formats.npz import read_npz
 from jnst.weights.formats.safetensors_file import read_safetensors
@@ -72,7 +73,7 @@ def read_tensors(path: str | os.PathLike[str], keep: Keep = keep_all) -> Tensors
         keep: Which tensors to read.
 
     Returns:
-        The tensors, as published.
+        The tensors, as published, except that codebooks are expanded (see `expand_codebooks`).
 
     Raises:
         WeightsError: The file is missing, not a regular file, damaged, hostile, or has an unknown format.
@@ -82,7 +83,8 @@ def read_tensors(path: str | os.PathLike[str], keep: Keep = keep_all) -> Tensors
     try:
         row = _recognise(head, path)
         title = row.title
-        return row.read(path, keep)
+        tensors = row.read(path, keep)
+        return dataclasses.replace(tensors, arrays=expand_codebooks(path, dict(tensors.arrays)))
     except WeightsError as error:
         raise WeightsError(one_line(str(error))) from error.__cause__
     except Exception as error:

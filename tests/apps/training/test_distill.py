@@ -16,10 +16,10 @@ from jnst.apps.training.distill import (
     Recipe,
     Setup,
     Student,
-    Teachers,
     cosine_distance,
     distillation_loss,
     held_out_losses,
+    init_mini,
     init_state,
     make_held_out_pairs,
     make_targets,
@@ -28,31 +28,29 @@ from jnst.apps.training.distill import (
 )
 from jnst.apps.training.prune import compress, ridge_regression, select_channels
 from jnst.backbones import make_backbone
-from jnst.errors import ImageError, JnstError
+from jnst.errors import ImageError, JnstError, WeightsError
 from jnst.types import Params
 
 pytestmark = pytest.mark.usefixtures("unoptimised")
 
-RECIPE = Recipe(steps=6, crop=56, pairs=2, pool=4, lifetime=2, learning_rate=5e-3)
-LAYERS = ("relu1_1", "relu2_1")
+RECIPE = Recipe(steps=6, crop=32, pairs=2, pool=4, lifetime=2, learning_rate=5e-3)
 COARSE = np.random.default_rng(0).integers(0, 256, (3, 10, 12, 3), np.uint8)
 IMAGES = [np.repeat(np.repeat(image, 8, 0), 8, 1) for image in COARSE]
 
 
 class Setting(NamedTuple):
-    """A student and its teachers, the student's parameters, and the teachers' parameters."""
+    """Networks and recipe, the student's parameters, and the teacher's parameters."""
 
     setup: Setup
     params: Params
-    teacher_params: tuple[Params, ...]
+    teacher_params: Params
 
 
 @pytest.fixture(scope="module")
 def setting() -> Setting:
-    teacher = make_backbone("convnet", widths=((8,), (12,)), padding="reflect")
-    student = make_backbone("convnet", widths=((4,), (6,)), padding="reflect")
-    teachers = Teachers((teacher,), tuple((layer, 0, layer) for layer in LAYERS), LAYERS)
-    return Setting(Setup(student, teachers, RECIPE), random_params(student, 1), (random_params(teacher, 2),))
+    teacher = make_backbone("convnet", widths=((8,), (12, 5)))
+    student = make_backbone("convnet", widths=((4,), (6,)))
+    return Setting(Setup(student, teacher, RECIPE), random_params(student, 1), random_params(teacher, 2))
 
 
 def initial(setting: Setting) -> DistillationState:
@@ -84,25 +82,21 @@ def test_ridge_regression_is_close_to_least_squares() -> None:
 
 
 def test_a_student_as_wide_as_its_teacher_reproduces_it() -> None:
-    network = make_backbone("convnet", widths=((5, 4), (6,)), padding="reflect")
+    network = make_backbone("convnet", widths=((5, 4), (6,)))
     params = random_params(network, 3)
     crops = random_crops(np.random.default_rng(2), IMAGES, 32, 6, PhotometricAugmentation())
-    names = ("conv1_1", "conv1_2", "conv2_1")
-
-    def teacher(images: np.ndarray) -> dict[str, jax.Array]:
-        return network.apply(params, jnp.asarray(images), names)
-
-    found = compress(network, teacher, {name: name for name in names}, crops, rows=4000)
+    targets = network.apply(params, jnp.asarray(crops), ("conv1_1", "conv1_2", "conv2_1"))
+    found = compress(network, targets, crops, rows=4000)
     ours, theirs = (network.apply(p, jnp.asarray(crops), ("relu2_1",))["relu2_1"] for p in (found, params))
     np.testing.assert_allclose(ours, theirs, atol=0.01 * float(jnp.max(jnp.abs(theirs))))
 
 
 def test_the_loss_of_the_teacher_itself_is_zero(setting: Setting) -> None:
-    teachers, teacher_params = setting.setup.teachers, setting.teacher_params
+    teacher, teacher_params = setting.setup.teacher, setting.teacher_params
     images, styles = (jnp.asarray(random_crops(np.random.default_rng(i), IMAGES, 24, 2)) for i in (3, 4))
-    targets = make_targets(teachers, teacher_params, images, styles)
-    student = Student(teacher_params[0], {"relu1_1": jnp.eye(8), "relu2_1": jnp.eye(12)})
-    setup = Setup(teachers.backbones[0], teachers, RECIPE)
+    setup = Setup(teacher, teacher, RECIPE)
+    targets = make_targets(teacher_params, images, styles, setup)
+    student = Student(teacher_params, {"relu1_1": jnp.eye(8), "relu2_1": jnp.eye(12), "relu2_2": jnp.eye(5)})
     total, _ = distillation_loss(student, images, styles, targets, setup)
     assert float(total) < 1e-4
 
@@ -114,7 +108,7 @@ def test_cosine_distance_of_known_directions() -> None:
 
 
 def test_training_lowers_the_loss(setting: Setting) -> None:
-    setting = with_recipe(setting, Recipe(steps=60, crop=56, pairs=2, pool=4, lifetime=8, learning_rate=0.02))
+    setting = with_recipe(setting, Recipe(steps=60, crop=32, pairs=2, pool=4, lifetime=8, learning_rate=0.02))
     records: list[dict[str, float]] = []
     train_student(
         setting.setup, initial(setting), setting.teacher_params, IMAGES, log_every=20, on_record=records.append
@@ -146,7 +140,7 @@ def test_another_runs_checkpoint_is_refused(setting: Setting, tmp_path: Path) ->
 
 
 def test_held_out_losses_fall_with_training(setting: Setting) -> None:
-    setting = with_recipe(setting, Recipe(steps=60, crop=56, pairs=2, pool=4, lifetime=8, learning_rate=0.02))
+    setting = with_recipe(setting, Recipe(steps=60, crop=32, pairs=2, pool=4, lifetime=8, learning_rate=0.02))
     images, held_out = split_images(IMAGES)
     assert (len(images), len(held_out)) == (2, 1)
     setup, _, teacher_params = setting
@@ -159,12 +153,18 @@ def test_held_out_losses_fall_with_training(setting: Setting) -> None:
     assert after["held_out/total"] < before["held_out/total"]
 
 
+def test_weights_that_end_too_early_are_refused(shared: Path) -> None:
+    partial_weights = shared / "weights" / "vgg19-oxford-tfjs" / "model.json"
+    with pytest.raises(WeightsError, match="layer relu4_1 of vgg19 is beyond these weights, which end at relu3_4"):
+        init_mini(partial_weights, IMAGES, RECIPE)
+
+
 def test_one_image_cannot_be_split() -> None:
     with pytest.raises(ImageError, match="expected at least 2"):
         split_images(IMAGES[:1])
 
 
-@pytest.mark.parametrize("wrong", [{"steps": 0}, {"crop": 55}, {"pairs": 5, "pool": 4}])
+@pytest.mark.parametrize("wrong", [{"steps": 0}, {"crop": 31}, {"pairs": 5, "pool": 4}])
 def test_invalid_recipes_are_refused(wrong: dict[str, int]) -> None:
     with pytest.raises(JnstError, match="expected at least one"):
         Recipe(**wrong)
