@@ -14,7 +14,7 @@ from jnst.transfer import Callback, OnCompile, stylize
 from jnst.types import Image
 from jnst.weights.load import load_backbone
 
-STEPS = (70, 50)
+STEPS = (60, 25)
 """At half the size, then at the full size."""
 
 GAP, CAPTION = 12, 30

@@ -45,7 +45,7 @@ PRESETS: dict[str, Preset] = {
             mean_of_styles=True,
         ),
         solver=Solver(optimizer=OPTIMIZERS["lbfgs-fourier"](), unit=255.0),
-        schedule=Schedule(num_steps=(100, 60), pyramid=Pyramid()),
+        schedule=Schedule(num_steps=(100, 80), pyramid=Pyramid(factor=2.0)),
     ),
     "gatys2016": Preset(
         summary="The first paper: sums of squares before the ReLU, average pooling, from white noise.",
