@@ -31,7 +31,7 @@ BENCHMARKS: dict[str, str] = {
     "step": "benchmarks.step",
     "run": "benchmarks.run",
     "memory": "benchmarks.memory",
-    "cold": "benchmarks.cold",
+    "first_image": "benchmarks.first_image",
     "batch": "benchmarks.batch",
     "device": "benchmarks.device",
     "losses": "benchmarks.losses",

@@ -95,5 +95,5 @@ def test_wrong_names_and_numbers_of_rounds(capsys: pytest.CaptureFixture[str]) -
     assert harness.main(["stepp"]) == 2
     assert "did you mean step" in capsys.readouterr().out
     with pytest.raises(SystemExit):
-        harness.main(["cold", "--rounds", "0"])
+        harness.main(["first_image", "--rounds", "0"])
     assert "--rounds 0: expected at least 1" in capsys.readouterr().err
