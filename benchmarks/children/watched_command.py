@@ -18,9 +18,9 @@ HIT = "/jax/compilation_cache/cache_hits"
 def main() -> int:
     seconds, events = list[float](), list[str]()
 
-    def note(event: str, duration: float, **_: Any) -> None:
+    def note(event: str, duration_secs: float, **_: Any) -> None:
         if event == EVENT:
-            seconds.append(duration)
+            seconds.append(duration_secs)
 
     jax.monitoring.register_event_duration_secs_listener(note)
     jax.monitoring.register_event_listener(lambda event, **_: events.append(event))

@@ -1,5 +1,6 @@
 """The benchmark of the first image: which processes run in which order, and what they report."""
 
+from argparse import Namespace
 from pathlib import Path
 
 import pytest
@@ -19,8 +20,7 @@ def test_checkouts_take_turns_and_are_compared_pair_by_pair(monkeypatch: pytest.
     monkeypatch.setattr(first_image, "ROOT", tmp_path)
     monkeypatch.setattr(first_image, "describe_commit", lambda folder: "commit")
     monkeypatch.setattr(first_image, "commands", lambda *_: [Command("default", ("first",), ("other",))])
-    options = type("Options", (), {"against": Path("old"), "rounds": 2})()
-    options.commands = options.shared = options.sizes = options.weights = None
+    options = Namespace(against=Path("old"), rounds=2, commands=None, shared=None, sizes=None, weights=None)
     found = first_image.measure(options)
     mine, theirs = ([f"{name} {way}" for way in ("first", "first", "other")] for name in (tmp_path.name, "old"))
     assert started == [*mine, *theirs, *theirs, *mine]
