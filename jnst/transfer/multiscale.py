@@ -14,7 +14,6 @@ from jax.sharding import Mesh
 from jnst.errors import ArgumentError
 from jnst.images import resample, resize, size_of
 from jnst.losses.objective import TransferArgs
-from jnst.presets import Schedule
 from jnst.solve import Solution, State
 from jnst.solve.compilation import Jit
 from jnst.solve.devices import place, platform_of, shard_rows
@@ -105,6 +104,7 @@ def run_jobs(
         ArgumentError: ``state`` belongs to another run.
     """
     begun, plan, axes = time.perf_counter(), jobs[0].plan, AXES if batched else None
+    schedule = plan.settings.schedule
     put = partial(shard_rows, mesh=row_mesh) if row_mesh is not None else lambda tree: tree
     store = store or TargetStore(limit=0, place=put)
     first, current = (0, None) if state is None else _position(state, jobs[0])
@@ -121,7 +121,13 @@ def run_jobs(
                 current = start_runs(program, jnp.stack(starts) if batched else starts[0], axes)
             elif current.image.shape[-3:-1] != plan.scales[index].shape:
                 current = _enlarged(
-                    current, program, shape=plan.scales[index].shape, schedule=plan.settings.schedule, axes=axes
+                    current,
+                    program,
+                    shape=plan.scales[index].shape,
+                    method=schedule.enlarge,
+                    carry_average=schedule.carry_average,
+                    carry_optimizer=schedule.carry_optimizer,
+                    axes=axes,
                 )
             if run_mesh is not None:
                 program, current, args = _divided(program, current, args, run_mesh)
@@ -151,19 +157,26 @@ def _divided(program: Program, state: State, args: TransferArgs, mesh: Mesh) -> 
     return own(program), own(state), args
 
 
-@partial(Jit, static_argnames=("shape", "schedule", "axes"))
+@partial(Jit, static_argnames=("shape", "method", "carry_average", "carry_optimizer", "axes"))
 def _enlarged(
-    state: State, program: Program, *, shape: tuple[int, int], schedule: Schedule, axes: Axes | None
+    state: State,
+    program: Program,
+    *,
+    shape: tuple[int, int],
+    method: str,
+    carry_average: bool,
+    carry_optimizer: bool,
+    axes: Axes | None,
 ) -> State:
     """The state before the first step at the next size."""
 
     def enlarge(state: State, program: Program) -> State:
         solver = program.solver
         end = result(state, solver)
-        image = end if schedule.carry_average else state.image
+        image = end if carry_average else state.image
         # In a batch, runs that have ended keep their result, which may be far outside [0, 1].
         image = jnp.where(state.running, image, jnp.clip(end, 0.0, 1.0))
-        fresh = start(solver, resize(image, shape, schedule.enlarge))
+        fresh = start(solver, resize(image, shape, method))
         # Copies, because a buffer can be donated only once, see `jnst.solve.driver`.
         fresh = jax.tree.map(jnp.copy, dataclasses.replace(fresh, running=state.running))
         smaller, larger = jax.tree.leaves(state.optimizer), jax.tree.leaves(fresh.optimizer)
@@ -171,9 +184,9 @@ def _enlarged(
         fits = len(smaller) == len(larger) and all(
             old.shape in (state.image.shape, new.shape) for old, new in zip(smaller, larger, strict=True)
         )
-        if not schedule.carry_optimizer or not fits:
+        if not carry_optimizer or not fits:
             return fresh
-        carry = partial(_carried, old_shape=state.image.shape, method=schedule.enlarge)
+        carry = partial(_carried, old_shape=state.image.shape, method=method)
         return dataclasses.replace(fresh, optimizer=jax.tree.map(carry, state.optimizer, fresh.optimizer))
 
     return enlarge(state, program) if axes is None else jax.vmap(enlarge, in_axes=(0, axes[0]))(state, program)

@@ -99,13 +99,14 @@ class Stages:
         """
         begun, scales = time.perf_counter(), self._jobs[0].plan.scales
         ahead = 1 if platform_of(self._params) == "cpu" else len(scales)
+        known = self._ready.get(index)
+        if on_compile is not None and (known is None or (known.compiled and not known.compiled.done())):
+            on_compile(Compiling(scales[index].shape, index, len(scales)))
         for later in range(index, min(index + ahead + 1, len(scales)) if self._pool else index + 1):
             if later not in self._ready:
                 self._ready[later] = self._prepare(later)
         stage = self._ready.pop(index)
         if stage.compiled is not None:
-            if on_compile is not None and not stage.compiled.done():
-                on_compile(Compiling(scales[index].shape, index, len(scales)))
             stage.compiled.result()
         self.seconds += time.perf_counter() - begun
         return stage

@@ -127,6 +127,7 @@ class Keeper:
     Attributes:
         state: The checkpoint to continue from, or None.
         records: The losses of all steps, those before that checkpoint included.
+        compile_seconds: How long this process has waited for compilation and targets.
     """
 
     def __init__(
@@ -137,7 +138,7 @@ class Keeper:
         save_image: Callable[[Image], None],
         found: SavedState | None = None,
     ) -> None:
-        self.state = found
+        self.state, self.compile_seconds = found, 0.0
         self.records, self._before = (Records.load({} if found is None else found.records) for _ in range(2))
         self._path, self._every, self._about, self._save_image = path, every, about, save_image
         self._seconds = float(self._before.seconds[-1]) if len(self._before.seconds) else 0.0
@@ -155,6 +156,7 @@ class Keeper:
         with self._lock:
             report = dataclasses.replace(report, seconds=self._seconds + report.seconds)
             self.records.add(report)
+            self.compile_seconds = report.compile_seconds
             self._report = report
             self._take_snapshot(report)
             if self._path is not None and report.last < report.num_steps and self._is_due(report):

@@ -79,7 +79,11 @@ class Run(ReportFlag, CheckpointFlags, WatchingFlags, SettingsFlags, OutputFlags
         if interruption.signal_number and self.checkpoint is not None:
             print(stopped_line(self.checkpoint), file=sys.stderr)
         seconds = keeper.records.seconds
-        about = {"seed": self.seed, "seconds": float(seconds[-1]) if len(seconds) else 0.0}
+        about = {
+            "seed": self.seed,
+            "seconds": float(seconds[-1]) if len(seconds) else 0.0,
+            "of which compilation and targets": round(keeper.compile_seconds, 2),
+        }
         self.save_run_report(self.output, solution, images, settings, backbone, about)
         return 128 + interruption.signal_number if interruption.signal_number else 0
 
