@@ -26,7 +26,7 @@ class Finished(NamedTuple):
         """The one line that says what went wrong, after nothing but remarks and progress."""
         *before, last = self.err
         assert last.startswith("jnst: error: ")
-        assert all(line.startswith(("step ", "jnst: no GPU", "jnst: preset ")) for line in before)
+        assert all(line.startswith(("step ", "compiling ", "jnst: no GPU", "jnst: preset ")) for line in before)
         return last
 
 

@@ -91,7 +91,7 @@ def test_imports_point_downwards_and_packages_stay_where_they_belong(path: Path)
         ("losses", "def late():\n    from jnst.presets import preset"),
         ("transfer", "import jnst.apps.io"),
         ("transfer", "from jnst import load_image"),
-        ("images", "from PIL import Image"),
+        ("losses", "from PIL import Image"),
         ("losses", "import flax.linen as nn"),
         ("solve", "from jax._src import core"),
     ],

@@ -6,7 +6,6 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 import numpy as np
-from PIL import Image as Pillow
 
 from jnst.errors import ArgumentError
 from jnst.solve.compilation import Jit, is_traced
@@ -14,13 +13,6 @@ from jnst.types import Array, Guide, Image
 
 METHODS: dict[str, str] = {"bilinear": "linear", "bicubic": "cubic", "lanczos": "lanczos3"}
 """Resampling filters, and their names in `jax.image.resize`. Downscaling is antialiased, as in Pillow."""
-
-PILLOW: dict[str, Pillow.Resampling] = {
-    "bilinear": Pillow.Resampling.BILINEAR,
-    "bicubic": Pillow.Resampling.BICUBIC,
-    "lanczos": Pillow.Resampling.LANCZOS,
-}
-"""The same filters in Pillow."""
 
 SHARP = "bicubic-sharp"
 """PyTorch's bicubic filter, for upscaling: cubic convolution with a = -0.75, which overshoots more at edges than the
@@ -46,7 +38,7 @@ def resize(image: Image, shape: tuple[int, int], method: str = "bicubic") -> Ima
     if tuple(image.shape[-3:-1]) == tuple(shape):
         return image
     elsewhere = is_traced(image) or (isinstance(image, jax.Array) and len(image.devices()) > 1)
-    if method in PILLOW and image.dtype == jnp.float32 and not elsewhere:
+    if method in METHODS and image.dtype == jnp.float32 and not elsewhere:
         return _resize_on_host(image, shape, method)
     return _resize(image, tuple(shape), method)
 
@@ -58,9 +50,12 @@ def _resize(image: Image, shape: tuple[int, int], method: str) -> Image:
 
 def _resize_on_host(image: Image, shape: tuple[int, int], method: str) -> Image:
     """The same by Pillow: every pair of sizes would be a program to compile."""
+    from PIL import Image as Pillow  # late, because `import jnst` needs no Pillow
+
+    kernel = Pillow.Resampling[method.upper()]
     channels = np.moveaxis(np.asarray(image), -1, -3)
     planes = [
-        np.asarray(Pillow.fromarray(plane).resize((shape[1], shape[0]), PILLOW[method]))
+        np.asarray(Pillow.fromarray(plane).resize((shape[1], shape[0]), kernel))
         for plane in channels.reshape(-1, *channels.shape[-2:])
     ]
     resized = np.stack(planes).clip(0.0, 1.0).reshape(*channels.shape[:-2], *shape)

@@ -3,6 +3,7 @@
 import pytest
 
 
+@pytest.mark.filterwarnings("ignore:os.fork:RuntimeWarning")  # Ray starts other programs at once
 def test_every_image_is_made_once() -> None:
     pytest.importorskip("ray")
     from lost_process import rounds

@@ -38,7 +38,7 @@ PARAMS = random_params(BACKBONE)
 
 def batch() -> dict[str, Any]:
     """Ten images, which eight devices cannot share evenly, through a pyramid; one of them meets NaN."""
-    preset = jnst.preset(style_weight=10.0, optimizer=jnst.LBFGS(memory_size=4), num_steps=(3, 2), min_size=16)
+    preset = jnst.preset(style_weight=10.0, optimizer=jnst.LBFGS(memory_size=4), num_steps=(3, 2), min_size=12)
     contents, styles = [random_image(seed, 24, 20) for seed in (1, 2)], [random_image(3, 18, 26)]
     over = {"learning_rate": (1.0, 0.5, 1e38, 0.25, 0.1)}
     arguments: Any = {"backbone": BACKBONE, "preset": preset, "over": over, "init": "noise"}

@@ -290,7 +290,7 @@ def test_jobs_of_lost_workers_are_done_by_others(capsys, monkeypatch: pytest.Mon
 
     before, style = len(made(again)), ("--styles", again / "styles" / "x.png", "--no-sheet")
     monkeypatch.setattr(ray_workers, "MAX_ATTEMPTS", 2)
-    monkeypatch.setattr("jnst.apps.cli.grid._prepare_worker", prepare_fatal_images)
+    monkeypatch.setattr("jnst.apps.cli.grid.choose_device", prepare_fatal_images)
     finished = grid(capsys, again, *style, "--ray", "--cpus-per-task", "1")
     assert finished.status == RESOURCES
     assert "2 done, 1 skipped (done before), 2 failed" in finished.out[-1]

@@ -17,7 +17,7 @@ from jnst.apps.cli.checkpointing import Keeper
 from jnst.weights import Weights, save_weights
 
 pytestmark = pytest.mark.usefixtures("unoptimised")
-FLAGS = ("--content-layers", "conv1_1", "--style-layers", "relu1_1", "--size", 24, "--pyramid", "--min-size", 12)
+FLAGS = ("--content-layers", "conv1_1", "--style-layers", "relu1_1", "--size", 24, "--pyramid", "--min-size", 6)
 FLAGS += ("--optimizer", "adam", "--steps", "3,2", "--log", "run.jsonl", "--checkpoint", "run.ckpt")
 STEPS = 7
 """3, 2 and 2 at three sizes."""

@@ -193,9 +193,9 @@ def test_a_preset_for_other_weights_causes_a_remark(stylize):
 
 
 def test_pyramid_runs_every_size(stylize, tmp_path):
-    # From 128 in steps of the square root of 2: 128 and 181.
-    finished = stylize("--pyramid", "--size", "181", "--steps", "2,1", *SHALLOW, "--log", tmp_path / "run.jsonl")
-    assert finished.out[0].startswith(f"{tmp_path / 'out.png'}: 181x136, 3 steps")
+    sizes = ("--pyramid", "--min-size", "64", "--size", "128")
+    finished = stylize(*sizes, "--steps", "2,1", *SHALLOW, "--log", tmp_path / "run.jsonl")
+    assert finished.out[0].startswith(f"{tmp_path / 'out.png'}: 128x96, 3 steps")
     assert [line["step"] for line in read_log(tmp_path / "run.jsonl")] == [1, 2, 3]
 
 

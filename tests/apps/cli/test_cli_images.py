@@ -148,10 +148,10 @@ def test_the_style_scale_with_one_size(command: Any, unlike: Any, network: Netwo
 
 
 def test_the_style_scale_with_a_pyramid(command: Any, unlike: Any, network: Network, files: dict[str, Path]) -> None:
-    """Each size is made from the originals, 40 pixels: 14x10 beside a style of 28, 20x15 beside one of 40."""
-    pyramid = ("--pyramid", "--min-size", 14)
+    """Each size is made from the originals, 40 pixels: 10x7 beside a style of 20, 20x15 beside one of 40."""
+    pyramid = ("--pyramid", "--min-size", 10)
     command("stylize", files["content"], files["first"], "--style-scale", 2, *QUICK, "--size", 20, *pyramid)
-    settings = jnst.preset(SETTINGS, pyramid=jnst.Pyramid(min_size=14), style_scale=2.0)
+    settings = jnst.preset(SETTINGS, pyramid=jnst.Pyramid(factor=2.0, min_size=10), style_scale=2.0)
     solution = jnst.stylize(load(files["content"]), load(files["first"]), size=20, preset=settings, **network[1])
     assert len(solution.losses) == 4
     assert not unlike(solution)

@@ -54,7 +54,7 @@ def during(monkeypatch) -> Callable[[Callable[[Preview, Report], None]], list[di
             with serve(port, host, **rest) as preview:
 
                 class Watched:
-                    address, show = preview.address, staticmethod(preview.show)
+                    address, show, wait = preview.address, staticmethod(preview.show), staticmethod(preview.wait)
 
                     def __call__(self, report: Report) -> None:
                         preview(report)
@@ -102,12 +102,12 @@ def test_everything_at_once(stylize, during, tmp_path):
 
 
 def test_steps_are_counted_through_a_pyramid(stylize, tmp_path):
-    flags = ("--pyramid", "--min-size", 20, "--steps", "4,2", "--save-every", 3, "--animate", tmp_path / "film.gif")
+    flags = ("--pyramid", "--min-size", 16, "--steps", "4,2", "--save-every", 3, "--animate", tmp_path / "film.gif")
     stylize(*flags)
-    # 4 steps at 23 pixels, 2 at 32.
+    # 4 steps at 16 pixels, 2 at 32.
     assert names(tmp_path) == ["film.gif", "out-3.png", "out-6.png", "out.png"]
     shapes = [jnst.load_image(tmp_path / name).shape[:2] for name in ("out-3.png", "out-6.png", "out.png")]
-    assert shapes == [(17, 23), (24, 32), (24, 32)]
+    assert shapes == [(12, 16), (24, 32), (24, 32)]
     with Image.open(tmp_path / "film.gif") as made:
         assert (made.size, getattr(made, "n_frames", 1)) == ((32, 24), 3)
 
