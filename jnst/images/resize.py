@@ -38,7 +38,7 @@ def resize(image: Image, shape: tuple[int, int], method: str = "bicubic") -> Ima
     if tuple(image.shape[-3:-1]) == tuple(shape):
         return image
     elsewhere = is_traced(image) or (isinstance(image, jax.Array) and len(image.devices()) > 1)
-    if method in METHODS and image.dtype == jnp.float32 and not elsewhere:
+    if method in METHODS and image.size and image.dtype == jnp.float32 and not elsewhere:
         return _resize_on_host(image, shape, method)
     return _resize(image, tuple(shape), method)
 

@@ -109,6 +109,14 @@ def keep_programs(folder: Path) -> None:
     Raises:
         ResourceError: The folder cannot be made, or others can write into it.
     """
+    make_private(folder)
+    jax.config.update("jax_compilation_cache_dir", str(folder))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.05)
+    jax.config.update("jax_persistent_cache_min_entry_size_bytes", 0)
+
+
+def make_private(folder: Path) -> None:
+    """Make a folder with mode 0700, or check that only its owner can write into it; errors as for `keep_programs`."""
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         found = folder.stat()
@@ -116,6 +124,3 @@ def keep_programs(folder: Path) -> None:
         raise ResourceError(f"cannot keep compiled programs in '{folder}': {error.strerror}") from error
     if hasattr(os, "getuid") and (found.st_uid != os.getuid() or found.st_mode & 0o022):
         raise ResourceError(f"'{folder}' belongs to somebody else or others can write into it: choose another folder")
-    jax.config.update("jax_compilation_cache_dir", str(folder))
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.05)
-    jax.config.update("jax_persistent_cache_min_entry_size_bytes", 0)

@@ -195,5 +195,6 @@ def _step(program: Program, state: State, args: Any) -> tuple[State, Record]:
 
 def closes_over_tracers(loss: Loss) -> bool:
     """Whether a loss was made within a transformation, whose values it uses without taking them as arguments."""
-    values, _ = split((loss, getattr(loss, "__dict__", None)), floats=False)
+    owner = getattr(loss, "__self__", None)
+    values, _ = split((loss, getattr(loss, "__dict__", None), getattr(owner, "__dict__", None)), floats=False)
     return any(isinstance(value, Tracer) for value in values)

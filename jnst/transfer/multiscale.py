@@ -20,7 +20,7 @@ from jnst.solve.devices import place, platform_of, shard_rows
 from jnst.solve.driver import Axes, Drive, copied, drive, start_runs
 from jnst.solve.saved import leaves_of, restore
 from jnst.solve.solver import Program, result, start
-from jnst.transfer.plan import Job, finish, initial_image
+from jnst.transfer.plan import Job, Plan, finish, initial_image
 from jnst.transfer.stages import AXES, OnCompile, Stages, background
 from jnst.transfer.target_store import TargetStore
 from jnst.types import Array, Image, Params
@@ -115,7 +115,7 @@ def run_jobs(
         own_pool = pool if run_mesh is None and row_mesh is None else None
         stages = Stages(jobs, params, own_pool, store=store, batched=batched, mesh=row_mesh, chunk=chunk)
         for index in range(first, len(plan.scales)):
-            program, inputs, args, _ = stages.enter(index, on_compile)
+            program, inputs, args, _ = stages.enter(index, on_compile, makes_steps=not _is_done(current, plan, index))
             if current is None:
                 starts = [initial_image(job, own) for job, own in zip(jobs, inputs, strict=True)]
                 current = start_runs(program, jnp.stack(starts) if batched else starts[0], axes)
@@ -148,6 +148,12 @@ def run_jobs(
                 break
     images = _images(jobs, driven[-1].state, batched)
     return _solution(images, driven, finite, None if batched else current)
+
+
+def _is_done(state: State | None, plan: Plan, index: int) -> bool:
+    """Whether the state of an earlier call has all steps of a size."""
+    scale = plan.scales[index]
+    return state is not None and state.image.shape[-3:-1] == scale.shape and int(np.min(state.step)) >= scale.num_steps
 
 
 def _divided(program: Program, state: State, args: TransferArgs, mesh: Mesh) -> tuple[Program, State, TransferArgs]:

@@ -1,5 +1,6 @@
 """What a run needs at each size: targets, and the program of its steps, which compiles in the background."""
 
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -38,7 +39,10 @@ class Compiling(NamedTuple):
 
 
 OnCompile = Callable[[Compiling], Any]
-"""Called on the host before a run waits for a program."""
+"""Called on the host before a run prepares a size, for whose program it may then wait."""
+
+THREADS = "jnst-compile"
+"""The names of threads in which programs compile begin with this."""
 
 
 class Stage(NamedTuple):
@@ -65,7 +69,8 @@ class Stages:
     Args:
         jobs: Of one structure, each a run of the batch; a single one if not ``batched``.
         params: The network's parameters, prepared for the device.
-        pool: Where programs compile; None: not in the background, because arguments are placed later.
+        pool: Where programs compile; None: they compile when they are first called, as for arguments that are still to
+            be placed on a mesh.
         store: Where targets are kept.
         batched: Whether arrays have an axis of runs.
         mesh: Devices that share the image of a single job.
@@ -91,8 +96,13 @@ class Stages:
         self._batched, self._mesh, self._chunk = batched, mesh, chunk
         self._ready: dict[int, Stage] = {}
 
-    def enter(self, index: int, on_compile: OnCompile | None = None) -> Stage:
+    def enter(self, index: int, on_compile: OnCompile | None = None, *, makes_steps: bool = True) -> Stage:
         """Return a stage when its program is compiled.
+
+        Args:
+            index: The size, from 0.
+            on_compile: See `OnCompile`.
+            makes_steps: Whether there are steps to make at this size, which need a program.
 
         Raises:
             Exception: Whatever its compilation raised.
@@ -100,22 +110,25 @@ class Stages:
         begun, scales = time.perf_counter(), self._jobs[0].plan.scales
         ahead = 1 if platform_of(self._params) == "cpu" else len(scales)
         known = self._ready.get(index)
-        if on_compile is not None and (known is None or (known.compiled and not known.compiled.done())):
+        is_ready = known is not None and (known.compiled is None or known.compiled.done())
+        if on_compile is not None and makes_steps and not is_ready:
             on_compile(Compiling(scales[index].shape, index, len(scales)))
         for later in range(index, min(index + ahead + 1, len(scales)) if self._pool else index + 1):
             if later not in self._ready:
-                self._ready[later] = self._prepare(later)
+                self._ready[later] = self._prepare(later, compiles=makes_steps or later > index)
         stage = self._ready.pop(index)
         if stage.compiled is not None:
             stage.compiled.result()
         self.seconds += time.perf_counter() - begun
         return stage
 
-    def _prepare(self, index: int) -> Stage:
+    def _prepare(self, index: int, *, compiles: bool) -> Stage:
         program = make_program(self._jobs, index, self._mesh, batched=self._batched)
         inputs, args = self._arguments(index)
         scale = self._jobs[0].plan.scales[index]
-        if self._pool is None or scale.num_steps == 0:
+        # The state of a run whose arrays are committed to a device has a sharding that is not known yet.
+        is_committed = any(getattr(leaf, "committed", False) for leaf in jax.tree.leaves((inputs, args)))
+        if self._pool is None or is_committed or not compiles or scale.num_steps == 0:
             return Stage(program, inputs, args, None)
         # Traced here, because JAX's configuration may differ from thread to thread.
         images = jax.ShapeDtypeStruct((*[len(self._jobs)] * self._batched, *scale.shape, 3), jnp.float32)
@@ -137,11 +150,16 @@ class Stages:
 @contextmanager
 def background(platform: str) -> Iterator[ThreadPoolExecutor]:
     """Threads in which programs compile; at the end, those that have not begun are given up."""
-    pool = ThreadPoolExecutor(1 if platform == "cpu" else 8, thread_name_prefix="jnst-compile")
+    pool = ThreadPoolExecutor(1 if platform == "cpu" else 8, thread_name_prefix=THREADS)
     try:
         yield pool
     finally:
         pool.shutdown(wait=False, cancel_futures=True)
+
+
+def is_compiling() -> bool:
+    """Whether programs still compile in the background, for a run that has ended."""
+    return any(thread.name.startswith(THREADS) and thread.is_alive() for thread in threading.enumerate())
 
 
 def make_program(jobs: Sequence[Job], index: int, mesh: Mesh | None = None, *, batched: bool) -> Program:

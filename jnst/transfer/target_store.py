@@ -81,7 +81,10 @@ class TargetStore:
         def compute() -> tuple[Image | None, Targets]:
             self.contents += bool(terms.content)
             content = self._place(inputs_at(plan, index, Inputs(image))).content
-            return content, _fit_content(content, terms, for_single_use(params), backbone=plan.backbone)
+            # Where gradients are normalised, the content's own loss must be exactly 0, not a rounding error.
+            exact = plan.settings.terms.normalize_gradients
+            own = params if exact else for_single_use(params)
+            return content, _fit_content(content, terms, own, backbone=plan.backbone)
 
         resample = plan.settings.schedule.resample
         key = (id(image), id(params), scale.shape, resample, plan.backbone, jax.tree.structure(terms))

@@ -52,10 +52,11 @@ def root() -> Path:
     Raises:
         WeightsError: None of them is set and there is no home folder.
     """
-    if own := os.environ.get("JNST_CACHE"):
-        return Path(own).expanduser().absolute()
+    own = os.environ.get("JNST_CACHE")
     base = Path(os.environ.get("XDG_CACHE_HOME", ""))
     try:
+        if own:
+            return Path(own).expanduser().absolute()
         # The XDG specification says to ignore relative paths.
         return (base if base.is_absolute() else Path.home() / ".cache") / "jnst"
     except RuntimeError as error:

@@ -99,6 +99,10 @@ def test_resize_keeps_colours_and_range() -> None:
     assert (resized.min(), resized.max()) == (0, 1)
 
 
+def test_resize_an_empty_batch() -> None:
+    assert resize(jnp.zeros((0, 6, 7, 3)), (3, 4)).shape == (0, 3, 4, 3)
+
+
 def test_resize_to_the_same_size_returns_the_image() -> None:
     image = jnp.asarray(GOOD)
     assert resize(image, (6, 7)) is image

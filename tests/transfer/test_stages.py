@@ -48,6 +48,23 @@ def test_one_program_of_steps_for_each_size_and_none_for_another_number_of_steps
     assert COMPILED.total() == 0
 
 
+def test_images_on_a_chosen_device_compile_once() -> None:
+    COMPILED.clear()
+    settings = jnst.preset(pyramid=jnst.Pyramid(factor=2.0, min_size=16), num_steps=2, optimizer=jnst.Adam(2.0))
+    content = jax.device_put(random_image(1, 46, 40), jax.local_devices()[0])
+    jnst.stylize(content, random_image(2, 30, 41), PARAMS, backbone=BACKBONE, preset=settings)
+    assert COMPILED["jit(_make_steps)"] == 2
+
+
+def test_a_run_that_has_all_its_steps_compiles_none() -> None:
+    done = run(53, 1)
+    jax.clear_caches()
+    COMPILED.clear()
+    again = run(53, 1, state=done.state)
+    assert again.losses.shape == (0,)
+    assert COMPILED["jit(_make_steps)"] == 0
+
+
 def test_a_style_of_other_proportions_compiles_its_targets_alone() -> None:
     run(73, 2)
     COMPILED.clear()

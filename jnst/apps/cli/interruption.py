@@ -54,7 +54,7 @@ def interruptible(last_resort: Callable[[], None] | None = None, *, grace: float
         with ending:
             if ended:
                 return
-            _exit_after(LAST_RESORT_SECONDS, number)
+            _exit_after(LAST_RESORT_SECONDS, 128 + number)
             if last_resort is not None:
                 with contextlib.suppress(Exception):
                     last_resort()
@@ -86,18 +86,23 @@ def promptly() -> Iterator[None]:
 
 
 def leave(number: int) -> None:
-    """End the process at once with status 128 + ``number``, from any thread, and flush what was printed."""
-    _exit_after(FLUSH_SECONDS, number)  # A reader that has stopped reading must not delay the end.
+    """End the process at once with status 128 + ``number``, from any thread."""
+    end_process(128 + number)
+
+
+def end_process(status: int) -> None:
+    """End the process at once, without waiting for other threads, and flush what was printed."""
+    _exit_after(FLUSH_SECONDS, status)  # A reader that has stopped reading must not delay the end.
     for stream in (sys.stdout, sys.stderr):
         with contextlib.suppress(Exception):
             if stream.isatty():
                 stream.write("\x1b[?25h\n")  # Progress bars hide the cursor.
             stream.flush()
-    os._exit(128 + number)
+    os._exit(status)
 
 
-def _exit_after(seconds: float, number: int) -> None:
-    timer = threading.Timer(seconds, os._exit, (128 + number,))
+def _exit_after(seconds: float, status: int) -> None:
+    timer = threading.Timer(seconds, os._exit, (status,))
     timer.daemon = True
     timer.start()
 

@@ -16,7 +16,7 @@ import jnst
 from jnst.apps.cli.arguments import AUTO
 from jnst.apps.cli.demo import Demo
 from jnst.apps.cli.grid import Grid
-from jnst.apps.cli.interruption import NUMBERS, Terminated, leave, promptly
+from jnst.apps.cli.interruption import NUMBERS, Terminated, end_process, leave, promptly
 from jnst.apps.cli.listing import Backbones, Presets, Statistics
 from jnst.apps.cli.outputs import command_line, with_port
 from jnst.apps.cli.programs import kept_programs
@@ -26,6 +26,7 @@ from jnst.apps.cli.train import Train
 from jnst.apps.cli.weights import Weights
 from jnst.errors import ArgumentError, JnstError, ResourceError, hint
 from jnst.transfer.memory import exhausted, ran_out
+from jnst.transfer.stages import is_compiling
 
 FRAME, RULE = "\u2502\u256d\u256e\u2570\u256f", "\u2500-"
 """Characters that tyro draws with. Hyphens take the place of lines if standard output is not UTF-8."""
@@ -46,6 +47,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     if argv is None and status - 128 in NUMBERS:
         # On a busy machine the interpreter takes seconds to end by itself.
         leave(status - 128)
+    if argv is None and is_compiling():
+        # A run that ended early has no use for the programs of further sizes.
+        end_process(status)
     return status
 
 

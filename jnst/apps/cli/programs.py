@@ -16,7 +16,8 @@ from typing import Any
 import jax
 
 from jnst.errors import JnstError
-from jnst.solve.compilation import OPTIONS, keep_programs
+from jnst.solve.compilation import OPTIONS, keep_programs, make_private
+from jnst.transfer.stages import is_compiling
 from jnst.weights.cache import root
 
 MAX_BYTES = 1_000_000_000
@@ -42,8 +43,7 @@ def kept_programs() -> Iterator[None]:
         yield
         return
     try:
-        folder = root() / "programs"
-        shared, own = _open(folder)
+        shared, own = _open()
     except (JnstError, OSError) as error:
         print(f"jnst: compiled programs are not kept: {error}", file=sys.stderr)
         yield
@@ -56,7 +56,8 @@ def kept_programs() -> Iterator[None]:
         warnings.showwarning = show
         jax.config.update("jax_compilation_cache_dir", None)
         with contextlib.suppress(OSError):
-            for path in _programs(own):
+            # What still compiles may be half written.
+            for path in () if is_compiling() else _programs(own):
                 if path.stat().st_nlink == 1:
                     path.replace(shared / path.name)
         shutil.rmtree(own, ignore_errors=True)
@@ -67,22 +68,38 @@ def jax_cache() -> str | None:
     return jax.config.jax_compilation_cache_dir  # pyright: ignore[reportAttributeAccessIssue]
 
 
-def _open(folder: Path) -> tuple[Path, Path]:
-    """Make the common folder and that of this process, with links to the programs that there are."""
+def _open() -> tuple[Path, Path]:
+    """Make the common folder, and one of this process with links to the programs that there are."""
+    root().parent.mkdir(parents=True, exist_ok=True)
+    root().mkdir(mode=0o700, exist_ok=True)
+    folder = root() / "programs"
     shared = folder / _machine()
     own = shared / f"run-{os.getpid()}-{time.time_ns()}"
-    keep_programs(folder)  # for its checks
-    (shared / AUTOTUNING).mkdir(mode=0o700, parents=True, exist_ok=True)
-    own.mkdir(mode=0o700)
-    _evict(folder, shared)
-    for path in _programs(shared):
-        with contextlib.suppress(FileNotFoundError):  # evicted by another command
-            os.link(path, own / path.name)
-    keep_programs(own)
+    make_private(folder)
+    make_private(shared)
+    make_private(shared / AUTOTUNING)
+    make_private(own)
+    try:
+        _evict(folder)
+        for path in _programs(shared):
+            _link(path, own / path.name)
+        keep_programs(own)
+    except OSError:
+        shutil.rmtree(own, ignore_errors=True)
+        raise
     # JAX would choose a folder in that of this process, whose path would become part of every program's key.
     jax.config.update("jax_persistent_cache_enable_xla_caches", "none")
     OPTIONS.setdefault("gpu", {})[AUTOTUNING] = str(shared / AUTOTUNING)
     return shared, own
+
+
+def _link(path: Path, link: Path) -> None:
+    try:
+        os.link(path, link)
+    except FileNotFoundError:  # evicted by another command
+        return
+    except OSError:  # a file system without hard links
+        shutil.copyfile(path, link)
 
 
 def _machine() -> str:
@@ -90,7 +107,7 @@ def _machine() -> str:
     processor = platform.processor()
     with contextlib.suppress(OSError), open("/proc/cpuinfo", encoding="utf-8", errors="replace") as file:
         processor = next((line for line in file if line.startswith(("flags", "Features"))), processor)
-    known = (jax.__version__, importlib.metadata.version("jaxlib"), platform.machine(), processor)
+    known = (jax.__version__, importlib.metadata.version("jaxlib"), platform.machine(), processor, os.cpu_count())
     return hashlib.sha256(repr(known).encode()).hexdigest()[:16]
 
 
@@ -98,7 +115,7 @@ def _programs(folder: Path) -> list[Path]:
     return [path for path in folder.iterdir() if path.is_file()]
 
 
-def _evict(folder: Path, shared: Path) -> None:
+def _evict(folder: Path) -> None:
     """Remove the least recently used programs beyond `MAX_BYTES`, and what killed commands left behind."""
     for path in folder.glob("*/run-*"):
         with contextlib.suppress(OSError):

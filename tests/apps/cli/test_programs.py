@@ -115,6 +115,33 @@ def test_the_least_recently_used_are_evicted(folder: Path) -> None:
     assert names == {"jit_new-0-cache", *(f"jit_step-{number}-cache" for number in range(400, 500))}
 
 
+def test_file_systems_without_hard_links(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*paths: Path) -> None:
+        raise OSError(1, "Operation not permitted")
+
+    monkeypatch.setattr(os, "link", refuse)
+    for content in (b"first", b"second"):
+        with programs.kept_programs():
+            (own,) = folder.glob("run-*")
+            found = own / "jit_step-1-cache"
+            assert found.exists() == (content == b"second")
+            if not found.exists():
+                found.write_bytes(content)
+    assert (folder / "jit_step-1-cache").read_bytes() == b"first"
+
+
+def test_a_folder_that_cannot_be_used_is_left_alone(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    changes: list[tuple[str, object]] = []
+    monkeypatch.setattr(programs.jax.config, "update", lambda *change: changes.append(change))
+    folder.parent.mkdir()
+    folder.touch()
+    with programs.kept_programs():
+        assert changes == []
+    assert capsys.readouterr().err.startswith("jnst: compiled programs are not kept: ")
+
+
 def test_two_commands_at_once_and_one_that_was_killed(folder: Path) -> None:
     with programs.kept_programs():
         (first,) = folder.glob("run-*")
