@@ -2,7 +2,7 @@
 
 Every sample is a process of its own: imports, weights, compilation, steps and writing. "cold" begins with an empty
 cache of programs; "again" repeats the same command with the cache that it left; "other style" then takes a style of
-other proportions. With --against, another checkout takes turns.
+other proportions. With --against, the cold start of another checkout takes turns, and every wait is divided by its.
 """
 
 import argparse
@@ -70,7 +70,7 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
         waits: dict[str, list[Wait]] = {}
         for number in range(options.rounds):
             for name in reversed([*checkouts]) if number % 2 else checkouts:
-                for way, wait in once(command, checkouts[name]):
+                for way, wait in once(command, checkouts[name], only_cold=name == "against"):
                     waits.setdefault(f"{name}, {way}", []).append(wait)
         rows.append({"command": command.name} | summary(waits))
         show(rows[-1])
@@ -98,10 +98,12 @@ def commands(
             yield Command(f"{name} {size}", ("stylize", content, style, *flags), ("stylize", content, other, *flags))
 
 
-def once(command: Command, folder: Path) -> Iterator[tuple[str, Wait]]:
+def once(command: Command, folder: Path, *, only_cold: bool) -> Iterator[tuple[str, Wait]]:
     """Run a command with an empty cache, again, and with another style."""
     with tempfile.TemporaryDirectory() as scratch:
         yield "cold", run(command.arguments, folder, Path(scratch))
+        if only_cold:
+            return
         yield "again", run(command.arguments, folder, Path(scratch))
         if command.other:
             yield "other style", run(command.other, folder, Path(scratch))
@@ -139,11 +141,9 @@ def summary(waits: dict[str, list[Wait]]) -> dict[str, Any]:
         name: {field: spread([getattr(wait, field) for wait in all_]) for field in Wait._fields}
         for name, all_ in waits.items()
     }
-    ways = [name.partition(", ")[2] for name in waits if name.startswith("against")]
-    compared = {
-        way: ratios([wait.image for wait in waits[f"this, {way}"]], [wait.image for wait in waits[f"against, {way}"]])
-        for way in ways
-    }
+    before = [wait.image for wait in waits.get("against, cold", [])]
+    ours = {name: [wait.image for wait in samples] for name, samples in waits.items() if name.startswith("this")}
+    compared = {name: ratios(images, before) for name, images in ours.items()} if before else {}
     return {"waits": found, "ratios": compared}
 
 
@@ -153,8 +153,8 @@ def show(row: dict[str, Any]) -> None:
         first, image = (shown(values[field], " s", digits=1) for field in ("first_step", "image"))
         compiled = f"{values['programs']['median']:.0f} programs in {values['compile_seconds']['median']:.1f} s"
         print(f"{row['command']:12} {name:22} first step {first}, image {image}, {compiled}", flush=True)
-    for way, values in row["ratios"].items():
-        print(f"{row['command']:12} this / against, {way:12} {shown(values)}", flush=True)
+    for name, values in row["ratios"].items():
+        print(f"{row['command']:12} {name:22} / against, cold: {shown(values)}", flush=True)
 
 
 def plot(results: dict[str, Any]) -> Any:

@@ -22,11 +22,15 @@ def test_checkouts_take_turns_and_are_compared_pair_by_pair(monkeypatch: pytest.
     monkeypatch.setattr(first_image, "commands", lambda *_: [Command("default", ("first",), ("other",))])
     options = Namespace(against=Path("old"), rounds=2, commands=None, shared=None, sizes=None, weights=None)
     found = first_image.measure(options)
-    mine, theirs = ([f"{name} {way}" for way in ("first", "first", "other")] for name in (tmp_path.name, "old"))
-    assert started == [*mine, *theirs, *theirs, *mine]
+    mine = [f"{tmp_path.name} {way}" for way in ("first", "first", "other")]
+    assert started == [*mine, "old first", "old first", *mine]
     (row,) = found["commands"]
-    assert row["ratios"]["cold"]["samples"] == [0.25, 0.25]
-    assert row["waits"]["against, other style"]["programs"]["median"] == 9
+    assert {name: values["samples"] for name, values in row["ratios"].items()} == {
+        "this, cold": [0.25, 0.25],
+        "this, again": [0.25, 0.25],
+        "this, other style": [0.25, 0.25],
+    }
+    assert row["waits"]["against, cold"]["programs"]["median"] == 9
     assert len(first_image.plot(found).axes) == 1
 
 
