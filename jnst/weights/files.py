@@ -27,9 +27,10 @@ def replace_content(
 ) -> None:
     """Replace a file's content atomically: at every moment the file holds the old or the new content, complete.
 
-    The content is written to an unnamed file in the same folder, flushed to disk, and then renamed, so that a process
-    killed while writing leaves nothing behind. Where the system has no unnamed files, the content goes to a temporary
-    file ``.RANDOM.tmp`` in that folder; only a process killed by ``SIGKILL`` leaves it there.
+    The content is written to an unnamed file in the same folder, flushed to disk, and then linked and renamed, so that
+    a process killed while writing leaves nothing behind; killed by ``SIGKILL`` between the link and the renaming, it
+    leaves the complete new content as ``.RANDOM.tmp``. Where the system has no unnamed files, the content is written to
+    that name from the start, and the file left behind can be incomplete.
 
     Symbolic links are followed. A new file's permissions follow the umask; an existing file keeps its own.
 
@@ -45,9 +46,7 @@ def replace_content(
     folder = os.path.dirname(target)
     temporary = _temporary_name(folder)
     try:
-        _write_new(temporary, [data] if isinstance(data, bytes) else data)
-        with suppress(FileNotFoundError):
-            os.chmod(temporary, stat.S_IMODE(os.stat(target).st_mode))
+        _write_new(temporary, [data] if isinstance(data, bytes) else data, like=target)
         if previous is not None and os.path.exists(target):
             _add_name(target, os.path.join(folder, os.path.basename(os.fsdecode(previous))))
         os.replace(temporary, target)
@@ -74,12 +73,18 @@ def write_atomically(
         raise ArgumentError(f"{problem}: check the folder") from error
 
 
-def _write_new(path: str, parts: Iterable[bytes | memoryview]) -> None:
-    """Write a new file and flush it to disk; where the system can, the file has no name before it is complete."""
+def _write_new(path: str, parts: Iterable[bytes | memoryview], *, like: str) -> None:
+    """Write a new file with the permissions of ``like``, if that exists, and flush it to disk.
+
+    Where the system can, the file has no name before it is complete.
+    """
     unnamed = _open_nameless(os.path.dirname(path))
     with unnamed or open(path, "xb") as file:
         file.writelines(parts)
         file.flush()
+        with suppress(FileNotFoundError):
+            writable = file.fileno() if os.chmod in os.supports_fd else path
+            os.chmod(writable, stat.S_IMODE(os.stat(like).st_mode))
         os.fsync(file.fileno())
         if unnamed:
             # With `src_dir_fd`, which an absolute path makes irrelevant, Python follows the symbolic link in /proc.

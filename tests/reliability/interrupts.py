@@ -82,7 +82,7 @@ def interrupt(folder: Path, flags: Flags, seconds: float, number: int) -> tuple[
         process.communicate()
         return SECONDS, "hanging", ["it did not end"]
     took = time.monotonic() - sent
-    faults = runs.check_files(folder, smaller=True)
+    faults = runs.check_files(folder, interrupted=True)
     if process.returncode == 0:
         return took, "ended", faults
     if process.returncode not in (128 + number, -number):

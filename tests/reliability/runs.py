@@ -135,14 +135,15 @@ def fingerprint(folder: Path, log: bool = True) -> str:
     return digest.hexdigest()
 
 
-def check_files(folder: Path, smaller: bool = False) -> list[str]:
+def check_files(folder: Path, interrupted: bool = False) -> list[str]:
     """What is wrong with the files of a run that was killed or interrupted.
 
     Args:
         folder: The folder of the run.
-        smaller: Whether the image may be smaller: an interrupted run saves it at its current size.
+        interrupted: Whether the run could clean up: it leaves no temporary file, and its image has the current size,
+            which can be smaller than the result's.
     """
-    faults = [f"left over: {path.name}" for path in folder.glob(".*.tmp")]
+    faults = [f"left over: {path.name}" for path in folder.glob(".*.tmp")] if interrupted else []
     with warnings.catch_warnings(record=True) as said:
         warnings.simplefilter("always")
         for name in (CHECKPOINT, f"{CHECKPOINT}.previous"):
@@ -154,7 +155,7 @@ def check_files(folder: Path, smaller: bool = False) -> list[str]:
     faults += [str(warning.message) for warning in said]
     try:
         shape = jnst.load_image(folder / OUTPUT).shape
-        faults += [f"{OUTPUT} is of {shape}"] if not smaller and shape != (HEIGHT, WIDTH, 3) else []
+        faults += [f"{OUTPUT} is of {shape}"] if not interrupted and shape != (HEIGHT, WIDTH, 3) else []
     except jnst.JnstError as error:
         faults.append(str(error))
     return faults
