@@ -92,7 +92,7 @@ def run_jobs(
         params: The network's parameters, prepared for the device.
         batched: Whether arrays have an axis of runs.
         runs: What reports call the runs. Jobs beyond them only fill the devices.
-        store: Where targets are kept; None: nowhere.
+        store: Where targets are kept; None: in one of this run alone.
         state: Of an earlier call for the same single job: the run continues from there.
         run_mesh: Devices among which the runs of a batch are divided.
         row_mesh: Devices that share the image of a single job, each some of its rows.
@@ -106,7 +106,7 @@ def run_jobs(
     begun, plan, axes = time.perf_counter(), jobs[0].plan, AXES if batched else None
     schedule = plan.settings.schedule
     put = partial(shard_rows, mesh=row_mesh) if row_mesh is not None else lambda tree: tree
-    store = store or TargetStore(limit=0, place=put)
+    store = store or TargetStore(place=put)
     first, current = (0, None) if state is None else _position(state, jobs[0])
     driven: list[Drive] = []
     finite = np.ones((len(jobs),) if batched else (), bool) if current is None else np.asarray(current.running)

@@ -1,11 +1,13 @@
 """Inputs at every size of a run and their targets, computed once for each content and each style."""
 
 from collections import OrderedDict
-from collections.abc import Callable, Hashable
-from typing import Any
+from collections.abc import Callable, Hashable, Sequence
+from functools import partial
+from typing import Any, TypeAlias
 
 import jax
 
+from jnst.backbones import Backbone
 from jnst.backbones.kernels.algorithms import for_single_use
 from jnst.losses.objective import Objective, Targets
 from jnst.losses.targets import fit_content, fit_style, fit_targets
@@ -15,7 +17,40 @@ from jnst.transfer.plan import Job, Plan, style_sides
 from jnst.types import Image, Params
 
 _fit_content = Jit(fit_content, static_argnames="backbone")
-_fit_style = Jit(fit_style, static_argnames=("backbone", "shape"))
+
+
+@partial(Jit, static_argnames=("backbone", "shapes"))
+def _fit_styles(
+    given: Sequence[Inputs],
+    terms: Objective,
+    params: Params,
+    *,
+    backbone: Backbone,
+    shapes: Sequence[tuple[int, int] | None],
+) -> list[Targets]:
+    """The styles' targets at several sizes of the image, in one program."""
+    return [
+        fit_style(
+            inputs.styles,
+            terms,
+            params,
+            backbone=backbone,
+            style_weights=inputs.style_weights,
+            masks=inputs.masks,
+            style_masks=inputs.style_masks,
+            shape=shape,
+        )
+        for inputs, shape in zip(given, shapes, strict=True)
+    ]
+
+
+StyleSize: TypeAlias = tuple[tuple[float, ...], tuple[int, int] | None]
+"""The styles' longer sides in pixels, and the height and width of the image that masks divide."""
+
+
+def _style_size(job: Job, index: int) -> StyleSize:
+    shape = None if job.inputs.masks is None else job.plan.scales[index].shape
+    return style_sides(job.plan, index, job.inputs.styles), shape
 
 
 def inputs_at(plan: Plan, index: int, inputs: Inputs) -> Inputs:
@@ -69,7 +104,7 @@ class TargetStore:
     def at(self, job: Job, index: int, params: Params) -> tuple[Inputs, Targets]:
         """A job's inputs at one size, and their targets."""
         content, of_content = self._content(job, index, params)
-        styles, of_styles = self._style(job, index, params)
+        styles, of_styles = self._styles(job, params)[_style_size(job, index)]
         return job.inputs._replace(content=content, styles=styles), of_content + of_styles
 
     def _content(self, job: Job, index: int, params: Params) -> tuple[Image | None, Targets]:
@@ -90,32 +125,28 @@ class TargetStore:
         key = (id(image), id(params), scale.shape, resample, plan.backbone, jax.tree.structure(terms))
         return self._get(key, (image, params), compute)
 
-    def _style(self, job: Job, index: int, params: Params) -> tuple[tuple[Image, ...], Targets]:
-        plan, scale, given = job.plan, job.plan.scales[index], job.inputs._replace(content=None)
-        terms = Objective(style=scale.objective.style)
+    def _styles(self, job: Job, params: Params) -> dict[StyleSize, tuple[tuple[Image, ...], Targets]]:
+        """The styles and their targets at all sizes of a run: one program, whatever the number of sizes."""
+        plan, given = job.plan, job.inputs._replace(content=None)
+        terms = Objective(style=plan.scales[0].objective.style)
+        indices = {_style_size(job, index): index for index in range(len(plan.scales))}
         if not given.styles:
-            return (), Targets()
+            return dict.fromkeys(indices, ((), Targets()))
 
-        def compute() -> tuple[tuple[Image, ...], Targets]:
-            self.styles += bool(terms.style)
-            inputs = self._place(inputs_at(plan, index, given))
-            return inputs.styles, _fit_style(
-                inputs.styles,
-                terms,
-                for_single_use(params),
-                backbone=plan.backbone,
-                style_weights=inputs.style_weights,
-                masks=inputs.masks,
-                style_masks=inputs.style_masks,
-                shape=scale.shape if inputs.masks else None,
-            )
+        def compute() -> dict[StyleSize, tuple[tuple[Image, ...], Targets]]:
+            self.styles += len(indices) * bool(terms.style)
+            inputs = [self._place(inputs_at(plan, index, given)) for index in indices.values()]
+            shapes = tuple(shape for _, shape in indices)
+            targets = _fit_styles(inputs, terms, for_single_use(params), backbone=plan.backbone, shapes=shapes)
+            images = [own.styles for own in inputs]
+            return dict(zip(indices, zip(images, targets, strict=True), strict=True))
 
         masks = jax.tree.map(id, (given.masks, given.style_masks))
         key = (
             *(id(style) for style in given.styles),
-            *style_sides(plan, index, given.styles),
+            *indices,
             None if given.style_weights is None else tuple(given.style_weights.tolist()),
-            *(masks, scale.shape if given.masks else None),
+            masks,
             *(id(params), plan.settings.schedule.resample, plan.smallest_side, plan.backbone),
             jax.tree.structure(terms),
         )

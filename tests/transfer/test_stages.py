@@ -66,10 +66,10 @@ def test_a_run_that_has_all_its_steps_compiles_none() -> None:
 
 
 def test_a_style_of_other_proportions_compiles_its_targets_alone() -> None:
-    run(73, 2)
+    run(73, 3)
     COMPILED.clear()
-    run(73, 2, style=(44, 37))
-    assert set(COMPILED) <= {"jit(fit_style)"}
+    run(73, 3, style=(44, 37))
+    assert COMPILED == {"jit(_fit_styles)": 1}
 
 
 def test_a_run_says_what_it_waits_for_and_how_long_it_waited() -> None:
