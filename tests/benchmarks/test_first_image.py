@@ -19,17 +19,18 @@ def test_checkouts_take_turns_and_are_compared_pair_by_pair(monkeypatch: pytest.
     monkeypatch.setattr(first_image, "run", run)
     monkeypatch.setattr(first_image, "ROOT", tmp_path)
     monkeypatch.setattr(first_image, "describe_commit", lambda folder: "commit")
-    monkeypatch.setattr(first_image, "commands", lambda *_: [Command("default", ("first",), ("other",))])
-    options = Namespace(against=Path("old"), rounds=2, commands=None, shared=None, sizes=None, weights=None)
-    found = first_image.measure(options)
+    command = Command("default", ("first",), ("other",), {"peer": ("-c", "print('12 1.5'); print('end')")})
+    monkeypatch.setattr(first_image, "commands", lambda *_: [command])
+    found = first_image.measure(Namespace(against=Path("old"), rounds=2))
     mine = [f"{tmp_path.name} {way}" for way in ("first", "first", "other")]
     assert started == [*mine, "old first", "old first", *mine]
     (row,) = found["commands"]
-    assert {name: values["samples"] for name, values in row["ratios"].items()} == {
-        "this, cold": [0.25, 0.25],
-        "this, again": [0.25, 0.25],
-        "this, other style": [0.25, 0.25],
-    }
+    ways = ("cold", "again", "other style")
+    against = {way: row["ratios"][f"this, {way} / against, cold"]["samples"] for way in ways}
+    assert against == {way: [0.25, 0.25] for way in ways}
+    peer = row["waits"]["peer, cold"]
+    assert 0 < peer["first_step"]["median"] < peer["image"]["median"] < 5
+    assert len(row["ratios"]) == 6
     assert row["waits"]["against, cold"]["programs"]["median"] == 9
     assert len(first_image.plot(found).axes) == 1
 
@@ -53,10 +54,17 @@ def test_a_command_in_its_own_process(tmp_path: Path) -> None:
     assert wait.programs == 1
     assert 0 < wait.compile_seconds < wait.first_step
     assert wait.first_step + 0.4 < wait.image
-    with pytest.raises(RuntimeError, match="jnst bad ended with 3"):
+    with pytest.raises(RuntimeError, match=r"bad .* ended with 3"):
         first_image.run(["bad"], tmp_path, tmp_path)
 
 
 def test_images_are_needed() -> None:
+    options = Namespace(commands=["default"], shared=None, sizes=[512], weights=None)
     with pytest.raises(SystemExit, match="--shared"):
-        list(first_image.commands(["default"], None, [512], None))
+        list(first_image.commands(options, Path()))
+
+
+def test_weights_are_needed_where_programs_are_compared(tmp_path: Path) -> None:
+    options = Namespace(commands=["vgg19"], shared=tmp_path, sizes=[512], weights=None)
+    with pytest.raises(SystemExit, match="--weights"):
+        list(first_image.commands(options, Path()))
