@@ -126,7 +126,7 @@ def make_backbone(
             - ``rescale_pooling``: Whether to scale pooled values to about those of max pooling.
             - ``padding``, ``input_padding``: "zero", "reflect" or "replicate" (VGG networks only).
             - ``ceil_mode``: Whether to pool partial windows (SqueezeNet only).
-            - ``precision``: "auto", "float32" or "bfloat16"; see `Backbone.prepare` (not for ResNets).
+            - ``precision``: "auto", "float32", "tf32" or "bfloat16"; see `Backbone.prepare` (not for ResNets).
             - ``remat``: Less memory for the gradient, for a second forward pass; see `FeatureExtractor`.
             - ``widths``: See `parse_widths` (``convnet`` only).
 

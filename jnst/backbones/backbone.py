@@ -7,7 +7,7 @@ from typing import cast
 import jax
 import jax.numpy as jnp
 
-from jnst.backbones.kernels.algorithms import PRECISIONS
+from jnst.backbones.kernels.algorithms import PRECISIONS, multiplying
 from jnst.backbones.modules import FeatureExtractor
 from jnst.backbones.ops import PADDINGS, POOLINGS
 from jnst.backbones.preprocessing import Preprocessing
@@ -82,6 +82,11 @@ class Backbone:
         """The names of the options that `with_options` takes."""
         return tuple(field.name for field in dataclasses.fields(self.network) if field.name in OPTIONS)
 
+    @property
+    def precision(self) -> str:
+        """The network's ``precision``; "auto" for one that does not have this option."""
+        return getattr(self.network, "precision", "auto")
+
     def with_options(self, **options: str | bool) -> "Backbone":
         """Return the same network with other options; see `jnst.make_backbone`.
 
@@ -106,15 +111,16 @@ class Backbone:
         `jnst.stylize` and the other run functions do this themselves. Before a loop of your own, call it once, outside
         `jax.jit`; then pass the result to `apply`.
 
-        - "float32" adds Winograd-transformed kernels on CPUs, and does nothing on GPUs and TPUs.
+        - "float32" and "tf32" add Winograd-transformed kernels on CPUs, and change nothing on GPUs and TPUs.
         - "bfloat16" adds bfloat16 copies of the larger kernels on CPUs, and casts all parameters on GPUs and TPUs.
         - "auto" is "float32" on CPUs and "bfloat16" on GPUs and TPUs.
 
         Only float32 parameters are prepared. ResNets have no ``precision`` and return ``params``.
 
-        Errors are relative to the largest activation of a layer. On CPUs, "float32" has errors of about 1e-5. On NVIDIA
-        GPUs, XLA multiplies float32 values in TF32 by default, and activations differ by 3.7e-4 (measured on an H200);
-        set ``jax.default_matmul_precision("highest")`` for full float32 there. "bfloat16" has errors of about 1e-2.
+        Errors are relative to the largest activation of a layer: about 1e-5 in "float32", 4e-4 in "tf32" on NVIDIA GPUs
+        (3.7e-4 measured on an H200), and 1e-2 in "bfloat16". "float32" and "tf32" hold for every call of `apply`,
+        prepared or not. Of the others, unprepared parameters know nothing: `apply` then multiplies float32 values as
+        ``jax_default_matmul_precision`` says, which without a value is TF32 on those GPUs.
 
         Parameters prepared on a CPU support gradients of any order in reverse mode, but not forward mode (`jax.jvp`,
         `jax.jacfwd`, `jax.hessian`): use the unprepared parameters for that. Do not train prepared parameters: the
@@ -148,7 +154,8 @@ class Backbone:
         self.check_size(image, layers)
         batch, plane = image.shape[:-3], image.shape[-3:]
         x = self.preprocessing.apply(image).reshape(-1, *plane)
-        found = cast(dict[str, Array], self.network.apply(self.network.split_collections(params), x, layers))
+        with multiplying(self.precision):
+            found = cast(dict[str, Array], self.network.apply(self.network.split_collections(params), x, layers))
         return {layer: features.reshape(*batch, *features.shape[1:]) for layer, features in found.items()}
 
     def check_layers(self, layers: Iterable[str]) -> tuple[str, ...]:

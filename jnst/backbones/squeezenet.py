@@ -50,7 +50,7 @@ class SqueezeNet(FeatureExtractor):
         pooling: A key of `ops.POOLINGS`.
         rescale_pooling: Scale pooled values to about those of max pooling (crowsonkb).
         ceil_mode: Whether a partial window at the end is pooled (Caffe, torchvision) or dropped (Keras).
-        precision: A key of `algorithms.PRECISIONS`; applies to prepared parameters.
+        precision: A key of `algorithms.PRECISIONS`.
 
     References:
         Iandola et al., SqueezeNet: AlexNet-level accuracy with 50x fewer parameters, 2016.

@@ -39,7 +39,7 @@ class VGG(FeatureExtractor):
         input_padding: The padding of the first 3x3 convolution; None: ``padding``.
         input_convolution: Begin with a 1x1 convolution ``conv0``, a preprocessing stored with the weights.
         heads: The number of filters of each block's head; empty: no heads.
-        precision: A key of `algorithms.PRECISIONS`; applies to prepared parameters.
+        precision: A key of `algorithms.PRECISIONS`.
 
     References:
         Simonyan & Zisserman, Very Deep Convolutional Networks for Large-Scale Image Recognition, ICLR 2015.

@@ -131,6 +131,8 @@ def exact_features(
     """
     layers = backbone.check_layers(layers)
     backbone.check_size(image, layers, name)
+    if "precision" in backbone.options:
+        backbone = backbone.with_options(precision="float32")
     with jax.default_matmul_precision("highest"):
         return backbone.apply(params, image, layers)
 

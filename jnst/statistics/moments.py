@@ -1,6 +1,7 @@
 """Gram matrices, means, standard deviations and covariances of the channels."""
 
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -36,14 +37,19 @@ def check_positions(features: Array) -> None:
         )
 
 
-def channel_products(left: Array, right: Array) -> Matrix:
-    """``Lᵀ R``, summed over the rows: ``(..., n, c)`` and ``(..., n, d)`` to ``(..., c, d)``."""
+def channel_products(left: Array, right: Array, dtype: Any = None) -> Matrix:
+    """``Lᵀ R``, summed over the rows: ``(..., n, c)`` and ``(..., n, d)`` to ``(..., c, d)``.
+
+    Float32 values are multiplied in full float32 on every device. Where one side is bfloat16, the other may be rounded
+    almost as coarsely, and JAX chooses: it uses tensor cores. Sums are float32, as is the result without ``dtype``.
+    """
+    is_half = jnp.bfloat16 in (left.dtype, right.dtype)
     return jnp.einsum(
         "...nc,...nd->...cd",
         left,
         right,
-        precision=lax.Precision.HIGHEST,
-        preferred_element_type=sum_dtype(left, right),
+        precision=None if is_half else lax.Precision.HIGHEST,
+        preferred_element_type=sum_dtype(left, right) if dtype is None else dtype,
     )
 
 
@@ -59,7 +65,9 @@ def self_product(rows: Array) -> Matrix:
 
 @self_product.defjvp
 def _self_product_jvp(primals: tuple[Array], tangents: tuple[Array]) -> tuple[Matrix, Matrix]:
-    half = channel_products(tangents[0], primals[0])
+    # The gradient by bfloat16 features is rounded to bfloat16 anyway: then all factors of its product may be.
+    dtype = jnp.bfloat16 if primals[0].dtype == jnp.bfloat16 else None
+    half = channel_products(tangents[0], primals[0], dtype).astype(sum_dtype(primals[0]))
     return self_product(primals[0]), half + jnp.swapaxes(half, -1, -2)
 
 
@@ -152,6 +160,9 @@ def mean_covariance(features: Features, guide: Guide | None = None) -> tuple[Arr
         ArgumentError: Features without positions.
     """
     mean, centred, weighted = _centred(features, guide)
+    if features.dtype == jnp.bfloat16:
+        # Rounded after the mean is subtracted, which keeps the smallest eigenvalues.
+        centred, weighted = centred.astype(features.dtype), weighted.astype(features.dtype)
     products = self_product(centred) if guide is None else channel_products(weighted, centred)
     return mean, products / centred.shape[-2]
 

@@ -1,6 +1,7 @@
 """The 3x3 convolution algorithms against the definition in float64, and prepared against unprepared parameters."""
 
 import math
+import re
 from typing import Any
 
 import jax
@@ -156,6 +157,23 @@ def test_accelerators_get_bfloat16_parameters(platform: str) -> None:
         assert_close(features, np.asarray(exact), 3e-2)
 
 
+@pytest.mark.parametrize(("precision", "expected"), [("float32", "HIGHEST"), ("tf32", "HIGH"), ("auto", None)])
+@pytest.mark.parametrize("name", ["vgg16", "squeezenet1.1"])
+def test_float32_values_are_multiplied_as_the_precision_says(name: str, precision: str, expected: str | None) -> None:
+    """On GPUs JAX rounds float32 to TF32 by default, which does not show on a CPU: so the program is read."""
+    backbone = jnst.make_backbone(name, precision=precision)
+    params = jax.eval_shape(backbone.init, jax.random.key(0))
+    layer = backbone.style_layers[1]
+
+    def loss(image: jax.Array, params: Params) -> jax.Array:
+        return (backbone.apply(params, image, (layer,))[layer] ** 2).mean()
+
+    program = str(jax.make_jaxpr(jax.grad(loss))(IMAGE, params))
+    both = f"(Precision.{expected}, Precision.{expected})" if expected else "None"
+    assert program.count("conv_general_dilated[") > 4
+    assert set(re.findall(r"conv_general_dilated\[.*?precision=(.*?)\n", program, re.DOTALL)) == {both}
+
+
 @pytest.mark.parametrize("platform", ["cpu", "gpu"])
 def test_gradients_have_the_dtype_of_the_image(platform: str) -> None:
     """Whatever the parameters are rounded to, images stay float32."""
@@ -167,7 +185,7 @@ def test_gradients_have_the_dtype_of_the_image(platform: str) -> None:
 
 
 def test_an_unknown_precision_is_rejected() -> None:
-    with pytest.raises(JnstError, match="precision 'half' is unknown: choose one of float32, bfloat16, auto"):
+    with pytest.raises(JnstError, match="precision 'half' is unknown: choose one of float32, tf32, bfloat16, auto"):
         jnst.make_backbone("vgg19").with_options(precision="half")
     with pytest.raises(JnstError, match="resnet50 has no option 'precision'"):
         jnst.make_backbone("resnet50", precision="float32")

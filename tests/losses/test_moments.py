@@ -54,6 +54,15 @@ def test_covariance_of_small_variations_of_large_values() -> None:
     np.testing.assert_allclose(mean_std(features)[1], np.sqrt(np.diag(exact)), rtol=1e-4)
 
 
+def test_covariance_of_half_precision_features_keeps_small_eigenvalues() -> None:
+    """Channels whose variances span six decades, around a mean far above most of them."""
+    features = jnp.asarray(8 + random_features(3, 48, 48, 7) * np.logspace(0, -3, 7), jnp.bfloat16)
+    exact = np.cov(rows(np.asarray(features, np.float64)), rowvar=False, bias=True)
+    found = np.asarray(covariance(features), np.float64)
+    assert np.linalg.norm(found - exact) < 2e-3 * np.linalg.norm(exact)
+    np.testing.assert_allclose(np.linalg.eigvalsh(found), np.linalg.eigvalsh(exact), rtol=1e-2)
+
+
 def test_gram_matrices_of_images_average() -> None:
     first, second = random_features(1, 6, 8, 5), random_features(2, 6, 8, 5)
     whole, *parts = (gram_matrix(image, "hw") for image in (jnp.concatenate([first, second]), first, second))

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -75,6 +76,17 @@ def test_half_precision_accumulates_in_float32() -> None:
     gram = gram_matrix(jnp.ones((64, 64, 2), jnp.bfloat16), "none")
     assert gram.dtype == jnp.float32
     np.testing.assert_array_equal(gram, np.full((2, 2), 4096.0))
+
+
+def test_gradients_of_half_precision_features_are_as_exact_as_those() -> None:
+    """Of ``‖G - T‖²`` by the features: ``4 F (G - T)``, here in float64 with the same rounded features."""
+    features = jnp.asarray(np.maximum(random_features(8, 32, 32, 64), 0), jnp.bfloat16)
+    target = gram_matrix(jnp.asarray(np.maximum(random_features(9, 32, 32, 64), 0), jnp.bfloat16))
+    gradient = jax.grad(lambda features: jnp.sum((gram_matrix(features) - target) ** 2))(features)
+    rows = np.asarray(features, np.float64).reshape(-1, 64)
+    exact = 4 * rows @ (rows.T @ rows / features.size - np.asarray(target, np.float64)) / features.size
+    found = np.asarray(gradient, np.float64).reshape(-1, 64)
+    assert np.linalg.norm(found - exact) < 2e-3 * np.linalg.norm(exact)
 
 
 def test_flattening_keeps_the_order_of_positions() -> None:

@@ -100,7 +100,7 @@ class SettingsFlags:
     """Pooling of the network: max, avg or l2. auto: as trained."""
     padding: Text = None
     """Padding of the network: zero, reflect or replicate. auto: as trained."""
-    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    precision: Literal["auto", "float32", "tf32", "bfloat16"] = "auto"
     """Precision of the convolutions. auto: float32 on CPUs, bfloat16 on GPUs and TPUs."""
     device: Literal["auto", "cpu", "gpu", "tpu"] = "auto"
     """Device to compute on. auto: the fastest that JAX finds."""

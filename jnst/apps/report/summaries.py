@@ -5,11 +5,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import jax
 import numpy as np
 
 from jnst.apps.report.curves import TOTAL
 from jnst.apps.report.page import Block, Code, Facts, Figure, Figures, Page, Plot, Table, versions
 from jnst.backbones import Backbone
+from jnst.backbones.kernels.algorithms import resolve_precision
 from jnst.errors import ArgumentError
 from jnst.presets import Preset
 from jnst.presets.overrides import PLACES, setting
@@ -76,6 +78,8 @@ def _settings_facts(settings: Preset, backbone: Backbone) -> dict[str, str]:
     content, style = settings.terms.layers(backbone)
     values = {name: setting(settings, name) for name in PLACES} | {"keep_color": settings.keep_color}
     facts = {"network": f"{backbone.name}, {backbone.training} weights, to {backbone.layers[-1]}"}
+    if "precision" in backbone.options:
+        facts["precision"] = resolve_precision(backbone.precision, jax.default_backend())
     facts |= {name: _text(value) for name, value in values.items() if _is_set(value)}
     return facts | {
         "content_layers": ", ".join(content),

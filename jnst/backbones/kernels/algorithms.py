@@ -7,6 +7,7 @@ convolution, which supports every transformation of JAX.
 
 import math
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, NamedTuple
 
 import jax
@@ -17,11 +18,22 @@ from jnst.solve.devices import platform_of
 from jnst.types import Array, Params
 
 PRECISIONS: dict[str, str] = {
-    "float32": "float32 everywhere; on GPUs and TPUs, XLA may multiply in a lower precision",
+    "float32": "float32 everywhere",
+    "tf32": "float32, but products of values rounded to 11 significant bits on GPUs that have TF32",
     "bfloat16": "products of bfloat16 values, summed in float32",
     "auto": "float32 on CPUs, bfloat16 on GPUs and TPUs",
 }
-"""The precision of a network with prepared parameters; see `Backbone.prepare` for the errors."""
+"""The precisions of a network; see `Backbone.prepare` for their errors."""
+
+MATMUL_PRECISIONS: dict[str, str] = {"float32": "highest", "tf32": "tensorfloat32"}
+"""What `jax.default_matmul_precision` calls a precision. Without a row, products of float32 values are up to JAX."""
+
+
+def multiplying(precision: str) -> AbstractContextManager[None]:
+    """A context in which networks are traced whose float32 values are multiplied in this precision."""
+    name = MATMUL_PRECISIONS.get(precision)
+    return nullcontext() if name is None else jax.default_matmul_precision(name)
+
 
 MIN_FLOPS = 1e9
 """The smallest convolution, in floating-point operations, that uses another algorithm than XLA's.
@@ -47,6 +59,13 @@ ALGORITHMS: dict[str, Algorithm] = {
     "shifted": Algorithm(shifted.prepare_kernel, shifted.correlate),
 }
 """Every algorithm besides XLA's convolution."""
+
+
+def resolve_precision(precision: str, platform: str) -> str:
+    """What "auto" means on a platform ("cpu", "gpu" or "tpu"); other keys of `PRECISIONS` are returned unchanged."""
+    if precision != "auto":
+        return precision
+    return "float32" if platform == "cpu" else "bfloat16"
 
 
 def select_algorithm(platform: str, precision: str, kernel_shape: tuple[int, ...]) -> str | None:
@@ -76,8 +95,8 @@ def select_algorithm(platform: str, precision: str, kernel_shape: tuple[int, ...
 def prepare(params: Params, precision: str, platform: str | None = None) -> Params:
     """Prepare a network's parameters for a device.
 
-    On CPUs, adds transformed kernels for the selected algorithms. On GPUs and TPUs, casts all parameters to bfloat16
-    unless ``precision`` is "float32". Only float32 parameters are prepared. Preparing twice changes nothing.
+    On CPUs, adds transformed kernels for the selected algorithms. On GPUs and TPUs, casts all parameters to bfloat16 if
+    that is the precision. Only float32 parameters are prepared. Preparing twice changes nothing.
 
     Args:
         params: A network's parameters.
@@ -90,7 +109,8 @@ def prepare(params: Params, precision: str, platform: str | None = None) -> Para
     platform = platform or platform_of(params)
     if platform == "cpu":
         return _add_prepared_kernels(params, precision)
-    if precision == "float32" or all(leaf.dtype != jnp.float32 for leaf in jax.tree.leaves(params)):
+    is_exact = resolve_precision(precision, platform) != "bfloat16"
+    if is_exact or all(leaf.dtype != jnp.float32 for leaf in jax.tree.leaves(params)):
         return params
     return jax.tree.map(lambda leaf: leaf.astype(jnp.bfloat16) if leaf.dtype == jnp.float32 else leaf, params)
 
