@@ -160,9 +160,6 @@ def mean_covariance(features: Features, guide: Guide | None = None) -> tuple[Arr
         ArgumentError: Features without positions.
     """
     mean, centred, weighted = _centred(features, guide)
-    if features.dtype == jnp.bfloat16:
-        # Rounded after the mean is subtracted, which keeps the smallest eigenvalues.
-        centred, weighted = centred.astype(features.dtype), weighted.astype(features.dtype)
     products = self_product(centred) if guide is None else channel_products(weighted, centred)
     return mean, products / centred.shape[-2]
 

@@ -59,8 +59,7 @@ def test_covariance_of_half_precision_features_keeps_small_eigenvalues() -> None
     features = jnp.asarray(8 + random_features(3, 48, 48, 7) * np.logspace(0, -3, 7), jnp.bfloat16)
     exact = np.cov(rows(np.asarray(features, np.float64)), rowvar=False, bias=True)
     found = np.asarray(covariance(features), np.float64)
-    assert np.linalg.norm(found - exact) < 2e-3 * np.linalg.norm(exact)
-    np.testing.assert_allclose(np.linalg.eigvalsh(found), np.linalg.eigvalsh(exact), rtol=1e-2)
+    np.testing.assert_allclose(np.linalg.eigvalsh(found), np.linalg.eigvalsh(exact), rtol=1e-4)
 
 
 def test_gram_matrices_of_images_average() -> None:
