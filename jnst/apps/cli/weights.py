@@ -8,7 +8,6 @@ import numpy as np
 import tyro
 
 from jnst.apps.cli.arguments import Text
-from jnst.backbones import Preprocessing
 from jnst.errors import ArgumentError, WeightsError
 from jnst.weights import read_weights, save_weights
 from jnst.weights.registry import HEADS, SOURCES, find_source
@@ -26,19 +25,10 @@ class List:
         rows = {**SOURCES, **HEADS}
         width = max(map(len, rows))
         for row, source in rows.items():
-            facts = f"{source.size}, {source.licence}, input {_describe(source.preprocessing)}"
+            facts = f"{source.size}, {source.licence}, input {source.preprocessing.description}"
             print(f"{row:<{width}}  {facts}; {cached(row) or 'not in the cache'}")
             print(f"{'':<{width}}  {source.address}, {source.documented_hash}")
         return 0
-
-
-def _describe(preprocessing: Preprocessing) -> str:
-    """Return a short description such as "BGR 0-255 minus 104 117 124"."""
-    words = [f"{preprocessing.channel_order.upper()} 0-{preprocessing.scale:g}"]
-    for word, values, neutral in (("minus", preprocessing.mean, 0.0), ("divided by", preprocessing.std, 1.0)):
-        if set(values) != {neutral}:
-            words += [word, *(f"{value:g}" for value in values)]
-    return " ".join(words)
 
 
 @dataclasses.dataclass(frozen=True)
