@@ -182,30 +182,37 @@ def combine(parts: Sequence[Weights]) -> Weights:
     Raises:
         WeightsError: The parts are of different architectures, take different inputs, or lack a layer between others.
     """
-    first = parts[0]
-    for part in parts[1:]:
-        for what, one, other in (
-            ("architecture", first.architecture, part.architecture),
-            ("training", first.training, part.training),
-            ("input", first.preprocessing.description, part.preprocessing.description),
-            ("options", first.options, part.options),
-        ):
+    known = next((part for part in parts if not part.assumed), parts[0])
+    for part in parts:
+        compared = [("architecture", known.architecture, part.architecture), ("options", known.options, part.options)]
+        if not part.assumed:
+            compared += [
+                ("training", known.training, part.training),
+                ("input", known.preprocessing.description, part.preprocessing.description),
+            ]
+        for what, one, other in compared:
             if one != other:
                 raise WeightsError(
-                    f"{first.source} and {part.source} cannot be combined: their {what} differs ({one}, {other}): "
+                    f"{known.source} and {part.source} cannot be combined: their {what} differs ({one}, {other}): "
                     "pass files of one network"
                 )
     found = {name: array for part in reversed(parts) for name, array in part.params.items()}
-    shapes = param_shapes(first.architecture, first.options.get("widths"))
-    missing = missing_params(first.architecture, found, first.options)
-    _check_complete(first.architecture, missing, " and ".join(part.source for part in parts), first.training)
+    missing = missing_params(known.architecture, found, known.options)
+    if len(parts) > 1:
+        _check_complete(known.architecture, missing, " and ".join(part.source for part in parts), known.training)
     return dataclasses.replace(
-        first,
-        params={name: found[name] for name in shapes if name in found},
+        known,
+        params={
+            name: found[name] for name in param_shapes(known.architecture, known.options.get("widths")) if name in found
+        },
         source="; ".join(part.source for part in parts),
-        licence=" AND ".join(dict.fromkeys(" AND ".join(part.licence for part in parts).split(" AND "))),
-        assumed=next((part.assumed for part in parts if part.assumed), ""),
+        licence=" AND ".join(dict.fromkeys(each for part in parts for each in part.licence.split(" AND "))),
+        assumed=next((_guess(part, known) for part in parts if part.assumed), ""),
     )
+
+
+def _guess(part: Weights, known: Weights) -> str:
+    return known.assumed or f"{part.source} does not tell its training, assumed {known.training} as in {known.source}"
 
 
 def _check_complete(architecture: str, missing: list[str], source: str, training: str) -> None:

