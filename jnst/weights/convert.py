@@ -14,12 +14,16 @@ from jnst.errors import WeightsError
 from jnst.weights.checksum import KEY, checksum
 from jnst.weights.formats import Tensors
 from jnst.weights.formats.tensors import one_line
-from jnst.weights.layouts import KERNEL_AXES, NATIVE_FORMAT, NATIVE_VERSION, VGGS, Layout, check_usable, find_layout
+from jnst.weights.layouts import KERNEL_AXES, NATIVE_FORMAT, NATIVE_VERSION, VGGS, Layout, find_layout
 from jnst.weights.registry import where_to_get
 from jnst.weights.trainings import PREPROCESSINGS, TRAININGS, equivalent, find_preprocessing, recognise
 
 PARTIAL = VGGS
 """Architectures whose weights may end early: after any layer, but without gaps."""
+
+
+_STATISTICS = re.compile(r"(.*[./])?(running|moving)_(mean|var|variance)")
+"""Names of the tensors of batch normalisation."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -114,7 +118,6 @@ def convert(
         _check_sum(tensors)
         name, prefix, layout = find_layout(tensors.arrays, tensors.metadata)
         tensors = _without_prefix(tensors, prefix)
-        check_usable(tensors.arrays)
         fit = _find_fit(tensors, name, layout, architecture)
         if not gaps:
             _check_complete(fit.architecture, fit.missing, name, layout.training)
@@ -276,6 +279,11 @@ def _find_fit(tensors: Tensors, name: str, layout: Layout, architecture: str | N
             f"the {len(tensors.arrays)} tensors ({name}) fit both {' and '.join(found)}: pass the architecture as well"
         )
     fit = next(fit for fit in fits if fit.architecture == (architecture or found[0]))
+    if normalised := next(filter(_STATISTICS.fullmatch, fit.unknown), None):
+        raise WeightsError(
+            f"`{normalised}` belongs to a network with batch normalisation, which the {fit.architecture} of jnst does "
+            "not have: get the plain network"
+        )
     if fit.unknown:
         more = f" and {len(fit.unknown) - 3} more" if len(fit.unknown) > 3 else ""
         listed = ", ".join(f"`{tensor}`" for tensor in fit.unknown[:3])

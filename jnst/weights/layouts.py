@@ -367,7 +367,7 @@ LAYOUTS: dict[str, Layout] = {
     ),
     "torch sequential VGG": Layout(
         architectures=VGGS,
-        mark=r"(slice\d\.)?\d+\.(weight|bias)",
+        mark=r"(slice1\.)?0\.weight",
         rename=_torchvision_vgg,
         preprocessing=IMAGENET,
         training="torchvision",
@@ -376,13 +376,6 @@ LAYOUTS: dict[str, Layout] = {
     ),
 }
 """The layouts that are recognised by the names of their tensors."""
-
-
-REFUSED: dict[str, str] = {
-    r"(.*[./])?(slice\d\.)?\d+\.running_(mean|var)": "a VGG with batch normalisation, which jnst does not have",
-    r"(.*/)?moving_(mean|variance)": "a Keras network with batch normalisation, which jnst does not have",
-}
-"""Names of tensors by which networks are recognised that cannot be used, and what those are."""
 
 
 def find_layout(tensors: Iterable[str], metadata: Mapping[str, str]) -> tuple[str, str, Layout]:
@@ -403,7 +396,7 @@ def find_layout(tensors: Iterable[str], metadata: Mapping[str, str]) -> tuple[st
         return NATIVE_FORMAT, "", _native_layout(metadata)
     tensors = list(tensors)
     for name, layout in LAYOUTS.items():
-        mark = re.compile(rf"((?:.*?[./])??){layout.mark}")
+        mark = re.compile(rf"((?:.*?[./])??)(?:{layout.mark})")
         prefixes = Counter(match[1] for tensor in tensors if (match := mark.fullmatch(tensor)))
         if prefixes:
             return name, prefixes.most_common(1)[0][0], layout
@@ -412,20 +405,6 @@ def find_layout(tensors: Iterable[str], metadata: Mapping[str, str]) -> tuple[st
         f"the tensors ({shown} …) follow no known naming scheme: expected one of "
         f"{', '.join(LAYOUTS)}, or jnst's own format"
     )
-
-
-def check_usable(tensors: Iterable[str]) -> None:
-    """Check that the tensors are not those of a network in `REFUSED`.
-
-    Raises:
-        WeightsError: They are; the message says which network this is.
-    """
-    for tensor in tensors:
-        for pattern, network in REFUSED.items():
-            if re.fullmatch(pattern, tensor):
-                raise WeightsError(
-                    f"this is {network} (`{tensor}`): get the plain VGG (jnst.load_backbone downloads it)"
-                )
 
 
 def used_tensors(tensors: Iterable[str], metadata: Mapping[str, str]) -> set[str]:

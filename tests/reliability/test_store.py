@@ -58,7 +58,7 @@ def test_names_of_no_published_weights(server: FakeServer, tmp_path: Path, monke
     # A file takes precedence over published weights of the same name.
     monkeypatch.chdir(tmp_path)
     Path("test").write_bytes(GOOD)
-    jnst.load_backbone("vgg19", "test")
+    jnst.load_backbone("vgg19", "test", training="oxford")
     assert server.requested == []
 
 
@@ -199,9 +199,7 @@ def test_the_error_for_a_damaged_copy_says_what_to_do(server: FakeServer) -> Non
 def test_heads_are_cached_as_published(server: FakeServer, monkeypatch: pytest.MonkeyPatch, shared: Path) -> None:
     content = (shared / "weights/lpips-heads/squeeze.pth").read_bytes()
     server.files["squeeze.pth"] = content
-    published = HEADS["lpips/squeeze"]
     changed = row(f"{server.address}/squeeze.pth", content)
-    assert (changed.hash_kind, changed.hash_value) == (published.hash_kind, published.hash_value)
     monkeypatch.setitem(HEADS, "lpips/squeeze", changed)
     assert store.fetch("lpips/squeeze").read_bytes() == content
     assert [verdict.fault for verdict in store.verify()] == [""]

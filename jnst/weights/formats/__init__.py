@@ -63,10 +63,10 @@ FORMATS: dict[str, Format] = {
     ),
     "npz": Format("NumPy archive (.npz)", _is_npz, read_npz),
     "keras": Format("Keras model (.keras)", lambda head, path: WEIGHTS in _zip_names(head, path), read_keras),
+    "safetensors": Format("safetensors", lambda head, path: head[6:9] == b"\0\0{", read_safetensors),
     "pickle": Format(
         "pickled NumPy arrays", lambda head, path: re.match(rb"\x80[\x02-\x05]", head) is not None, read_pickle
     ),
-    "safetensors": Format("safetensors", lambda head, path: head[6:9] == b"\0\0{", read_safetensors),
     "tfjs": Format("TensorFlow.js (model.json)", lambda head, path: head.lstrip().startswith(b"{"), read_tfjs),
 }
 """The formats that can be read."""
