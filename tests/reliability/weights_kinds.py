@@ -174,6 +174,7 @@ KINDS: Mapping[str, Kind] = {
     "older PyTorch": Kind(
         lambda folder: writers.write_torch_legacy(folder / "w.pth", halves(np.float16)), "w.pth", "torch-legacy"
     ),
+    "pickled arrays": Kind(lambda folder: writers.write_pickle(folder / "w.ckpt", keras()), "w.ckpt", "pickle"),
     "TensorFlow.js": Kind(lambda folder: writers.write_tfjs(folder / "model.json", keras()), "model.json", "tfjs"),
     "quantised TensorFlow.js": Kind(write_quantized_tfjs, "model.json", "tfjs"),
 }

@@ -171,11 +171,11 @@ Leaf = TypeVar("Leaf")
 
 
 MAX_DEPTH = 8
-"""How many dictionaries may contain each other."""
+"""How many dictionaries and lists may contain each other."""
 
 
 def leaves(content: object, kind: type[Leaf]) -> dict[tuple[str, ...], Leaf]:
-    """Return the values of one type in nested dictionaries by their paths, in order, each dictionary once."""
+    """Return the values of one type in nested dictionaries and lists by their paths, in order, each container once."""
     found: dict[tuple[str, ...], Leaf] = {}
     waiting: list[tuple[tuple[str, ...], object]] = [((), content)]
     seen: set[int] = set()
@@ -183,9 +183,10 @@ def leaves(content: object, kind: type[Leaf]) -> dict[tuple[str, ...], Leaf]:
         path, value = waiting.pop()
         if isinstance(value, kind):
             found[path] = value
-        elif isinstance(value, Mapping) and len(path) < MAX_DEPTH and id(value) not in seen:
+        elif isinstance(value, Mapping | list) and len(path) < MAX_DEPTH and id(value) not in seen:
             seen.add(id(value))
-            waiting += [((*path, str(key)), item) for key, item in reversed(list(value.items()))]
+            items = list(value.items() if isinstance(value, Mapping) else enumerate(value))
+            waiting += [((*path, str(key)), item) for key, item in reversed(items)]
     return found
 
 
