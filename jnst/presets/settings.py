@@ -182,8 +182,10 @@ class Network:
         options = {name: value for name, value in given.items() if value is not None and name in backbone.options}
         backbone = backbone.with_options(**options)
         # Networks of other weights, or rewritten ones, take something else.
-        own = TRAININGS[backbone.training].preprocessing if self.weights == backbone.training else None
-        if self.preprocessing is None or own is None or not equivalent(backbone.preprocessing, own):
+        if self.preprocessing is None or self.weights != backbone.training:
+            return backbone
+        usual = TRAININGS.get(backbone.training)
+        if usual and not equivalent(backbone.preprocessing, usual.preprocessing):
             return backbone
         return dataclasses.replace(backbone, preprocessing=self.preprocessing)
 

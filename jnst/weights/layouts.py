@@ -400,6 +400,8 @@ def find_layout(tensors: Iterable[str], metadata: Mapping[str, str]) -> tuple[st
         prefixes = Counter(match[1] for tensor in tensors if (match := mark.fullmatch(tensor)))
         if prefixes:
             return name, prefixes.most_common(1)[0][0], layout
+    # Training scripts save other numbers too.
+    tensors.sort(key=lambda tensor: not tensor.endswith(("weight", "kernel", "bias")))
     shown = ", ".join(f"`{tensor}`" for tensor in tensors[:3]) or "no tensor"
     raise WeightsError(
         f"the tensors ({shown} …) follow no known naming scheme: expected one of "

@@ -2,7 +2,9 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import jax.numpy as jnp
 import ml_dtypes
 import numpy as np
 import pytest
@@ -51,7 +53,7 @@ def first(change: Callable[[np.ndarray], np.ndarray]) -> Change:
     return lambda arrays: {**arrays, "conv1_1/kernel": change(arrays["conv1_1/kernel"])}
 
 
-def as_type(dtype: object) -> Change:
+def as_type(dtype: Any) -> Change:
     return lambda arrays: {name: array.astype(dtype).astype(np.float32) for name, array in arrays.items()}
 
 
@@ -107,7 +109,7 @@ def test_oxfords_network_under_any_name(names: Change, name: str, oxford: Arrays
 
 def test_the_features_are_those_of_the_original(oxford: Arrays, shared: Path, tmp_path: Path) -> None:
     """What neural-style-pt downloads, rewritten for RGB or not, against the TensorFlow.js file."""
-    image = np.random.default_rng(1).random((24, 20, 3), np.float32)
+    image = jnp.asarray(np.random.default_rng(1).random((24, 20, 3)), jnp.float32)
     layers = ["relu1_1", "relu3_4"]
     backbone, params = jnst.load_backbone(weights=shared / "weights/vgg19-oxford-tfjs/model.json")
     expected = backbone.apply(params, image, layers)
@@ -214,14 +216,15 @@ def test_an_unknown_network_gives_one_warning_that_says_what_to_do(unknown: Path
 
 def test_what_the_caller_says_counts(unknown: Path, tmp_path: Path) -> None:
     own = Preprocessing("bgr", 2.0, (1.0, 1.0, 1.0))
-    for given, preprocessing, training in (
+    cases: list[tuple[dict[str, Any], Preprocessing, str]] = [
         ({"preprocessing": "oxford"}, OXFORD, "oxford"),
         ({"preprocessing": OXFORD}, OXFORD, "oxford"),
         ({"preprocessing": "imagenet"}, IMAGENET, "torchvision"),
         ({"preprocessing": own}, own, "unknown"),
         ({"preprocessing": "identity", "training": "mine"}, IDENTITY, "mine"),
         ({"training": "oxford"}, OXFORD, "oxford"),
-    ):
+    ]
+    for given, preprocessing, training in cases:
         backbone, _ = jnst.load_backbone("vgg19", unknown, **given)
         assert (backbone.preprocessing, backbone.training) == (preprocessing, training)
     with pytest.raises(ArgumentError, match="'imagenette': did you mean imagenet"):
@@ -297,7 +300,7 @@ def test_a_part_without_the_first_layer_is_taken_for_the_same_network(oxford: Ar
     ["module.", "model.", "net.", "backbone.", "_orig_mod.", "module.model._orig_mod.", "vgg.encoder.", "params/"],
 )
 def test_common_prefixes_are_removed(prefix: str, oxford: Arrays) -> None:
-    weights = convert(Tensors(torch_names(oxford, prefix=prefix) | {"best_acc1": np.float32(1).reshape(())}))
+    weights = convert(Tensors(torch_names(oxford, prefix=prefix) | {"best_acc1": np.ones((), np.float32)}))
     np.testing.assert_array_equal(weights.params["conv2_1/kernel"], oxford["conv2_1/kernel"])
     assert len(weights.params) == 16
     weights = convert(Tensors({f"{prefix}{name}": array for name, array in keras_names(oxford).items()}))
