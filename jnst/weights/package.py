@@ -82,17 +82,21 @@ def download_archive(package: Package, archive: str, sha256: str, folder: Path) 
     (setuptools / "__init__.py").touch()
     backend = BACKEND.format(name=package.name, version=package.version, folder=package.name.replace("-", "_"))
     (setuptools / "build_meta.py").write_text(backend)
-    (folder / "requirements.txt").write_text(f"{package.name}=={package.version} --hash=sha256:{sha256}\n")
+    requirements = folder / "requirements.txt"
+    requirements.write_text(f"{package.name}=={package.version} --hash=sha256:{sha256}\n")
     kind = "--only-binary" if archive.endswith(".whl") else "--no-binary"
     command = [
-        *(sys.executable, "-m", "pip", "download", "--no-deps", "--no-build-isolation", "--no-input"),
+        *(sys.executable, "-P", "-m", "pip", "download", "--no-deps", "--no-build-isolation", "--no-input"),
         *("--disable-pip-version-check", "--require-hashes", kind, package.name),
-        *("--requirement", "requirements.txt", "--dest", "."),
+        *("--requirement", str(requirements), "--dest", str(folder)),
     ]
     path = os.pathsep.join(filter(None, (str(folder), os.environ.get("PYTHONPATH"))))
     environment = os.environ | {"PIP_USE_PEP517": "1", "PYTHONPATH": path, "TMPDIR": str(folder)}
     bar = sys.stderr if sys.stderr is not None and sys.stderr.isatty() else subprocess.DEVNULL
-    pip = subprocess.run(command, cwd=folder, env=environment, stdout=bar, stderr=subprocess.PIPE, check=False)
+    try:
+        pip = subprocess.run(command, env=environment, stdout=bar, stderr=subprocess.PIPE, check=False)
+    except OSError as error:
+        raise DownloadError(f"pip could not be started ({error})") from error
     if pip.returncode:
         raise _failure(archive, sha256, pip.stderr.decode(errors="replace"))
     if not (folder / archive).is_file():
