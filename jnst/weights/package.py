@@ -91,7 +91,8 @@ def download_archive(package: Package, archive: str, sha256: str, folder: Path) 
         *("--requirement", str(requirements), "--dest", str(folder)),
     ]
     path = os.pathsep.join(filter(None, (str(folder), os.environ.get("PYTHONPATH"))))
-    environment = os.environ | {"PIP_USE_PEP517": "1", "PYTHONPATH": path, "TMPDIR": str(folder)}
+    options = {"PIP_USE_PEP517": "1", "PIP_REQUIRE_VIRTUALENV": "0"}
+    environment = os.environ | options | {"PYTHONPATH": path, "TMPDIR": str(folder)}
     bar = sys.stderr if sys.stderr is not None and sys.stderr.isatty() else subprocess.DEVNULL
     try:
         pip = subprocess.run(command, env=environment, stdout=bar, stderr=subprocess.PIPE, check=False)

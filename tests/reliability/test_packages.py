@@ -78,7 +78,10 @@ def index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     folder.mkdir()
     monkeypatch.setenv("PIP_NO_INDEX", "1")
     monkeypatch.setenv("PIP_FIND_LINKS", str(folder))
-    monkeypatch.setenv("PIP_CONFIG_FILE", "/dev/null")
+    # Settings for installing: nothing is installed.
+    config = folder / "pip.conf"
+    config.write_text("[global]\nrequire-virtualenv = true\nno-binary = :all:\nonly-binary = :all:\n")
+    monkeypatch.setenv("PIP_CONFIG_FILE", str(config))
     return folder
 
 
