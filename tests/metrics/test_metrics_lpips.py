@@ -39,7 +39,8 @@ def vgg16(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> Metric:
     """Random weights under torchvision's names, and the published heads."""
     path = tmp_path_factory.mktemp("vgg16") / "vgg16.npz"
     np.savez(path, **random_state_dict("vgg16", GOLDEN["seed"]))  # pyright: ignore[reportArgumentType]
-    return load_lpips(path, shared / "weights/lpips-heads/vgg.pth")
+    with pytest.warns(UserWarning, match="of no network that jnst knows, assumed torchvision weights"):
+        return load_lpips(path, shared / "weights/lpips-heads/vgg.pth")
 
 
 def golden_records(network: str) -> list[dict[str, Any]]:

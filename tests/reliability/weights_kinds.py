@@ -4,6 +4,7 @@ import dataclasses
 import io
 import sys
 import tempfile
+import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -64,7 +65,9 @@ class Kind:
 
 
 def read_network(path: Path, architecture: str | None = None) -> Read:
-    backbone, params = load_backbone(architecture, path)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "(?s).* is of no network that jnst knows")
+        backbone, params = load_backbone(architecture, path)
     return Read(backbone, {name: np.asarray(leaf) for name, leaf in flatten(params).items()})
 
 
@@ -171,6 +174,7 @@ KINDS: Mapping[str, Kind] = {
     "older PyTorch": Kind(
         lambda folder: writers.write_torch_legacy(folder / "w.pth", halves(np.float16)), "w.pth", "torch-legacy"
     ),
+    "pickled arrays": Kind(lambda folder: writers.write_pickle(folder / "w.ckpt", keras()), "w.ckpt", "pickle"),
     "TensorFlow.js": Kind(lambda folder: writers.write_tfjs(folder / "model.json", keras()), "model.json", "tfjs"),
     "quantised TensorFlow.js": Kind(write_quantized_tfjs, "model.json", "tfjs"),
 }

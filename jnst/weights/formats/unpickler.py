@@ -1,11 +1,11 @@
-"""A restricted unpickler for the pickles in PyTorch's files. It knows only what a state dict consists of."""
+"""A restricted unpickler for PyTorch's tensors and NumPy's arrays. It knows only what dictionaries of them need."""
 
 import pickle
 import reprlib
 from collections import OrderedDict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import IO, Any, NamedTuple
+from typing import IO, Any, NamedTuple, TypeVar
 
 import numpy as np
 
@@ -49,6 +49,41 @@ class Tensor(NamedTuple):
     stride: tuple[int, ...]
 
 
+class DataType:
+    """A NumPy data type as pickled: a code such as "f4", and a byte order that follows. Nothing has been checked."""
+
+    order: object = ""
+
+    def __init__(self, code: object, *_: object) -> None:
+        self.code = code
+
+    def set_state(self, state: Any) -> None:
+        """Take the byte order from the state that NumPy pickles."""
+        self.order = state[1]
+
+
+class PickledArray:
+    """A NumPy array as pickled: shape, data type and bytes, which follow. Nothing has been checked."""
+
+    shape: Any = ()
+    dtype: Any = None
+    fortran: Any = False
+    data: Any = b""
+
+    def set_state(self, state: Any) -> None:
+        """Take the array from the state that NumPy pickles."""
+        _version, self.shape, self.dtype, self.fortran, self.data = state
+
+
+_NDARRAY = object()
+
+
+def _reconstruct(kind: object, *_: object) -> PickledArray:
+    if kind is not _NDARRAY:
+        raise TypeError("not a plain array")
+    return PickledArray()
+
+
 def _rebuild_tensor(
     storage: Storage, offset: int, size: tuple[int, ...], stride: tuple[int, ...], *_: object
 ) -> Tensor:
@@ -76,12 +111,19 @@ GLOBALS: dict[tuple[str, str], object] = {
     ("torch._utils", "_rebuild_tensor_v2"): _rebuild_tensor,
     ("torch._utils", "_rebuild_parameter"): _rebuild_parameter,
     **{("torch", name): StorageType(dtype) for name, dtype in STORAGES.items()},
+    ("numpy", "ndarray"): _NDARRAY,
+    ("numpy", "dtype"): DataType,
+    ("numpy.core.multiarray", "_reconstruct"): _reconstruct,
+    ("numpy._core.multiarray", "_reconstruct"): _reconstruct,
 }
 """The globals that a pickle may use, and what each of them is replaced by."""
 
 
-def _discard_state(unpickler: Any) -> None:
-    unpickler.stack.pop()
+def _set_state(unpickler: Any) -> None:
+    """Give a placeholder of NumPy its state; discard any other, such as the metadata of a state dict."""
+    state = unpickler.stack.pop()
+    if isinstance(unpickler.stack[-1], DataType | PickledArray):
+        unpickler.stack[-1].set_state(state)
 
 
 def _set_item(unpickler: Any) -> None:
@@ -125,12 +167,35 @@ _REFUSED = (
 """Opcodes that no state dict needs: instances, registered extensions, sets, and buffers."""
 
 
+Leaf = TypeVar("Leaf")
+
+
+MAX_DEPTH = 8
+"""How many dictionaries and lists may contain each other."""
+
+
+def leaves(content: object, kind: type[Leaf]) -> dict[tuple[str, ...], Leaf]:
+    """Return the values of one type in nested dictionaries and lists by their paths, in order, each container once."""
+    found: dict[tuple[str, ...], Leaf] = {}
+    waiting: list[tuple[tuple[str, ...], object]] = [((), content)]
+    seen: set[int] = set()
+    while waiting:
+        path, value = waiting.pop()
+        if isinstance(value, kind):
+            found[path] = value
+        elif isinstance(value, Mapping | list) and len(path) < MAX_DEPTH and id(value) not in seen:
+            seen.add(id(value))
+            items = list(value.items() if isinstance(value, Mapping) else enumerate(value))
+            waiting += [((*path, str(key)), item) for key, item in reversed(items)]
+    return found
+
+
 # Based on Python's own unpickler, because the one in C allocates as much memory as a hostile memo index asks for.
 class StateDictUnpickler(pickle._Unpickler):
     """An unpickler that calls nothing but `GLOBALS`, creates no other instances, and sets no attributes."""
 
     dispatch = {code: load for code, load in pickle._Unpickler.dispatch.items() if code not in _REFUSED} | {
-        pickle.BUILD[0]: _discard_state,
+        pickle.BUILD[0]: _set_state,
         pickle.SETITEM[0]: _set_item,
         pickle.SETITEMS[0]: _set_items,
     }
@@ -143,8 +208,8 @@ class StateDictUnpickler(pickle._Unpickler):
         """Return the replacement of a global, or raise a `WeightsError` if it is not in `GLOBALS`."""
         if (module, name) not in GLOBALS:
             raise WeightsError(
-                f"{self.path}: its pickle uses {f'{module}.{name}'[:100]!r}, which no state dict needs and was not "
-                "executed: do not trust this file, or save only `model.state_dict()`"
+                f"{self.path}: its pickle uses {f'{module}.{name}'[:100]!r}, which weights do not need and was not "
+                "executed: do not trust this file, or save only `model.state_dict()` or the arrays (.npz)"
             )
         return GLOBALS[module, name]
 
