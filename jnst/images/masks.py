@@ -11,6 +11,9 @@ from jnst.errors import ImageError
 from jnst.images.resize import resize_mask
 from jnst.types import Array, Guide, Image
 
+GuideInput = Guide | np.ndarray
+"""Masks as arguments: JAX or NumPy arrays."""
+
 
 def check_masks(masks: Sequence[Array], shape: tuple[int, int], name: str, count: int) -> tuple[Guide, ...]:
     """Return ``masks`` as float32 JAX arrays if there are ``count`` of them, each valid for an image of ``shape``.

@@ -4,12 +4,13 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from jnst.errors import ArgumentError, ImageError
 from jnst.types import Array, Image, RandomKey
 
 
-def rgb_groups(images: Array) -> Image:
+def rgb_groups(images: Array | np.ndarray) -> Image:
     """Split images of any number of channels into images of three, for networks that take nothing else.
 
     Channels are grouped in their order; a last group of one or two repeats its last channel. So a grey image becomes
@@ -35,7 +36,7 @@ def rgb_groups(images: Array) -> Image:
             f"`images` have shape {tuple(images.shape)}, expected (..., h, w, c) with at least one channel"
         )
     missing = -images.shape[-1] % 3
-    padded = jnp.concatenate([images] + [images[..., -1:]] * missing, -1)
+    padded = jnp.concatenate([jnp.asarray(images)] + [images[..., -1:]] * missing, -1)
     return jnp.moveaxis(padded.reshape(*padded.shape[:-1], -1, 3), -2, -4)
 
 

@@ -11,11 +11,11 @@ import jax.numpy as jnp
 from jnst.backbones import Backbone
 from jnst.errors import WeightsError
 from jnst.images.check import ImageInput, check_pair
-from jnst.images.masks import check_weights, guides
+from jnst.images.masks import GuideInput, check_weights, guides
 from jnst.metrics.feature_distances import exact_features
 from jnst.metrics.head_files import read_head
 from jnst.statistics import safe_sqrt, unit_mean
-from jnst.types import Array, Features, Guide, Params, PerImage
+from jnst.types import Array, Features, Params, PerImage
 from jnst.weights.formats import read_tensors
 from jnst.weights.load import load_backbone
 from jnst.weights.registry import HEADS, source_of
@@ -68,7 +68,7 @@ class LPIPS:
     frozen: bool = True
 
     def __call__(
-        self, params: Params, prediction: ImageInput, target: ImageInput, *, mask: Guide | None = None
+        self, params: Params, prediction: ImageInput, target: ImageInput, *, mask: GuideInput | None = None
     ) -> PerImage:
         """See `lpips`."""
         return _distance(self, params, prediction, target, mask, ("prediction", "target"))
@@ -79,7 +79,7 @@ class LPIPS:
 
 
 def lpips(
-    image: ImageInput, reference: ImageInput, params: Params, *, metric: LPIPS, mask: Guide | None = None
+    image: ImageInput, reference: ImageInput, params: Params, *, metric: LPIPS, mask: GuideInput | None = None
 ) -> PerImage:
     """Learned perceptual distance: ``Σ_l mean_hw Σ_c w_lc (F̂_l - F̂'_l)²`` with features F̂ of unit length.
 
@@ -131,11 +131,16 @@ def lpips_map(image: ImageInput, reference: ImageInput, params: Params, *, metri
     maps = _layer_maps(metric, params, image, reference, ("image", "reference"))
     height, width = image.shape[-3:-1]
     enlarged = (jax.image.resize(x, (*x.shape[:-2], height, width), "bilinear") for x in maps.values())
-    return sum(enlarged, jnp.float32(0.0))
+    return sum(enlarged, jnp.zeros(()))
 
 
 def _distance(
-    metric: LPIPS, params: Params, image: ImageInput, reference: ImageInput, mask: Guide | None, names: tuple[str, str]
+    metric: LPIPS,
+    params: Params,
+    image: ImageInput,
+    reference: ImageInput,
+    mask: GuideInput | None,
+    names: tuple[str, str],
 ) -> PerImage:
     maps = _layer_maps(metric, params, image, reference, names)
     weights = {}
@@ -143,7 +148,7 @@ def _distance(
         mask = check_weights(mask, image, "mask")
         weights = guides(mask, {layer: (x.shape[-2], x.shape[-1]) for layer, x in maps.items()})
     parts = (jnp.mean(unit_mean(weights[layer]) * x if weights else x, (-2, -1)) for layer, x in maps.items())
-    return sum(parts, jnp.float32(0.0))
+    return sum(parts, jnp.zeros(()))
 
 
 def _layer_maps(

@@ -11,7 +11,7 @@ import numpy as np
 from jnst.backbones import Backbone
 from jnst.errors import WeightsError
 from jnst.images.check import ImageInput, check_pair
-from jnst.images.masks import check_weights, guides
+from jnst.images.masks import GuideInput, check_weights, guides
 from jnst.losses.objective import IMAGE
 from jnst.metrics.feature_distances import exact_features
 from jnst.metrics.head_files import read_head
@@ -46,7 +46,7 @@ class DISTS:
     frozen: bool = True
 
     def __call__(
-        self, params: Params, prediction: ImageInput, target: ImageInput, *, mask: Guide | None = None
+        self, params: Params, prediction: ImageInput, target: ImageInput, *, mask: GuideInput | None = None
     ) -> PerImage:
         """See `dists`."""
         return _distance(self, params, prediction, target, mask, ("prediction", "target"))
@@ -57,7 +57,7 @@ class DISTS:
 
 
 def dists(
-    image: ImageInput, reference: ImageInput, params: Params, *, metric: DISTS, mask: Guide | None = None
+    image: ImageInput, reference: ImageInput, params: Params, *, metric: DISTS, mask: GuideInput | None = None
 ) -> PerImage:
     """Deep image structure and texture similarity, as a distance: ``1 - Σ_lc (α_lc S1 + β_lc S2)``.
 
@@ -90,7 +90,12 @@ def dists(
 
 
 def _distance(
-    metric: DISTS, params: Params, image: ImageInput, reference: ImageInput, mask: Guide | None, names: tuple[str, str]
+    metric: DISTS,
+    params: Params,
+    image: ImageInput,
+    reference: ImageInput,
+    mask: GuideInput | None,
+    names: tuple[str, str],
 ) -> PerImage:
     image, reference = check_pair(image, reference, names)
     params = jax.lax.stop_gradient(params) if metric.frozen else params

@@ -1,4 +1,4 @@
-"""Golden values of LPIPS, DISTS, SSIM and MS-SSIM, computed in float64 by the packages that published or popularised them.
+"""Golden values of LPIPS, DISTS, SSIM and MS-SSIM, computed in float64 by PyTorch packages.
 
 Run from the repository's root (it needs torch, and lpips, DISTS_pytorch, piq and torchmetrics, which may be installed
 without their dependencies):
@@ -23,6 +23,7 @@ The packages' own code runs on these networks, which take the place of torchvisi
 
 import argparse
 import importlib.metadata
+import importlib.util
 import json
 import platform
 import sys
@@ -110,8 +111,6 @@ def install_torchvision(networks: Path, squeezenet_file: Path) -> None:
     torchvision.models.alexnet = maker(plain(ALEXNET, state("alexnet")))
     torchvision.models.vgg16 = maker(plain(VGG16, state("vgg16")))
     torchvision.models.squeezenet1_1 = maker(squeezenet(squeezenet_file))
-    for name in ("VGG16_Weights", "VGG19_Weights", "vgg19"):  # piq imports their names
-        setattr(torchvision.models, name, None)
     modules = {"torchvision": torchvision, "torchvision.models": torchvision.models}
     trainer = types.ModuleType("lpips.trainer")  # needs SciPy and is not used
     sys.modules.update(modules | {"torchvision.transforms": torchvision.transforms, "lpips.trainer": trainer})
@@ -156,15 +155,19 @@ def dists_values(found: dict[str, Tensor], weights: Path) -> None:
 
 
 def structural_values(found: dict[str, Tensor]) -> None:
-    import piq
+    piq: Any = types.ModuleType("piq")  # without its other metrics, which need torchvision
+    piq.__path__ = list(importlib.util.find_spec("piq").submodule_search_locations)  # pyright: ignore
+    sys.modules["piq"] = piq
+    from piq.ms_ssim import multi_scale_ssim
+    from piq.ssim import ssim
     from torchmetrics.functional.image import multiscale_structural_similarity_index_measure
 
     image, reference = tensors(PAIRS, SIZES[0])
     size = "x".join(map(str, SIZES[0]))
-    found[f"ssim/{size}"] = piq.ssim(image, reference, reduction="none", downsample=False)
+    found[f"ssim/{size}"] = ssim(image, reference, reduction="none", downsample=False)
     image, reference = tensors(SCALED_PAIRS, SCALED_SIZE)
     size = "x".join(map(str, SCALED_SIZE))
-    found[f"ms_ssim/{size}"] = piq.multi_scale_ssim(image, reference, reduction="none")
+    found[f"ms_ssim/{size}"] = multi_scale_ssim(image, reference, reduction="none")
     image, reference = (each[:, :1] for each in tensors(SCALED_PAIRS, ODD_SIZE))
     size = "x".join(map(str, ODD_SIZE))
     found[f"ms_ssim_grey/{size}"] = multiscale_structural_similarity_index_measure(
@@ -178,11 +181,11 @@ def main() -> None:
     parser.add_argument("squeezenet", type=Path)
     parser.add_argument("dists", type=Path)
     options = parser.parse_args()
-    install_torchvision(options.networks, options.squeezenet)
     found: dict[str, Tensor] = {}
+    structural_values(found)
+    install_torchvision(options.networks, options.squeezenet)
     lpips_values(found)
     dists_values(found, options.dists)
-    structural_values(found)
     packages = ("torch", "numpy", "lpips", "DISTS_pytorch", "piq", "torchmetrics")
     versions = {"python": platform.python_version()} | {name: importlib.metadata.version(name) for name in packages}
     arrays: dict[str, Any] = {name: tensor.detach().numpy() for name, tensor in found.items()}

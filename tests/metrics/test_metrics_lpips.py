@@ -75,7 +75,9 @@ def test_published_distance_of_black_and_white(squeeze: Metric) -> None:
 
 
 def test_every_network_is_tested() -> None:
-    assert {record["network"] for record in GOLDEN["distances"]} == set(LPIPS_NETWORKS)
+    assert {record["network"] for record in GOLDEN["distances"]} == set(LPIPS_NETWORKS) - {
+        "alexnet"
+    }  # only with real weights, in test_metrics_published
 
 
 def test_heads_in_a_separate_file(shared: Path, squeeze: Metric) -> None:
