@@ -79,21 +79,15 @@ class PerceptualLoss:
             ImageError: Not images in [0, 1], different sizes, or images too small for a layer. Values are only checked
                 outside of `jax.jit`.
         """
+        constants, backbone = self._constants(params), self.backbone
         if isinstance(target, Targets):
             prediction, targets = check_images(prediction, "prediction"), target
-            counts = (
-                (len(targets.content), len(targets.style)),
-                (len(self.objective.content), len(self.objective.style)),
-            )
-            if counts[0] != counts[1]:
-                raise ArgumentError(
-                    f"targets for {counts[0][0]} content and {counts[0][1]} style terms, but the objective has "
-                    f"{counts[1][0]} and {counts[1][1]}: fit them with the same objective"
-                )
+            self._check_targets(targets)
+            backbone.check_size(prediction, self.objective.layers, "prediction")
         else:
-            prediction, target = check_pair(prediction, target, ("prediction", "target"))
-            targets = self.fit(params, target)
-        constants, backbone = self._constants(params), self.backbone
+            prediction, reference = check_pair(prediction, target, ("prediction", "target"))
+            backbone.check_size(prediction, self.objective.layers, "prediction")
+            targets = self.fit(params, reference)
         return total_loss(prediction, self.objective, targets, constants, backbone=backbone, key=key)[0]
 
     def prepare(self, params: Params) -> Params:
@@ -102,3 +96,10 @@ class PerceptualLoss:
 
     def _constants(self, params: Params) -> Params:
         return jax.lax.stop_gradient(params) if self.frozen else params
+
+    def _check_targets(self, targets: Targets) -> None:
+        fitted, terms = (f"{len(x.content)} content and {len(x.style)} style" for x in (targets, self.objective))
+        if fitted != terms:
+            raise ArgumentError(
+                f"targets for {fitted} terms, but the objective has {terms}: fit them with the same objective"
+            )

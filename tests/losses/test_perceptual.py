@@ -133,7 +133,7 @@ def test_keys_of_stochastic_losses() -> None:
         ((2, 16, 17, 6), (2, 16, 17, 6), "jnst.rgb_groups"),
         ((16, 17, 1), (16, 17, 1), "repeat a grey image three times"),
         ((2, 16, 17, 3), (3, 16, 17, 3), r"leading axes \(2,\), `target` \(3,\)"),
-        ((2, 2, 3), (2, 2, 3), "`target` is 2x2 pixels, but relu3_1 of tiny needs"),
+        ((2, 2, 3), (2, 2, 3), "`prediction` is 2x2 pixels, but relu3_1 of tiny needs"),
     ],
 )
 def test_wrong_shapes(prediction: tuple[int, ...], target: tuple[int, ...], message: str) -> None:
