@@ -79,15 +79,15 @@ class PerceptualLoss:
             ImageError: Not images in [0, 1], different sizes, or images too small for a layer. Values are only checked
                 outside of `jax.jit`.
         """
-        constants, backbone = self._constants(params), self.backbone
         if isinstance(target, Targets):
-            prediction, targets = check_images(prediction, "prediction"), target
-            self._check_targets(targets)
-            backbone.check_size(prediction, self.objective.layers, "prediction")
+            prediction = check_images(prediction, "prediction")
+            self._check_targets(target)
         else:
-            prediction, reference = check_pair(prediction, target, ("prediction", "target"))
-            backbone.check_size(prediction, self.objective.layers, "prediction")
-            targets = self.fit(params, reference)
+            prediction, target = check_pair(prediction, target, ("prediction", "target"))
+        if layers := self.objective.layers:
+            self.backbone.check_size(prediction, layers, "prediction")
+        targets = target if isinstance(target, Targets) else self.fit(params, target)
+        constants, backbone = self._constants(params), self.backbone
         return total_loss(prediction, self.objective, targets, constants, backbone=backbone, key=key)[0]
 
     def prepare(self, params: Params) -> Params:
