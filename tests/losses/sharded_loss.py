@@ -4,6 +4,7 @@ import json
 from functools import partial
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from contracts import random_image, random_params, tiny_backbone
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
@@ -17,7 +18,7 @@ OBJECTIVE = jnst.make_objective(content_layers=("relu2_1",), style_layers=("relu
 
 def evaluate(params: Params, x: jax.Array, y: jax.Array) -> tuple[jax.Array, jax.Array]:
     values, pull = jax.vjp(lambda x: jnst.PerceptualLoss(OBJECTIVE, BACKBONE)(params, x, y), x)
-    return values, pull(np.ones(values.shape, np.float32))[0]
+    return values, pull(jnp.ones_like(values))[0]
 
 
 def main() -> None:
