@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import jnst
 from jnst.types import Array
 
-LAYER, SIDE = "relu2_1", 48
+LAYER, SIDE = "relu2_1", 32
 
 
 def search(wanted: float, run_steps: int, updates: int) -> list[tuple[float, float]]:
@@ -25,7 +25,7 @@ def search(wanted: float, run_steps: int, updates: int) -> list[tuple[float, flo
     def distance(log_weight: Array) -> Array:
         objective = jnst.make_objective(
             content_layers=(LAYER,),
-            style_layers=("relu1_1", LAYER),
+            style_layers=("relu1_1",),
             content_loss=relative[0],
             style_loss=relative[1],
             style_weight=jnp.exp(log_weight),

@@ -40,11 +40,9 @@ def test_texture_in_a_parametrisation() -> None:
 
 
 def test_style_weight_by_its_gradient() -> None:
-    """The wanted distance is that of a known weight, which the search must find."""
-    ((_, wanted),) = style_weight_gradient.search(wanted=0.0, run_steps=4, updates=1)
-    trace = style_weight_gradient.search(wanted=0.7 * wanted, run_steps=4, updates=5)
-    assert trace[0] == pytest.approx((1.0, wanted), rel=1e-4)
-    assert abs(trace[-1][1] - 0.7 * wanted) < 0.02 * wanted
+    (first, *_, last) = style_weight_gradient.search(wanted=0.01, run_steps=2, updates=4)
+    assert abs(first[1] - 0.01) > 0.002
+    assert last[1] == pytest.approx(0.01, rel=1e-3)
 
 
 @pytest.fixture
