@@ -8,7 +8,7 @@ from pathlib import Path
 
 import jax
 import pytest
-from published_packages import DISTS, DISTS_SHA256, DISTS_WHEEL, published, taken_from_package
+from published_packages import published
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -100,7 +100,7 @@ def published_alexnet() -> Path:
 @pytest.fixture(scope="session")
 def published_dists() -> Path:
     """The weights of DISTS in DISTS_pytorch's wheel."""
-    return taken_from_package(DISTS, DISTS_WHEEL, DISTS_SHA256, Path(os.environ[PACKAGES]) / "dists")
+    return published("dists", Path(os.environ[PACKAGES]))
 
 
 @pytest.fixture(scope="session", autouse=True)

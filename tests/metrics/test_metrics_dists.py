@@ -17,7 +17,10 @@ from jnst.errors import ImageError, WeightsError
 from jnst.metrics import DISTS, dists, load_dists
 from jnst.types import Params
 
-pytestmark = pytest.mark.usefixtures("unoptimised")
+pytestmark = [
+    pytest.mark.usefixtures("unoptimised"),
+    pytest.mark.filterwarnings("ignore:.*of no network that jnst knows"),  # random weights
+]
 
 WIDTHS = ((4, 4), (5, 5), (6, 6, 6), (7, 7, 7), (7, 7, 7))
 LAYERS = ("relu1_2", "relu2_2", "relu3_3", "relu4_3", "relu5_3")

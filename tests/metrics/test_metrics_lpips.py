@@ -18,7 +18,10 @@ from jnst.metrics import LPIPS, LPIPS_NETWORKS, load_lpips, lpips
 from jnst.types import Params
 from jnst.weights.formats import read_tensors
 
-pytestmark = pytest.mark.usefixtures("unoptimised")
+pytestmark = [
+    pytest.mark.usefixtures("unoptimised"),
+    pytest.mark.filterwarnings("ignore:.*of no network that jnst knows"),  # random weights
+]
 
 GOLDEN = json.loads(Path(__file__).parents[1].joinpath("golden/torch_lpips.json").read_text())
 FULL, HEADS = "lpips-squeeze/lpips_squeeze.pt", "lpips-heads/squeeze.pth"
