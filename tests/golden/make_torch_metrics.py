@@ -1,6 +1,6 @@
 """Golden values of LPIPS, DISTS, SSIM and MS-SSIM, computed in float64 by PyTorch packages.
 
-Run from the repository's root (it needs torch, and lpips, DISTS_pytorch, piq and torchmetrics, which may be installed
+Run from the repository's root (it needs torch, and lpips, DISTS_pytorch and piq, which may be installed
 without their dependencies):
 
     python tests/golden/make_torch_metrics.py NETWORKS SQUEEZENET DISTS
@@ -16,8 +16,8 @@ The packages' own code runs on these networks, which take the place of torchvisi
 - `lpips/NET/HxW`, `dists/HxW`: one value for each pair. `lpips_gradient/NET`, `dists_gradient`: the norms of their
   gradients by the first image, at the first size.
 - `lpips_map/NET`: LPIPS' spatial map of the last pair of the first size, (h, w).
-- `ssim/HxW`, `ms_ssim/HxW`: values of piq. `ms_ssim_grey/HxW`: values of torchmetrics for the red channel as grey,
-  at an odd size, where piq pads.
+- `ssim/HxW`, `ms_ssim/HxW`: values of piq. At an odd size, where its MS-SSIM pads with zeros, by its SSIM at each scale,
+  halved by `avg_pool2d`.
 - `versions`: versions as JSON.
 """
 
@@ -33,6 +33,7 @@ from typing import Any
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from formula_images import formula_pairs
 from torch import Tensor, nn
 
@@ -41,6 +42,8 @@ SIZES = ((33, 47), (64, 48))
 """Ten pairs of each."""
 SCALED_SIZE, ODD_SIZE = (176, 208), (187, 179)
 SCALED_PAIRS = 4
+EXPONENTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)
+"""Of the scales of MS-SSIM (Wang, Simoncelli & Bovik 2003, section 3.2)."""
 
 ALEXNET = [(64, 11, 4, 2), "relu", "pool", (192, 5, 1, 2), "relu", "pool"]
 ALEXNET += [(384, 3, 1, 1), "relu", (256, 3, 1, 1), "relu", (256, 3, 1, 1), "relu"]
@@ -160,7 +163,6 @@ def structural_values(found: dict[str, Tensor]) -> None:
     sys.modules["piq"] = piq
     from piq.ms_ssim import multi_scale_ssim
     from piq.ssim import ssim
-    from torchmetrics.functional.image import multiscale_structural_similarity_index_measure
 
     image, reference = tensors(PAIRS, SIZES[0])
     size = "x".join(map(str, SIZES[0]))
@@ -168,11 +170,15 @@ def structural_values(found: dict[str, Tensor]) -> None:
     image, reference = tensors(SCALED_PAIRS, SCALED_SIZE)
     size = "x".join(map(str, SCALED_SIZE))
     found[f"ms_ssim/{size}"] = multi_scale_ssim(image, reference, reduction="none")
-    image, reference = (each[:, :1] for each in tensors(SCALED_PAIRS, ODD_SIZE))
+    # Channels as images of their own, because with `full` the values are means over channels.
+    image, reference = (each.flatten(0, 1)[:, None] for each in tensors(SCALED_PAIRS, ODD_SIZE))
     size = "x".join(map(str, ODD_SIZE))
-    found[f"ms_ssim_grey/{size}"] = multiscale_structural_similarity_index_measure(
-        image, reference, reduction="none", data_range=1.0
-    )
+    product = torch.ones(3 * SCALED_PAIRS, dtype=image.dtype)
+    for scale, exponent in enumerate(EXPONENTS, 1):
+        similarity, contrast = ssim(image, reference, reduction="none", downsample=False, full=True)
+        product = product * (contrast if scale < len(EXPONENTS) else similarity).clamp(min=0) ** exponent
+        image, reference = F.avg_pool2d(image, 2), F.avg_pool2d(reference, 2)
+    found[f"ms_ssim/{size}"] = product.reshape(-1, 3).mean(1)
 
 
 def main() -> None:
@@ -186,7 +192,7 @@ def main() -> None:
     install_torchvision(options.networks, options.squeezenet)
     lpips_values(found)
     dists_values(found, options.dists)
-    packages = ("torch", "numpy", "lpips", "DISTS_pytorch", "piq", "torchmetrics")
+    packages = ("torch", "numpy", "lpips", "DISTS_pytorch", "piq")
     versions = {"python": platform.python_version()} | {name: importlib.metadata.version(name) for name in packages}
     arrays: dict[str, Any] = {name: tensor.detach().numpy() for name, tensor in found.items()}
     arrays |= {name: array.astype(np.float32) for name, array in arrays.items() if name.startswith("lpips_map/")}
