@@ -111,7 +111,9 @@ def _check_range(image: np.ndarray, name: str) -> None:
     if high > 2.0:
         raise ImageError(f"`{name}` looks like 0-255 (max {high:g}): divide by 255 or use jnst.load_image")
     if -1.001 <= low < -0.05 and high <= 1.001:
-        raise ImageError(f"`{name}` looks like [-1, 1] (min {low:g}), expected [0, 1]: use ({name} + 1) / 2")
+        raise ImageError(
+            f"`{name}` looks like [-1, 1] (min {low:g}), expected [0, 1]: use ({name} + 1) / 2, or jnp.clip({name}, 0, 1)"
+        )
     if low < -1e-3 or high > 1.0 + 1e-3:
         raise ImageError(f"`{name}` has values from {low:g} to {high:g}, expected [0, 1]: use jnp.clip(image, 0, 1)")
 
