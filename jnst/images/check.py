@@ -110,12 +110,12 @@ def _check_range(image: np.ndarray, name: str) -> None:
     low, high = float(image.min()), float(image.max())
     if high > 2.0:
         raise ImageError(f"`{name}` looks like 0-255 (max {high:g}): divide by 255 or use jnst.load_image")
-    if -1.001 <= low < -0.05 and high <= 1.001:
-        raise ImageError(
-            f"`{name}` looks like [-1, 1] (min {low:g}), expected [0, 1]: use ({name} + 1) / 2, or jnp.clip({name}, 0, 1)"
-        )
     if low < -1e-3 or high > 1.0 + 1e-3:
-        raise ImageError(f"`{name}` has values from {low:g} to {high:g}, expected [0, 1]: use jnp.clip(image, 0, 1)")
+        signed = -1.001 <= low < -0.05 and high <= 1.001
+        remedy = f"it looks like [-1, 1], use ({name} + 1) / 2, or " if signed else "use "
+        raise ImageError(
+            f"`{name}` has values from {low:g} to {high:g}, expected [0, 1]: {remedy}jnp.clip({name}, 0, 1)"
+        )
 
 
 def _size(image: Image) -> str:

@@ -148,7 +148,7 @@ def test_wrong_shapes(prediction: tuple[int, ...], target: tuple[int, ...], mess
     [
         (
             (-0.9, 0.9),
-            r"`prediction` looks like \[-1, 1\] \(min -0.9\), expected \[0, 1\]: use \(prediction \+ 1\) / 2",
+            r"`prediction` has values from -0.9 to 0.9, expected \[0, 1\]: it looks like \[-1, 1\], use \(pred",
         ),
         ((0.0, 255.0), r"`prediction` looks like 0-255 \(max 255\)"),
         ((-3.0, 0.5), r"`prediction` has values from -3 to 0.5, expected \[0, 1\]"),

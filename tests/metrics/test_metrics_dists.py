@@ -157,7 +157,7 @@ def test_wrong_networks_and_images(shared: Path) -> None:
     with pytest.raises(WeightsError, match="oxford weights of vgg19, expected torchvision weights of vgg16"):
         load_dists(shared / "weights/vgg19-oxford-tfjs/model.json")
     grey = np.full((20, 20, 3), 0.5, np.float32)
-    with pytest.raises(ImageError, match=r"`target` looks like \[-1, 1\]"):
+    with pytest.raises(ImageError, match=r"`target` .* looks like \[-1, 1\], use \(target \+ 1\) / 2"):
         METRIC(PARAMS, grey, grey - 0.75)
     with pytest.raises(ImageError, match="at least 16x16"):
         dists(grey[:15], grey[:15], PARAMS, metric=METRIC)

@@ -154,7 +154,7 @@ def test_invalid_pairs_of_images(squeeze: Metric) -> None:
     cases: list[tuple[Any, Any, str]] = [
         (grey, grey[:19], "expected the same size: resize `reference`"),
         (grey, 255 * grey, "`reference` looks like 0-255"),
-        (grey, 2 * grey - 1.5, r"`reference` looks like \[-1, 1\] \(min -0.5\), expected \[0, 1\]"),
+        (grey, 2 * grey - 1.5, r"`reference` has values from -0.5 to -0.5, expected \[0, 1\]: it looks like \[-1, 1\]"),
         (grey[..., :1], grey[..., :1], "repeat a grey image three times"),
         (grey[:16], grey[:16], "20x16 pixels, but fire9 of squeezenet1.1 needs at least 17x17"),
     ]
