@@ -2,7 +2,6 @@
 
 import dataclasses
 import os
-from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import jax
@@ -207,19 +206,15 @@ def load_lpips(
             f"{os.fspath(weights)}: {backbone.training} weights of {backbone.name}, for which LPIPS has no heads: "
             f"expected {' or '.join(TRAININGS)} weights of {' or '.join(LPIPS_NETWORKS)}"
         )
-    tensors = read_tensors(path if heads is None else heads, _heads) if heads or path.is_file() else None
-    if tensors is None or (heads is None and not tensors.arrays):
-        tensors = read_tensors(fetch(f"lpips/{row.name}", offline=offline))
+    if heads is None:  # only LPIPS' own models contain them
+        heads = path if backbone.training == "lpips" else fetch(f"lpips/{row.name}", offline=offline)
+    tensors = read_tensors(heads)
     advice = f"pass LPIPS' heads for {backbone.name} as `heads`, from {HEADS[f'lpips/{row.name}'].address}"
     found = {
         layer: jnp.asarray(read_head(tensors, f"lin{index}.model.1.weight", channels, advice))
         for index, (layer, channels) in enumerate(channel_counts(backbone, params, row.layers).items())
     }
     return LPIPS(backbone, row.layers), {"backbone": params, "heads": found}
-
-
-def _heads(names: Iterable[str], metadata: Mapping[str, str]) -> set[str]:
-    return {name for name in names if name.startswith("lin")}
 
 
 def channel_counts(backbone: Backbone, params: Params, layers: tuple[str, ...]) -> dict[str, int]:
