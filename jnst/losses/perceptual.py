@@ -24,9 +24,9 @@ class PerceptualLoss:
     leaves are the objective's weights: pass it to `jax.jit` as an argument to change weights without compiling again,
     or differentiate by it. Pass ``params`` as an argument too: XLA would copy what a compiled function closes over.
 
-    Memory: the features of the prediction from the image to the deepest layer, for the gradient, are about what one
-    image needs in `jnst.stylize`, times the batch; those of the target are not kept. `jnst.random_crops` makes them
-    smaller, and a network made with ``remat=True`` recomputes them.
+    Memory: the gradient needs what a step of `jnst.stylize` does, for each prediction: the features of the compared
+    layers, and a byte for each value in between. Of targets only what the terms compare is kept. `jnst.random_crops`
+    makes both smaller.
 
     Attributes:
         objective: The terms and their weights, from `jnst.make_objective`.

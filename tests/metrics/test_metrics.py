@@ -96,7 +96,7 @@ def test_ms_ssim_of_equal_and_of_opposite_images() -> None:
 
 def test_ms_ssim_of_batches() -> None:
     images, others = random_image(7, 2, 176, 176), random_image(8, 2, 176, 176)
-    batch = ms_ssim(images, others[0])
+    batch = jax.jit(ms_ssim)(images, others[0])
     assert (batch.shape, batch.dtype) == ((2,), jnp.float32)
     np.testing.assert_allclose(batch[1], ms_ssim(images[1], others[0]), rtol=1e-5)
     with pytest.raises(ImageError, match="176x175 pixels, but MS-SSIM needs at least 176x176"):

@@ -80,11 +80,11 @@ def test_equal_images_and_symmetry() -> None:
 
 def test_batches_vmap_and_loops_agree() -> None:
     images, references = random_image(3, 2, 3, 24, 20), random_image(4, 2, 24, 20)
-    batch = dists(images, references[:, None], PARAMS, metric=METRIC)
+    batch = measure(images, references[:, None])
     assert (batch.shape, batch.dtype) == ((2, 3), jnp.float32)
     loop = [[measure(images[i, j], references[i]) for j in range(3)] for i in range(2)]
     np.testing.assert_allclose(batch, loop, rtol=1e-5)
-    found = jax.vmap(lambda x, y: METRIC(PARAMS, x, y))(images, references)
+    found = jax.jit(jax.vmap(lambda x, y: METRIC(PARAMS, x, y)))(images, references)
     np.testing.assert_allclose(found, loop, rtol=1e-5)
 
 
@@ -103,7 +103,7 @@ def test_masks() -> None:
 def test_parameters_are_frozen_unless_asked_for() -> None:
     image, reference = random_image(1, 24, 20), random_image(2, 24, 20)
     for metric, moves in ((METRIC, False), (dataclasses.replace(METRIC, frozen=False), True)):
-        gradient = jax.grad(lambda params, metric=metric: metric(params, image, reference))(PARAMS)
+        gradient = jax.jit(jax.grad(lambda params, metric=metric: metric(params, image, reference)))(PARAMS)
         assert all(np.asarray(leaf).any() == moves for leaf in jax.tree.leaves(gradient["alpha"]))
         assert np.asarray(gradient["backbone"]["conv1_1"]["kernel"]).any() == moves
 
@@ -111,7 +111,7 @@ def test_parameters_are_frozen_unless_asked_for() -> None:
 def test_bfloat16_images_and_parameters() -> None:
     image, reference = random_image(1, 24, 20), random_image(2, 24, 20)
     half = jax.tree.map(lambda leaf: leaf.astype(jnp.bfloat16), PARAMS)
-    value = dists(jnp.asarray(image, jnp.bfloat16), jnp.asarray(reference, jnp.bfloat16), half, metric=METRIC)
+    value = jax.jit(METRIC)(half, jnp.asarray(image, jnp.bfloat16), jnp.asarray(reference, jnp.bfloat16))
     assert value.dtype == jnp.float32
     np.testing.assert_allclose(value, measure(image, reference), rtol=0.05)
 
