@@ -1,7 +1,8 @@
 """LPIPS with VGG16, value and gradient of a batch, beside lpips-jax 0.1.0 and the authors' PyTorch package.
 
 All get the same images, network and heads: torchvision's network from ``--weights`` and the heads in ``--shared``, or
-random ones. They take turns, and ratios are taken pair by pair. Values and gradients must agree.
+random ones. They take turns, and ratios are taken pair by pair. Values and gradients must agree. The PyTorch package
+needs no torchvision here: ``pip install --no-deps lpips==0.1.4``.
 """
 
 import argparse
