@@ -37,12 +37,13 @@ def prepare_steps(
     return steps, unavailable
 
 
-def measure(steps: Mapping[str, Step], rounds: int) -> dict[str, Any]:
+def measure(steps: Mapping[str, Step], rounds: int, tolerances: Mapping[str, float] | None = None) -> dict[str, Any]:
     """Time steps in turns.
 
     Args:
-        steps: By names of `PEERS`.
+        steps: By names of `PEERS`, or by any names with ``tolerances``.
         rounds: Samples of each, after `WARM_UP` calls that are not timed.
+        tolerances: See `check_losses`; None: those of `PEERS`.
 
     Returns:
         For each peer the ``seconds`` of a step (see `spread`) and its ``losses``; and the ``ratios`` of `pairs`.
@@ -56,7 +57,7 @@ def measure(steps: Mapping[str, Step], rounds: int) -> dict[str, Any]:
         for _ in range(WARM_UP):
             call()
     times = take_turns(calls, rounds)
-    check_losses(losses, {name: PEERS[name].tolerance for name in steps})
+    check_losses(losses, {name: PEERS[name].tolerance for name in steps} if tolerances is None else tolerances)
     seconds = {name: [time / step.length for time in times[name]] for name, step in steps.items()}
     return {
         "seconds": {name: spread(samples) for name, samples in seconds.items()},

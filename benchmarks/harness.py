@@ -35,6 +35,7 @@ BENCHMARKS: dict[str, str] = {
     "batch": "benchmarks.batch",
     "device": "benchmarks.device",
     "losses": "benchmarks.losses",
+    "lpips": "benchmarks.lpips",
     "embedded": "benchmarks.embedded",
     "convolutions": "benchmarks.convolutions",
 }

@@ -6,16 +6,22 @@ from typing import TYPE_CHECKING, Any
 from jnst import losses, presets, solve
 from jnst.backbones import BACKBONES, Backbone, Preprocessing, make_backbone
 from jnst.errors import ArgumentError, ImageError, JnstError, NumericsError, ResourceError, WeightsError
-from jnst.images import Pyramid, demo_images, resize
+from jnst.images import Pyramid, demo_images, random_crops, resize, rgb_groups
 from jnst.losses import Gram, SquaredError, TotalVariation, content_loss, style_loss, total_variation
 from jnst.losses.objective import Objective, Targets, TransferArgs, make_objective, total_loss, transfer_loss
+from jnst.losses.perceptual import PerceptualLoss
 from jnst.losses.targets import fit_content, fit_style, fit_targets
 from jnst.metrics import (
+    DISTS,
     LPIPS,
     content_distance,
     content_distances,
+    dists,
+    load_dists,
     load_lpips,
     lpips,
+    lpips_map,
+    ms_ssim,
     ssim,
     style_distance,
     style_distances,
@@ -34,6 +40,7 @@ __version__ = "0.2.0"
 
 __all__ = [
     "BACKBONES",
+    "DISTS",
     "LBFGS",
     "LPIPS",
     "SGD",
@@ -46,6 +53,7 @@ __all__ = [
     "JnstError",
     "NumericsError",
     "Objective",
+    "PerceptualLoss",
     "Preprocessing",
     "Preset",
     "Pyramid",
@@ -63,24 +71,30 @@ __all__ = [
     "content_distances",
     "content_loss",
     "demo_images",
+    "dists",
     "fit_content",
     "fit_style",
     "fit_targets",
     "gram_matrix",
     "keep_programs",
     "load_backbone",
+    "load_dists",
     "load_image",
     "load_lpips",
     "load_state",
     "local_mesh",
     "losses",
     "lpips",
+    "lpips_map",
     "make_backbone",
     "make_objective",
+    "ms_ssim",
     "preset",
     "presets",
+    "random_crops",
     "reconstruct",
     "resize",
+    "rgb_groups",
     "save_image",
     "save_state",
     "solve",

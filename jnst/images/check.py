@@ -47,7 +47,11 @@ def check_images(images: Any, name: str) -> Image:
     if len(shape) <= 3:
         return check_image(images, name)
     if shape[-1] != 3:
-        advice = "move the channels last, with jnp.moveaxis(image, -3, -1)" if shape[-3] == 3 else "load RGB images"
+        advice = (
+            "move the channels last, with jnp.moveaxis(image, -3, -1)"
+            if shape[-3] == 3
+            else "load RGB images, or use jnst.rgb_groups"
+        )
         raise ImageError(f"`{name}` has shape {shape}, expected (..., h, w, 3): {advice}")
     return _check_values(images, name)
 
@@ -79,6 +83,9 @@ def check_pair(images: Any, others: Any, names: tuple[str, str]) -> tuple[Image,
     return first, second
 
 
+_RGB = "load RGB images, or split other channels with jnst.rgb_groups"
+
+
 def _check_array(image: Any, name: str) -> None:
     if not hasattr(image, "shape") or not hasattr(image, "dtype"):
         raise ImageError(f"`{name}` is a {type(image).__name__}, expected an array: load files with jnst.load_image")
@@ -104,7 +111,11 @@ def _check_range(image: np.ndarray, name: str) -> None:
     if high > 2.0:
         raise ImageError(f"`{name}` looks like 0-255 (max {high:g}): divide by 255 or use jnst.load_image")
     if low < -1e-3 or high > 1.0 + 1e-3:
-        raise ImageError(f"`{name}` has values from {low:g} to {high:g}, expected [0, 1]: use jnp.clip(image, 0, 1)")
+        signed = -1.001 <= low < -0.05 and high <= 1.001
+        remedy = f"it looks like [-1, 1], use ({name} + 1) / 2, or " if signed else "use "
+        raise ImageError(
+            f"`{name}` has values from {low:g} to {high:g}, expected [0, 1]: {remedy}jnp.clip({name}, 0, 1)"
+        )
 
 
 def _size(image: Image) -> str:
@@ -114,6 +125,8 @@ def _size(image: Image) -> str:
 def _shape_advice(shape: tuple[int, ...]) -> str:
     if len(shape) == 3 and shape[0] == 3:
         return "move the channels last, with jnp.moveaxis(image, 0, -1)"
+    if len(shape) == 3 and shape[-1] == 1:
+        return "repeat a grey image three times, for example with jnp.repeat(image, 3, -1)"
     if len(shape) == 3 and shape[-1] == 4:
         return "composite the alpha channel over a background, as jnst.load_image does"
     if len(shape) == 2:

@@ -1,6 +1,7 @@
 """Masks, which assign regions of an image to styles, and the guides made from them for each layer."""
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
@@ -8,7 +9,10 @@ from jax.core import Tracer
 
 from jnst.errors import ImageError
 from jnst.images.resize import resize_mask
-from jnst.types import Array, Guide
+from jnst.types import Array, Guide, Image
+
+GuideInput = Guide | np.ndarray
+"""Masks as arguments: JAX or NumPy arrays."""
 
 
 def check_masks(masks: Sequence[Array], shape: tuple[int, int], name: str, count: int) -> tuple[Guide, ...]:
@@ -43,12 +47,42 @@ def check_mask(mask: Array, shape: tuple[int, int], name: str) -> Guide:
         raise ImageError(f"`{name}` is a {type(mask).__name__}, expected an array of shape (h, w)")
     if tuple(mask.shape) != tuple(shape):
         raise ImageError(f"`{name}` has shape {tuple(mask.shape)}, but its image {tuple(shape)}: resize the mask")
+    return _check_values(mask, name, "leave out styles without a region")
+
+
+def check_weights(mask: Any, image: Image | np.ndarray, name: str) -> Guide:
+    """Return ``mask`` as a float32 JAX array if it gives each pixel of ``image`` a weight.
+
+    Args:
+        mask: ``(..., h, w)``: floats in [0, 1], or booleans. Inside `jax.jit` only the shape is checked.
+        image: ``(..., h, w, 3)``; leading axes broadcast.
+        name: The argument's name in error messages.
+
+    Raises:
+        ImageError: Another shape, values outside [0, 1], or a mask of zeros.
+    """
+    if not hasattr(mask, "shape"):
+        raise ImageError(f"`{name}` is a {type(mask).__name__}, expected an array of shape (..., h, w)")
+    try:
+        np.broadcast_shapes(mask.shape[:-2], image.shape[:-3])
+        fits = tuple(mask.shape[-2:]) == tuple(image.shape[-3:-1])
+    except ValueError:
+        fits = False
+    if not fits:
+        raise ImageError(
+            f"`{name}` has shape {tuple(mask.shape)}, but its images {tuple(image.shape[:-1])}: resize it, and pass "
+            "one for all images or one for each"
+        )
+    return _check_values(mask, name, "leave out images without a region")
+
+
+def _check_values(mask: Array, name: str, advice: str) -> Guide:
     if not isinstance(mask, Tracer):
         values = np.asarray(mask, np.float32)
         if not (np.isfinite(values).all() and values.min() >= 0 and values.max() <= 1):
             raise ImageError(f"`{name}` has values outside [0, 1]: divide it by its maximum")
-        if values.max() == 0:
-            raise ImageError(f"`{name}` is 0 everywhere: leave out styles without a region")
+        if not values.max((-2, -1)).all():
+            raise ImageError(f"`{name}` is 0 everywhere: {advice}")
     return jnp.asarray(mask, jnp.float32)
 
 

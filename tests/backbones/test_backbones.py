@@ -40,6 +40,9 @@ SIDES: list[tuple[str, dict[str, Any], str, int]] = [
     ("squeezenet1.1", {}, "fire9", 17),
     ("squeezenet1.1", {"ceil_mode": False}, "fire3", 7),
     ("squeezenet1.1", {"ceil_mode": False}, "fire9", 31),
+    ("alexnet", {}, "relu1", 7),
+    ("alexnet", {}, "conv2", 15),
+    ("alexnet", {}, "relu5", 31),
     ("resnet18", {}, "block4_1", 2),
 ]
 """The smallest side for a layer, computed by hand. Reflection padding needs two rows."""

@@ -53,7 +53,9 @@ def second_derivative(backbone: Backbone, params: Params, image: Array, directio
 
 @pytest.mark.usefixtures("x64")
 @pytest.mark.parametrize(
-    "options", [{}, {"pooling": "avg"}, {"pooling": "l2"}, {"remat": True}, {"padding": "reflect"}], ids=str
+    "options",
+    [{}, {"pooling": "avg"}, {"pooling": "l2"}, {"pooling": "hann"}, {"remat": True}, {"padding": "reflect"}],
+    ids=str,
 )
 def test_gradient_of_the_gradient_against_finite_differences(options: dict[str, Any]) -> None:
     backbone, params = network(jnp.float64, **options)

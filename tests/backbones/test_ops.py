@@ -15,7 +15,7 @@ from jnst.backbones import ops
 pytestmark = pytest.mark.usefixtures("unoptimised")
 
 REDUCE = {"max": np.max, "avg": np.mean, "l2": lambda window, axis: np.sqrt(np.sum(window**2, axis=axis))}
-WINDOWS = list(itertools.product(ops.POOLINGS, [(2, 2), (3, 2)], [False, True]))
+WINDOWS = list(itertools.product(REDUCE, [(2, 2), (3, 2)], [False, True]))
 
 
 def loop(x: np.ndarray, pooling: str, window: int, stride: int, ceil: bool) -> np.ndarray:
@@ -37,9 +37,37 @@ def test_pooling_against_a_loop(pooling: str, window: tuple[int, int], ceil: boo
     np.testing.assert_allclose(y, loop(x, pooling, *window, ceil), rtol=1e-5)
 
 
+@pytest.mark.parametrize("size", [(4, 5), (7, 8), (1, 2)])
+def test_hann_pooling_against_a_loop(size: tuple[int, int]) -> None:
+    """DISTS: 3x3 taps (1 2 1) x (1 2 1) / 16 around every second position, with zeros beyond the border."""
+    x = random_features(1, 2, *size, 3)
+    padded = np.pad(x.astype(np.float64), ((0, 0), (1, 1), (1, 1), (0, 0)))
+    taps = np.outer([1, 2, 1], [1, 2, 1])[None, :, :, None] / 16
+    y = np.zeros((2, (size[0] + 1) // 2, (size[1] + 1) // 2, 3))
+    for i, j in np.ndindex(y.shape[1:3]):
+        y[:, i, j] = np.sqrt((taps * padded[:, 2 * i : 2 * i + 3, 2 * j : 2 * j + 3] ** 2).sum((1, 2)) + 1e-12)
+    np.testing.assert_allclose(ops.hann_pool(jnp.asarray(x)), y, rtol=1e-5)
+
+
+@pytest.mark.parametrize("ceil", [False, True])
+def test_hann_pooling_of_odd_windows_needs_no_padding(ceil: bool) -> None:
+    x = random_features(1, 1, 7, 8, 2)
+    y = ops.hann_pool(jnp.asarray(x), 3, 2, ceil)
+    assert y.shape == ops.max_pool(jnp.asarray(x), 3, 2, ceil).shape
+    taps = np.outer([1, 2, 1], [1, 2, 1])[:, :, None] / 16
+    np.testing.assert_allclose(
+        y[0, 1, 2], np.sqrt((taps * x[0, 2:5, 4:7].astype(np.float64) ** 2).sum((0, 1))), rtol=1e-5
+    )
+
+
+def test_hann_pooling_of_zeros_has_gradient_0() -> None:
+    gradient = jax.grad(lambda x: ops.hann_pool(x).sum())(jnp.zeros((1, 4, 4, 2)))
+    np.testing.assert_array_equal(gradient, 0)
+
+
 def test_rescaling_multiplies_by_a_constant() -> None:
     x = jnp.asarray(random_features(1, 1, 4, 4, 2))
-    for pooling, factor in {"max": 1.0, "avg": 2.0, "l2": 0.78}.items():
+    for pooling, factor in {"max": 1.0, "avg": 2.0, "l2": 0.78, "hann": 1.56}.items():
         plain, rescaled = ops.pool(x, pooling), ops.pool(x, pooling, rescale=True)
         np.testing.assert_allclose(rescaled, factor * np.asarray(plain), rtol=1e-6)
 

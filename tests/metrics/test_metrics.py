@@ -14,7 +14,7 @@ from jnst.backbones import IMAGENET, Backbone
 from jnst.backbones.vgg import VGG
 from jnst.errors import ImageError, JnstError, WeightsError
 from jnst.losses import SquaredError
-from jnst.metrics import content_distance, content_distances, ssim, style_distance, style_distances
+from jnst.metrics import content_distance, content_distances, ms_ssim, ssim, style_distance, style_distances
 
 pytestmark = pytest.mark.usefixtures("unoptimised")
 
@@ -76,6 +76,31 @@ def test_ssim_of_flat_images(a: float, b: float) -> None:
 def test_ssim_of_a_negative_is_negative() -> None:
     image = np.clip(0.5 + 2 * (random_image(3, 20, 20) - 0.5), 0, 1)
     assert -1 <= float(ssim(image, 1 - image)) < -0.5
+
+
+def test_ms_ssim_of_equal_and_of_opposite_images() -> None:
+    """Equal images have similarity 1; opposite ones 0, where powers have infinite derivatives."""
+    evaluate = jax.jit(jax.value_and_grad(ms_ssim))
+    image = np.clip(0.5 + 2 * (random_image(3, 176, 180) - 0.5), 0, 1)
+    flat = np.full_like(image, 0.5)
+    for each in (image, flat, 0 * flat):
+        value, gradient = evaluate(each, each)
+        np.testing.assert_allclose(value, 1, atol=1e-6)
+        np.testing.assert_allclose(gradient, 0, atol=1e-4)
+    value, gradient = evaluate(image, 1 - image)
+    assert float(value) == 0
+    assert np.isfinite(gradient).all()
+    for pair in ((image, flat), (0 * flat, image)):
+        assert np.isfinite(evaluate(*pair)[1]).all()
+
+
+def test_ms_ssim_of_batches() -> None:
+    images, others = random_image(7, 2, 176, 176), random_image(8, 2, 176, 176)
+    batch = jax.jit(ms_ssim)(images, others[0])
+    assert (batch.shape, batch.dtype) == ((2,), jnp.float32)
+    np.testing.assert_allclose(batch[1], ms_ssim(images[1], others[0]), rtol=1e-5)
+    with pytest.raises(ImageError, match="176x175 pixels, but MS-SSIM needs at least 176x176"):
+        ms_ssim(images[:, 1:], others[:, 1:])
 
 
 def test_style_distances_against_float64() -> None:

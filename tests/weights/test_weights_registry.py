@@ -60,7 +60,7 @@ def test_where_to_get_is_one_line_with_everything_needed() -> None:
 
 def test_hashes_of_heads_and_shards_are_those_of_the_real_files(shared: Path) -> None:
     folder = shared / "weights"
-    for source in HEADS.values():
+    for source in (source for source in HEADS.values() if source.training == "lpips"):
         assert source.package is not None
         content = (folder / "lpips-heads" / source.package.file_name).read_bytes()
         assert source.package.sha256 == hashlib.sha256(content).hexdigest()

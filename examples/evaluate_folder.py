@@ -1,0 +1,91 @@
+"""All metrics of a folder of stylised images as a table.
+
+    python -m examples.evaluate_folder RESULTS CONTENTS STYLE
+
+An image is compared with the file of the same name in CONTENTS (LPIPS, DISTS, SSIM, MS-SSIM, content distance), and
+with the image STYLE (style distance). LPIPS with AlexNet is ArtFID's content part. Its style part, the FID of an
+Inception network trained on art, needs that network and many images; the style distance of each image stands in its
+place.
+"""
+
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import jax
+import numpy as np
+
+import jnst
+from jnst.apps.io import find_images
+from jnst.errors import ImageError, JnstError
+from jnst.types import Array, Image
+
+Measures = Mapping[str, Callable[[Image, Image, Image], Array]]
+"""``measure(result, content, style)`` by name."""
+
+
+def make_measures() -> Measures:
+    """Load the networks of all metrics: 64 MB for each of AlexNet and VGG16, downloaded once."""
+    lpips, lpips_params = jnst.load_lpips("alex")
+    dists, dists_params = jnst.load_dists()
+    backbone, params = jnst.load_backbone()
+    return {
+        "LPIPS": lambda result, content, style: lpips(lpips_params, result, content),
+        "DISTS": lambda result, content, style: dists(dists_params, result, content),
+        "SSIM": lambda result, content, style: jnst.ssim(result, content),
+        "MS-SSIM": lambda result, content, style: jnst.ms_ssim(result, content),
+        "content": lambda result, content, style: jnst.content_distance(result, content, params, backbone=backbone),
+        "style": lambda result, content, style: jnst.style_distance(result, style, params, backbone=backbone),
+    }
+
+
+def evaluate(results: Path, contents: Path, style: Path, measures: Measures) -> dict[str, dict[str, float]]:
+    """Measure every image of a folder.
+
+    Args:
+        results: A folder of images.
+        contents: A folder with an image of the same name, without its suffix, and size for each of them.
+        style: The style image.
+        measures: What to measure. Images of one size share their compiled programs.
+
+    Returns:
+        ``{name: {measure: value}}``.
+
+    Raises:
+        ImageError: A folder without images, an image without its content or of another size, or an unreadable one.
+    """
+    images = find_images(results)[0]
+    if not images:
+        raise ImageError(f"{results} contains no images: choose a folder that contains some")
+    originals = {path.stem: path for path in find_images(contents)[0]}
+    if missing := [path.name for path in images if path.stem not in originals]:
+        raise ImageError(f"{contents} has no image named like {', '.join(missing[:3])}: pair them by their names")
+    compiled = {name: jax.jit(measure) for name, measure in measures.items()}
+    painting, table = jnst.load_image(style), {}
+    for path in images:
+        image, content = jnst.load_image(path), jnst.load_image(originals[path.stem])
+        if image.shape != content.shape:
+            shapes = " and ".join(f"{x.shape[1]}x{x.shape[0]}" for x in (image, content))
+            raise ImageError(
+                f"{path} and {originals[path.stem]} are {shapes} pixels, expected the same size: resize one"
+            )
+        table[path.name] = {name: float(measure(image, content, painting)) for name, measure in compiled.items()}
+    return table
+
+
+def format_table(table: Mapping[str, Mapping[str, float]]) -> str:
+    """A line for each image, and the means."""
+    names = list(next(iter(table.values())))
+    rows = {**table, "mean": {name: float(np.mean([row[name] for row in table.values()])) for name in names}}
+    width = max(map(len, rows))
+    lines = [" ".join(["".ljust(width), *(name.rjust(8) for name in names)])]
+    lines += [" ".join([label.ljust(width), *(f"{row[name]:8.4f}" for name in names)]) for label, row in rows.items()]
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    try:
+        results, contents, style = map(Path, sys.argv[1:])
+        print(format_table(evaluate(results, contents, style, make_measures())))
+    except JnstError as error:
+        sys.exit(f"evaluate_folder: {error}")
