@@ -37,7 +37,9 @@ def stylize(published: dict[str, Any], shared: Path, settings: jnst.Preset) -> n
     )
     files = (shared / "images" / published[kind] for kind in ("content", "style"))
     content, style = (load_with(file, load_options(file, settings)) for file in files)
-    backbone, params = jnst.load_backbone("vgg19", published["weights"], pooling=published.get("pooling", "max"))
+    backbone, params = jnst.load_backbone(
+        "vgg19", published["weights"], pooling=published.get("pooling", "max"), precision="float32"
+    )
     settings, size = as_loaded(settings)
     return jnst.stylize(content, style, params, backbone=backbone, preset=settings, size=size).losses
 
