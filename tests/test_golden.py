@@ -20,13 +20,10 @@ from jnst.types import Array
 pytestmark = pytest.mark.usefixtures("unoptimised")
 
 IMAGES = ("image", "content", "style")
-TRIPLES = ["parrots_starry_32", "houses_wave_33"]
-STYLE_LAYERS = ("relu1_1", "relu2_1", "relu3_1")
-
-
-@functools.cache
-def vgg19(folder: Path, pooling: str) -> tuple[jnst.Backbone, Any]:
-    return jnst.load_backbone("vgg19", weights=folder / "weights/vgg19-oxford-tfjs/model.json", pooling=pooling)
+EXACT = "weights/vgg19-oxford-tfjs/model.json"
+"""Oxford's values in float32, down to relu3_4."""
+TRIPLES = ["vgg19_oxford_parrots_starry_32", "vgg19_oxford_houses_wave_33", "full_vgg19_parrots_starry_48x64"]
+"""Those named "full" belong to the whole network in 8-bit codebooks."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,9 +35,24 @@ class Golden:
     backbone: jnst.Backbone
     params: Any
 
+    @property
+    def content_layer(self) -> str:
+        (layer,) = self.layers("content_mse")
+        return layer
+
+    @property
+    def style_layers(self) -> tuple[str, ...]:
+        return self.layers("style_mse_gram_cn")
+
+    def layers(self, kind: str) -> tuple[str, ...]:
+        """The layers with golden values of a kind."""
+        names = [*self.arrays, *self.scalars]
+        return tuple(name.removeprefix(f"{kind}/") for name in names if name.startswith(f"{kind}/"))
+
     @functools.cached_property
     def features(self) -> dict[str, dict[str, Array]]:
-        apply = jax.jit(lambda params, image: self.backbone.apply(params, image, self.backbone.layers))
+        layers = tuple({*self.layers("max"), *self.style_layers, *self.layers("content_gatys2016"), self.content_layer})
+        apply = jax.jit(lambda params, image: self.backbone.apply(params, image, layers))
         return {name: apply(self.params, self.image(name)) for name in IMAGES}
 
     def image(self, name: str) -> Array:
@@ -49,10 +61,13 @@ class Golden:
 
 @pytest.fixture(scope="module", params=TRIPLES)
 def golden(request: pytest.FixtureRequest, shared: Path) -> Golden:
-    path = shared / "golden" / f"vgg19_oxford_{request.param}.npz"
-    with np.load(path) as file:
-        arrays = dict(file)
-    return Golden(arrays, json.loads(path.with_suffix(".json").read_text()), *vgg19(shared, "max"))
+    is_full, arrays = request.param.startswith("full"), {}
+    for path in sorted((shared / "golden").glob(f"{request.param}*.npz")):
+        with np.load(path) as file:
+            arrays |= file
+    scalars = json.loads((shared / "golden" / f"{request.param}.json").read_text())
+    weights = request.getfixturevalue("published_vgg19") if is_full else shared / EXACT
+    return Golden(arrays, scalars, *jnst.load_backbone("vgg19", weights, precision="float32"))
 
 
 def assert_close(value: Array | np.ndarray, exact: np.ndarray, tolerance: float, name: str) -> None:
@@ -61,35 +76,34 @@ def assert_close(value: Array | np.ndarray, exact: np.ndarray, tolerance: float,
 
 
 def test_activations(golden: Golden) -> None:
-    layers = [key.removeprefix("max/") for key in golden.arrays if key.startswith("max/")]
-    assert set(layers) == set(golden.backbone.layers)
-    for layer in layers:
+    assert golden.layers("max")
+    for layer in golden.layers("max"):
         assert_close(golden.features["image"][layer], golden.arrays[f"max/{layer}"], 1e-5, layer)
-
-
-def test_activations_with_average_pooling(golden: Golden, shared: Path) -> None:
-    backbone, params = vgg19(shared, "avg")
-    features = backbone.apply(params, golden.image("image"), ("relu3_4",))["relu3_4"]
-    assert_close(features, golden.arrays["avg/relu3_4"], 1e-5, "avg/relu3_4")
+    averaging = golden.backbone.with_options(pooling="avg")
+    for layer in golden.layers("avg"):
+        features = averaging.apply(golden.params, golden.image("image"), (layer,))[layer]
+        assert_close(features, golden.arrays[f"avg/{layer}"], 1e-5, f"{layer} with average pooling")
 
 
 def test_gram_matrices(golden: Golden) -> None:
-    for layer in STYLE_LAYERS:
+    assert set(golden.layers("gram_cn")) == set(golden.style_layers)
+    for layer in golden.style_layers:
         gram = jnst.gram_matrix(golden.features["image"][layer])
         assert_close(gram, golden.arrays[f"gram_cn/{layer}"], 1e-5, layer)
 
 
 def test_content_losses(golden: Golden) -> None:
     image, content = golden.features["image"], golden.features["content"]
-    mse = content_loss(image["relu3_2"], content["relu3_2"])
-    gatys = content_loss(image["conv3_2"], content["conv3_2"], "half_sum")
-    np.testing.assert_allclose(mse, golden.scalars["content_mse/relu3_2"], rtol=1e-5)
-    np.testing.assert_allclose(gatys, golden.scalars["content_gatys2016/conv3_2"], rtol=1e-5)
+    layer, (before_relu,) = golden.content_layer, golden.layers("content_gatys2016")
+    mse = content_loss(image[layer], content[layer])
+    gatys = content_loss(image[before_relu], content[before_relu], "half_sum")
+    np.testing.assert_allclose(mse, golden.scalars[f"content_mse/{layer}"], rtol=1e-5)
+    np.testing.assert_allclose(gatys, golden.scalars[f"content_gatys2016/{before_relu}"], rtol=1e-5)
 
 
 def test_style_losses(golden: Golden) -> None:
     image, style = golden.features["image"], golden.features["style"]
-    for layer in STYLE_LAYERS:
+    for layer in golden.style_layers:
         cn, hw = (jnst.gram_matrix(style[layer], normalization) for normalization in ("chw", "hw"))
         np.testing.assert_allclose(
             style_loss(image[layer], cn), golden.scalars[f"style_mse_gram_cn/{layer}"], rtol=1e-5, err_msg=layer
@@ -99,7 +113,7 @@ def test_style_losses(golden: Golden) -> None:
 
 
 def test_means_and_standard_deviations(golden: Golden) -> None:
-    for layer in STYLE_LAYERS:
+    for layer in golden.style_layers:
         image, style = (mean_std(golden.features[name][layer]) for name in ("image", "style"))
         for name, value, target in zip(("mean", "std"), image, style, strict=True):
             mse = np.mean((value - target) ** 2)
@@ -107,9 +121,9 @@ def test_means_and_standard_deviations(golden: Golden) -> None:
 
 
 def test_wasserstein_losses(golden: Golden) -> None:
-    """Converged; in the last layer there are 64 positions for 256 channels."""
+    """Converged; in the last layers there are 64 positions for 256 channels, or 12 for 512."""
     loss = Wasserstein(iterations=None)
-    for layer in STYLE_LAYERS:
+    for layer in golden.style_layers:
         image, style = (golden.features[name][layer] for name in ("image", "style"))
         of_covariances = golden.scalars[f"w2_gaussian_cov_trace/{layer}"] / image.shape[-1]
         expected = golden.scalars[f"mean_mse/{layer}"] + of_covariances
@@ -125,8 +139,7 @@ def test_first_loss_of_style_transfer_pytorch(shared: Path) -> None:
         jnst.load_image(shared / "images" / published[kind], size=first["w"]) for kind in ("content", "style")
     )
     assert (first["i"], content.shape) == (1, (first["h"], first["w"], 3))
-    weights = shared / "weights/vgg19-oxford-tfjs/model.json"
-    backbone, params = jnst.load_backbone("vgg19", weights=weights, input_padding="replicate")
+    backbone, params = jnst.load_backbone("vgg19", shared / EXACT, input_padding="replicate", precision="float32")
     features, targets = (backbone.apply(params, each, published["style_layers"]) for each in (content, style))
     loss = Wasserstein(iterations=12)
     total = sum(
@@ -143,7 +156,7 @@ def test_total_variation(golden: Golden) -> None:
 
 def total_and_gradient(golden: Golden, dtype: DTypeLike) -> tuple[Array, np.ndarray]:
     """neural-style-pt's objective through the preset, and its gradient by BGR in units of 1/255."""
-    settings = jnst.preset("neural-style-pt", content_layers=("relu3_2",), style_layers=STYLE_LAYERS)
+    settings = jnst.preset("neural-style-pt", content_layers=(golden.content_layer,), style_layers=golden.style_layers)
     objective = settings.terms.objective(golden.backbone)
     params = jax.tree.map(lambda leaf: jnp.asarray(leaf, dtype), golden.params)
     image, content, style = (jnp.asarray(golden.arrays[f"{name}_u8"], dtype) / 255 for name in IMAGES)
@@ -160,7 +173,7 @@ def total_and_gradient(golden: Golden, dtype: DTypeLike) -> tuple[Array, np.ndar
 
 
 def test_total_and_gradient(golden: Golden) -> None:
-    """In float32 nearly everywhere, and everywhere with the network in float64.
+    """In float32 nearly everywhere, and where that is not everywhere, with the network in float64.
 
     In one of the images four windows of the first maximum pooling have two candidates that differ by less than a
     millionth (one by 7e-9) of the layer's largest value. Float32, PyTorch's as well, may take the other one, and then
@@ -172,6 +185,8 @@ def test_total_and_gradient(golden: Golden) -> None:
     differences = np.abs(gradient - exact).max(axis=-1) / np.abs(exact).max()
     assert np.count_nonzero(differences > 1e-4) <= 4 * 25
     assert differences.max() < 4e-3
+    if differences.max() < 1e-5:
+        return
     with jax.enable_x64(True):
         _, gradient = total_and_gradient(golden, np.float64)
     assert_close(gradient, exact, 1e-5, "gradient")

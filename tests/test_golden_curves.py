@@ -11,61 +11,64 @@ import numpy as np
 import pytest
 
 import jnst
+from jnst.apps.io.sizes import as_loaded, load_options, load_with
 
-STYLE_LAYERS = ("relu1_1", "relu2_1", "relu3_1")
 CURVES = {
-    "parrots_starry_lbfgs_max": ("kodim23_parrots.png", "starry_night.jpg", 256, None),
-    "parrots_starry_adam_max": ("kodim23_parrots.png", "starry_night.jpg", 256, jnst.Adam(10.0)),
-    "houses_wave_lbfgs_avg": ("kodim08_houses_street.png", "great_wave.jpg", 224, None),
+    "full_trajectory_parrots_starry_lbfgs_max": (None, (100,), 0.015),
+    "full_trajectory_houses_wave_adam_max": (jnst.Adam(10.0), range(10, 101, 10), 0.01),
+    "trajectory_houses_wave_lbfgs_avg": (None, (60, 80, 100), 0.01),
 }
-"""Content, style, size and optimiser."""
+"""Optimiser, evaluations and tolerance. With L-BFGS, noise of 1e-4 in an image in [0, 255] changes the total that
+neural-style-pt itself prints by up to 4 % at evaluation 50, and by up to 0.6 % at 100."""
 
 
-def vgg19(shared: Path, pooling: str) -> tuple[jnst.Backbone, Any]:
-    return jnst.load_backbone("vgg19", weights=shared / "weights/vgg19-oxford-tfjs/model.json", pooling=pooling)
+@pytest.fixture
+def published(request: pytest.FixtureRequest, shared: Path) -> dict[str, Any]:
+    """A published curve, and the weights that it belongs to: the whole network's if it is named "full"."""
+    is_full = request.param.startswith("full")
+    weights = request.getfixturevalue("published_vgg19") if is_full else shared / "weights/vgg19-oxford-tfjs/model.json"
+    return json.loads((shared / "golden" / f"{request.param}.json").read_text()) | {"weights": weights}
 
 
-@pytest.mark.parametrize("name", CURVES)
-def test_curves_of_neural_style_pt(name: str, shared: Path) -> None:
-    """Within 1 % at every tenth evaluation, as published, from 60 to the 100th."""
-    content_file, style_file, size, optimizer = CURVES[name]
-    published = json.loads((shared / "golden" / f"trajectory_{name}.json").read_text())
-    assert (published["content"], published["style"]) == (f"content/{content_file}", f"style/{style_file}")
-    assert published["image_size"] == size
-    content, style = (
-        jnst.load_image(shared / "images" / published[kind], size=size, resample="bilinear", rounding="floor")
-        for kind in ("content", "style")
+def stylize(published: dict[str, Any], shared: Path, settings: jnst.Preset) -> np.ndarray:
+    """The losses of a run with files that are loaded as by the command line."""
+    settings = jnst.preset(
+        settings, content_layers=tuple(published["content_layers"]), style_layers=tuple(published["style_layers"])
     )
-    backbone, params = vgg19(shared, published["pooling"])
-    settings = jnst.preset("neural-style-pt", content_layers=("relu3_2",), style_layers=STYLE_LAYERS)
-    result = jnst.stylize(
-        content, style, params, backbone=backbone, preset=settings, optimizer=optimizer, num_steps=100, init="content"
+    files = (shared / "images" / published[kind] for kind in ("content", "style"))
+    content, style = (load_with(file, load_options(file, settings)) for file in files)
+    backbone, params = jnst.load_backbone(
+        "vgg19", published["weights"], pooling=published.get("pooling", "max"), precision="float32"
     )
+    settings, size = as_loaded(settings)
+    return jnst.stylize(content, style, params, backbone=backbone, preset=settings, size=size).losses
+
+
+@pytest.mark.parametrize(("published", "name"), [(name, name) for name in CURVES], indirect=["published"])
+def test_curves_of_neural_style_pt(published: dict[str, Any], name: str, shared: Path) -> None:
+    optimizer, iterations, tolerance = CURVES[name]
+    settings = jnst.preset(
+        "neural-style-pt", size=published["image_size"], optimizer=optimizer, num_steps=100, init="content"
+    )
+    losses = stylize(published, shared, settings)
     expected = {row["iteration"]: row["total"] for row in published["iterations"]}
-    assert {60, 100} <= set(expected)
-    for iteration in (each for each in expected if 60 <= each <= 100):
-        np.testing.assert_allclose(result.losses[iteration - 1], expected[iteration], rtol=0.01)
+    for iteration in iterations:
+        np.testing.assert_allclose(losses[iteration - 1], expected[iteration], rtol=tolerance, err_msg=str(iteration))
 
 
-def test_curve_of_style_transfer_pytorch(shared: Path) -> None:
-    """Two sizes of 100 steps, with moments and average carried over: the first loss, and both ends."""
-    published = json.loads((shared / "golden" / "trajectory_crowson_parrots_starry.json").read_text())
-    content, style = (
-        jnst.load_image(shared / "images" / published[kind], size=4 * published["end_scale"], enlarge=False)
-        for kind in ("content", "style")
-    )
-    backbone, params = vgg19(shared, "max")
+@pytest.mark.parametrize("published", ["full_trajectory_crowson_parrots_starry"], indirect=True)
+def test_curve_of_style_transfer_pytorch(published: dict[str, Any], shared: Path) -> None:
+    """Two sizes of 100 steps, with moments and average carried over: within 0.4 % everywhere."""
+    assert published["style_layer_weights"] == pytest.approx(jnst.presets.PRESETS["crowson"].terms.style_layer_weights)
     settings = jnst.preset(
         "crowson",
-        content_layers=tuple(published["content_layers"]),
-        style_layers=tuple(published["style_layers"]),
-        style_layer_weights=tuple(published["style_layer_weights"]),
-        num_steps=(published["iterations_per_scale"],),
+        size=published["end_scale"],
         pyramid=jnst.Pyramid(min_size=published["min_scale"]),
+        num_steps=(published["iterations_per_scale"],),
     )
-    result = jnst.stylize(content, style, params, backbone=backbone, preset=settings, size=published["end_scale"])
+    losses = stylize(published, shared, settings)
     sizes = sorted({row["w"] for row in published["losses"]})
     expected = {100 * sizes.index(row["w"]) + row["i"]: row["loss"] for row in published["losses"]}
-    np.testing.assert_allclose(result.losses[0], expected[1], rtol=1e-3)
-    for end in (100, 200):
-        np.testing.assert_allclose(result.losses[end - 1], expected[end], rtol=0.01)
+    assert {*range(10, 201, 10)} < set(expected)
+    for iteration, loss in expected.items():
+        np.testing.assert_allclose(losses[iteration - 1], loss, rtol=4e-3, err_msg=str(iteration))

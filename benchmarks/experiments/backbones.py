@@ -37,7 +37,7 @@ lpips_distance = jax.jit(jnst.lpips, static_argnames="metric")
 Row = dict[str, Any]
 """An image's network, content, style, size and measures."""
 Cases = list[tuple[str, Image, str, Image, int]]
-"""The rows of the table: content and style, each with its name, and the size."""
+"""What each network makes: content and style, each with its name, and the size."""
 
 
 def transfer(network: Network, content: Image, style: Image, steps: int) -> tuple[Image, float]:
@@ -88,8 +88,8 @@ def summary(rows: list[Row], judge: Network) -> Table:
 
 def caption(row: Row) -> str:
     """The text below an image."""
-    lpips = "" if row["lpips"] is None else f"LPIPS {row['lpips']:.2f}, "
-    return f"style {row['style_distance']:.2f}, content {row['content_distance']:.2f}\n{lpips}{row['seconds']:.1f} s"
+    lpips = "" if row["lpips"] is None else f"\nLPIPS {row['lpips']:.2f}"
+    return f"style {row['style_distance']:.2f}, content {row['content_distance']:.2f}{lpips}"
 
 
 def main(words: Sequence[str]) -> None:
@@ -109,14 +109,20 @@ def main(words: Sequence[str]) -> None:
     rows = [row for column in made for row, _ in column]
 
     def tile(row: int, column: int) -> Tile:
-        measured, image = made[column][row]
+        line, network = divmod(row, len(networks))
+        case = line * len(styles) + column
+        if case >= len(cases):  # at the low resolution there is only one style
+            return Tile(None)
+        measured, image = made[network][case]
         return Tile(image, caption=caption(measured))
 
+    lines = [(*content, args.size) for content in contents.items()] + [(*cases[0][:2], args.low)] * bool(args.low)
     headings = [
-        Heading(f"{name}\n{style_name}\n{size} pixels", (to_levels(content), to_levels(style)))
-        for name, content, style_name, style, size in cases
+        Heading(f"{name}\n{size} pixels\n{network.name}", (to_levels(content),))
+        for name, content, size in lines
+        for network in networks
     ]
-    columns = [Heading(network.name) for network in networks]
+    columns = [Heading(name, (to_levels(style),)) for name, style in styles.items()]
     sheet = table_sheet(headings, columns, tile, next(iter(contents.values())), captions=2)
     keys = ("network", "content", "style", "size", *MEASURES)
     parts = [

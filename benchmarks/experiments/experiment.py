@@ -80,8 +80,11 @@ def parse(parser: argparse.ArgumentParser, words: Sequence[str]) -> argparse.Nam
 
 
 def load_networks(args: argparse.Namespace, wanted: Sequence[str]) -> list[Network]:
-    """Load networks: from weights files, those ``wanted`` from earlier downloads, and the embedded one."""
-    files = [*args.weights, *(args.shared / "weights" / name for name in SHARED if args.shared)]
+    """Load networks: from weights files, those ``wanted`` from earlier downloads, and the embedded one.
+
+    The files are those of the options, or without any the shared ones.
+    """
+    files = args.weights or [args.shared / "weights" / name for name in SHARED if args.shared]
     loaded = [jnst.load_backbone(weights=file) for file in files]
     complete = {backbone.name for backbone, _ in loaded if backbone.layers == backbone.all_layers}
     for name in wanted:

@@ -122,7 +122,7 @@ def prepare(content: ImageArray, style: ImageArray, settings: Settings) -> Step:
         raise Unavailable("it supports only Wasserstein distances and maximum pooling")
     variable, decay = torch_neural_style.to_tensor(content), settings.average
     loss = wasserstein_loss(variable.clone(), torch_neural_style.to_tensor(style), settings)
-    average, steps = torch.zeros_like(variable), 0
+    average, steps = (1 - decay) * variable.detach().clone(), 0
 
     def after_update() -> None:
         nonlocal steps
@@ -132,7 +132,7 @@ def prepare(content: ImageArray, style: ImageArray, settings: Settings) -> Step:
         steps += 1
 
     def image() -> np.ndarray:
-        shown = average / (1 - decay**steps) if decay and steps else variable
+        shown = average / (1 - decay ** (steps + 1)) if decay else variable
         return torch_neural_style.to_image(shown, np.shape(content))
 
     return torch_neural_style.make_step(loss, variable, settings, image, Mode(), after_update)

@@ -48,7 +48,8 @@ class Pyramid:
         longer = max(shape)
         shapes = [(shape[0], shape[1])]
         while self.levels is None or len(shapes) < self.levels:
-            side = round(longer / self.factor ** len(shapes))
+            # To six digits first: powers of the square root of 2 are not exact, and halves would be rounded down.
+            side = round(round(longer / self.factor ** len(shapes), 6))
             if side < self.min_size:
                 break
             shapes.append(fit_shape(proportions or shape, side))

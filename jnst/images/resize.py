@@ -94,8 +94,8 @@ def fit_shape(shape: tuple[int, int], longer_side: float) -> tuple[int, int]:
     >>> fit_shape((300, 200), 150)
     (150, 100)
     """
-    scale = longer_side / max(shape)
-    return max(1, round(shape[0] * scale)), max(1, round(shape[1] * scale))
+    height, width = (max(1, round(side * longer_side / max(shape))) for side in shape)
+    return height, width
 
 
 def size_of(image: Image) -> tuple[int, int]:

@@ -168,7 +168,7 @@ def run(
         else:
             state, (losses, parts) = scan(program, first, args, operator.index(num_steps))
     made = state.step - first.step + (first.running & ~state.running)
-    return Solution(result(state, program.solver), losses, parts, made, state.running, state)
+    return Solution(result(state), losses, parts, made, state.running, state)
 
 
 def _scan(program: Program, first: State, args: Any, num_steps: int) -> tuple[State, Record]:

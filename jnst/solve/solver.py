@@ -42,8 +42,8 @@ class Solver:
             and ``value_fn``.
         unit: The optimiser sees the image times this: 255 for learning rates that belong to images in [0, 255].
         bounds: Clip the image to this range after every update; None for no clipping.
-        average: The decay of an exponential moving average of the image, in [0, 1); 0 for none. The result is the
-            debiased average then.
+        average: The decay of an exponential moving average of the image, from the initial one on, in [0, 1); 0 for
+            none. The result is that average, whose weights sum to 1 at any step.
         keep_best: Whether the result is the image with the lowest total, instead of the last one.
 
     Raises:
@@ -83,7 +83,7 @@ class State:
         optimizer: The state of the Optax transformation.
         step: The number of updates so far, an int32 scalar.
         running: False once the loss or the image was not finite: the image then stays the last finite one for good.
-        average: The running sum of `Solver.average`; None without averaging.
+        average: The average so far, see `Solver.average`; None without averaging.
         best: The lowest total so far and its image; None without `Solver.keep_best`.
     """
 
@@ -174,7 +174,7 @@ def start(solver: Solver, image: Any) -> State:
         optimizer=solver.transformation().init(image),
         step=jnp.int32(0),
         running=jnp.asarray(True),
-        average=jax.tree.map(jnp.zeros_like, image) if solver.average else None,
+        average=image if solver.average else None,
         best=(jnp.asarray(jnp.inf, dtype), image) if solver.keep_best else None,
     )
 
@@ -208,8 +208,9 @@ def advance(program: Program, state: State, args: Any) -> tuple[State, Record]:
     image = _where(running, image, state.image)
     average = state.average
     if average is not None:
-        decay = solver.average
-        mixed = jax.tree.map(lambda old, new: decay * old + (1 - decay) * new, average, image)
+        # The newest of n + 2 images. By expm1, because 1 - decayⁿ loses digits where the decay is close to 1.
+        share = (1 - solver.average) / -jnp.expm1((state.step + 2) * math.log(solver.average))
+        mixed = jax.tree.map(lambda old, new: old + share * (new - old), average, image)
         average = _where(running, mixed, average)
     best = state.best
     if best is not None:
@@ -223,13 +224,10 @@ def _where(condition: Array, new: Any, old: Any) -> Any:
     return jax.tree.map(lambda new, old: jnp.where(condition, new, old), new, old)
 
 
-def result(state: State, solver: Solver) -> Any:
-    """The image a run returns: the best one, the debiased average, or the last one."""
+def result(state: State) -> Any:
+    """The image a run returns: the best one, the average, or the last one."""
     if state.best is not None:
         return state.best[1]
     if state.average is not None:
-        # 1 - decay^n, without cancellation where the decay is close to 1.
-        weight = jnp.maximum(-jnp.expm1(state.step * math.log(solver.average)), 1e-12)
-        debiased = jax.tree.map(lambda average: average / weight, state.average)
-        return _where(state.step > 0, debiased, state.image)
+        return state.average
     return state.image

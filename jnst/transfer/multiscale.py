@@ -178,7 +178,7 @@ def _enlarged(
 
     def enlarge(state: State, program: Program) -> State:
         solver = program.solver
-        end = result(state, solver)
+        end = result(state)
         image = end if carry_average else state.image
         # In a batch, runs that have ended keep their result, which may be far outside [0, 1].
         image = jnp.where(state.running, image, jnp.clip(end, 0.0, 1.0))
@@ -199,11 +199,15 @@ def _enlarged(
 
 
 def _carried(old: Array, fresh: Array, old_shape: tuple[int, ...], method: str) -> Array:
-    """Moments of the image are resized with it (those that cannot be negative stay so); counts are kept."""
+    """Moments of the image are enlarged with it, and counts are kept.
+
+    Those that cannot be negative, such as Adam's second, are enlarged bilinearly as in Crowson's program. Filters that
+    overshoot would leave steps without bounds where such a moment comes out near 0.
+    """
     if old.shape != old_shape:
         return old
-    resized = resample(old, size_of(fresh), method)
-    return jnp.where(jnp.min(old) >= 0, jnp.maximum(resized, 0.0), resized)
+    first, second = (resample(old, size_of(fresh), each) for each in (method, "bilinear"))
+    return jnp.where(jnp.min(old) >= 0, second, first)
 
 
 def _reporting(
@@ -245,10 +249,9 @@ def _reporting(
 
 def _images(jobs: Sequence[Job], state: State, batched: bool) -> Image:
     """The runs' images as they are returned and shown."""
-    result_of = partial(result, solver=jobs[0].plan.settings.solver)
     if not batched:
-        return finish(jobs[0], result_of(state))
-    images = jax.vmap(result_of)(state)
+        return finish(jobs[0], result(state))
+    images = jax.vmap(result)(state)
     return jnp.stack([finish(job, images[number]) for number, job in enumerate(jobs)])
 
 

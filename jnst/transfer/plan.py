@@ -189,9 +189,8 @@ def _solver(settings: Preset, last: bool) -> Solver:
 
 def style_sides(plan: Plan, index: int, styles: tuple[Image, ...]) -> tuple[float, ...]:
     """The longer sides of the styles at one size of the image, in pixels."""
-    schedule = plan.settings.schedule
-    relative = 1.0 if schedule.fixed_style else max(plan.scales[index].shape) / max(plan.scales[-1].shape)
-    return tuple(relative * _style_side(style, plan) for style in styles)
+    current, full = (1, 1) if plan.settings.schedule.fixed_style else (max(plan.scales[at].shape) for at in (index, -1))
+    return tuple(_style_side(style, plan) * current / full for style in styles)
 
 
 def _style_side(style: Image, plan: Plan) -> float:

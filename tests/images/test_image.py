@@ -125,6 +125,12 @@ def test_fit_shape(height: int, width: int, side: int) -> None:
     assert (shape[0] >= shape[1]) == (height >= width) or min(shape) == max(shape)
 
 
+def test_halves_are_rounded_to_even() -> None:
+    """As Python rounds what is exactly a half: 362 * 3024 / 4032 is 271.5, 30 * 350 / 1000 is 10.5."""
+    assert fit_shape((3024, 4032), 362) == (272, 362)
+    assert fit_shape((350, 1000), 30) == (10, 30)
+
+
 def longer_sides(pyramid: Pyramid, *shape: int) -> list[int]:
     return [max(size) for size in pyramid.shapes((shape[0], shape[1]))]
 
@@ -132,6 +138,7 @@ def longer_sides(pyramid: Pyramid, *shape: int) -> list[int]:
 def test_sizes_of_a_pyramid() -> None:
     assert longer_sides(Pyramid(), 512, 512) == [128, 181, 256, 362, 512]
     assert longer_sides(Pyramid(), 192, 100) == [136, 192]
+    assert longer_sides(Pyramid(), 363, 300) == [128, 182, 257, 363]  # 363 / 2 is rounded to even
     assert longer_sides(Pyramid(factor=2.0), 700, 1000) == [250, 500, 1000]
     assert longer_sides(Pyramid(factor=2.0, min_size=1, levels=2), 700, 1024) == [512, 1024]
     assert longer_sides(Pyramid(min_size=64, levels=3), 512, 512) == [256, 362, 512]

@@ -297,17 +297,19 @@ def test_a_fourier_parametrisation() -> None:
 
 
 def test_the_average_is_the_debiased_exponential_mean() -> None:
-    for num_steps in (1, 2, 7):
+    """The initial image counts as well."""
+    for num_steps in (0, 1, 2, 7):
         solution: Any = run(quadratic, Solver(optax.sgd(0.02), average=0.8), START, ARGS, num_steps=num_steps)
-        weights = 0.8 ** np.arange(num_steps)[::-1]
-        expected = np.tensordot(weights / weights.sum(), np.stack(descent(num_steps, 0.02)[1:]), 1)
+        weights = 0.8 ** np.arange(num_steps + 1)[::-1]
+        expected = np.tensordot(weights / weights.sum(), np.stack(descent(num_steps, 0.02)), 1)
         np.testing.assert_allclose(solution.image, expected, rtol=1e-4, atol=1e-5)
 
 
 def test_a_slow_average_is_exact_after_one_step() -> None:
     """1 - 0.9999 in float32 would be wrong in its fourth digit."""
     solution: Any = run(quadratic, Solver(optax.sgd(0.02), average=0.9999), START, ARGS, num_steps=1)
-    np.testing.assert_allclose(solution.image, solution.state.image, rtol=1e-5)
+    expected = (0.9999 * np.float64(START) + np.float64(solution.state.image)) / 1.9999
+    np.testing.assert_allclose(solution.image, expected, rtol=1e-5)
 
 
 def test_the_best_image_is_kept() -> None:

@@ -9,7 +9,8 @@ from jnst.types import Image
 from jnst.weights.files import PathLike
 
 DETAIL = 4
-"""Where every size of a pyramid is made from the original, it is loaded at up to this many times the largest size."""
+"""Where every size of a pyramid is made from the original, this is loaded at one to two times ``DETAIL`` times the
+largest size, if it is larger than that."""
 
 
 class LoadOptions(NamedTuple):
@@ -56,11 +57,22 @@ def load_options(
     """
     loading, resample = settings.loading, settings.schedule.resample
     if result_size(settings) is not None:
-        return LoadOptions(round(DETAIL * loading.size * scale), resample, enlarge=False)
+        side = _proportional_side(size_of(path), round(DETAIL * loading.size * scale))
+        return LoadOptions(side, resample, enlarge=False)
     side = loading.size * scale
     if loading.measure != "side":
         side *= MEASURES[loading.measure](*size_of(path))
     return LoadOptions(round(side), resample, loading.rounding)
+
+
+def _proportional_side(shape: tuple[int, int], least: int) -> int:
+    """The longer side, from ``least`` to twice that, at which the shorter one needs the least rounding.
+
+    The sizes of a pyramid are then what they would be if they were rounded from ``shape`` itself.
+    """
+    longer, shorter = max(shape), min(shape)
+    remainders = {side: side * shorter % longer for side in range(least, min(2 * least, longer) + 1)}
+    return min(remainders, key=lambda side: min(remainders[side], longer - remainders[side]), default=least)
 
 
 def load_with(path: PathLike, options: LoadOptions) -> Image:
