@@ -5,8 +5,8 @@ import types
 from typing import Any
 
 import numpy as np
-import torch
-from torch import Tensor, nn
+import torch  # pyright: ignore[reportMissingImports]
+from torch import Tensor, nn  # pyright: ignore[reportMissingImports]
 
 from benchmarks.networks import Network
 from benchmarks.peers.lpips_interface import Evaluate, Problem

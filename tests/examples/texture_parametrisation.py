@@ -1,6 +1,6 @@
 """Texture synthesis in a parametrisation of your own.
 
-    python -m examples.texture_parametrisation OUT.png
+    python tests/examples/texture_parametrisation.py OUT.png
 
 What is optimised is a small network that maps a pixel's coordinates to its colour (Fourier features, two layers), so
 the texture can be drawn at any resolution afterwards. `jnst.solve.run` minimises over any pytree.

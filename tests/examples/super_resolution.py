@@ -1,6 +1,6 @@
 """Super-resolution by a factor of 2 with a Gram term, for texture that a pixel loss averages away.
 
-    python -m examples.super_resolution
+    python tests/examples/super_resolution.py
 
 The loss is ``mean |x - x̂|`` plus features and Gram matrices, as in EnhanceNet (Sajjadi, Schölkopf & Hirsch, ICCV 2017).
 """

@@ -1,6 +1,5 @@
-"""The programs in `examples`, with few steps."""
+"""The programs in this folder, with few steps."""
 
-import sys
 from pathlib import Path
 
 import jax.numpy as jnp
@@ -8,9 +7,6 @@ import numpy as np
 import pytest
 
 import jnst
-
-sys.path.append(str(Path(__file__).resolve().parents[1]))
-
 from examples import evaluate_folder, style_weight_gradient, super_resolution, texture_parametrisation, vae_lpips
 from jnst.errors import ImageError
 

@@ -1,6 +1,6 @@
 """All metrics of a folder of stylised images as a table.
 
-    python -m examples.evaluate_folder RESULTS CONTENTS STYLE
+    python tests/examples/evaluate_folder.py RESULTS CONTENTS STYLE
 
 An image is compared with the file of the same name in CONTENTS (LPIPS, DISTS, SSIM, MS-SSIM, content distance), and
 with the image STYLE (style distance). LPIPS with AlexNet is ArtFID's content part. Its style part, the FID of an

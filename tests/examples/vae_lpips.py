@@ -1,6 +1,6 @@
 """A variational autoencoder whose reconstructions are compared by LPIPS.
 
-    python -m examples.vae_lpips
+    python tests/examples/vae_lpips.py
 
 The loss is ``mean |x - x̂| + λ LPIPS(x, x̂) + β KL``, as in the autoencoders of latent diffusion (Rombach et al. 2022).
 """
