@@ -8,12 +8,13 @@ import jax
 
 from jnst.backbones.kernels.algorithms import for_single_use
 from jnst.losses.objective import Objective, Targets
-from jnst.losses.targets import fit_content, fit_style, fit_targets
+from jnst.losses.targets import find_floors, fit_content, fit_style, fit_targets
 from jnst.solve.compilation import Jit
 from jnst.transfer.inputs import Inputs, resize_inputs
 from jnst.transfer.plan import Job, Plan, style_sides
 from jnst.types import Image, Params
 
+_find_floors = Jit(find_floors, static_argnames="backbone")
 _fit_content = Jit(fit_content, static_argnames="backbone")
 _fit_style = Jit(fit_style, static_argnames=("backbone", "shape"))
 
@@ -65,6 +66,7 @@ class TargetStore:
         self.styles = 0
         self._limit, self._place = limit, place
         self._kept: OrderedDict[Hashable, tuple[Any, Any]] = OrderedDict()
+        self._floors: dict[Hashable, tuple[Params, tuple[Any, ...]]] = {}
 
     def at(self, job: Job, index: int, params: Params) -> tuple[Inputs, Targets]:
         """A job's inputs at one size, and their targets."""
@@ -84,7 +86,8 @@ class TargetStore:
             # Where gradients are normalised, the content's own loss must be exactly 0, not a rounding error.
             exact = plan.settings.terms.normalize_gradients
             own = params if exact else for_single_use(params)
-            return content, _fit_content(content, terms, own, backbone=plan.backbone)
+            floors = self._floors_of(scale.objective, params, plan)[: len(terms.content)]
+            return content, _fit_content(content, terms, own, backbone=plan.backbone, floors=floors)
 
         resample = plan.settings.schedule.resample
         key = (id(image), id(params), scale.shape, resample, plan.backbone, jax.tree.structure(terms))
@@ -108,6 +111,7 @@ class TargetStore:
                 masks=inputs.masks,
                 style_masks=inputs.style_masks,
                 shape=scale.shape if inputs.masks else None,
+                floors=self._floors_of(scale.objective, params, plan)[len(scale.objective.content) :],
             )
 
         masks = jax.tree.map(id, (given.masks, given.style_masks))
@@ -120,6 +124,14 @@ class TargetStore:
             jax.tree.structure(terms),
         )
         return self._get(key, (given, params), compute)
+
+    def _floors_of(self, objective: Objective, params: Params, plan: Plan) -> tuple[Any, ...]:
+        """The least scales of the content terms, then of the style terms: the same at every size and for all images."""
+        terms = objective.content + objective.style
+        key = (id(params), plan.backbone, jax.tree.structure(terms))
+        if key not in self._floors:
+            self._floors[key] = params, _find_floors(terms, for_single_use(params), backbone=plan.backbone)
+        return self._floors[key][1]
 
     def _get(self, key: Hashable, alive: Any, compute: Callable[[], Any]) -> Any:
         """A kept value, or a new one. ``alive`` keeps the objects alive whose identities are part of the key."""

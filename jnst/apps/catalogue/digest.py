@@ -16,7 +16,7 @@ from jnst.presets import Preset
 from jnst.presets.overrides import PARTS
 from jnst.types import Params
 
-NUMERICS = 1
+NUMERICS = 2
 """Increased whenever a new version of jnst makes other images from the same inputs and settings."""
 
 IRRELEVANT = ("summary", "source", "alternatives")
