@@ -552,4 +552,6 @@ def _gathered(jobs: Sequence[Job], batches: Sequence[Batch], shape: tuple[int, .
         parts={name: records(solution.parts.get(name, none) for solution in solutions) for name in names},
         num_steps=np.array([solution.num_steps for solution in solutions]).reshape(shape),
         finite=np.array([solution.finite for solution in solutions]).reshape(shape),
+        fell=np.array([solution.fell for solution in solutions]).reshape(shape),
+        diverged=np.array([solution.diverged for solution in solutions]).reshape(shape),
     )
