@@ -210,6 +210,8 @@ def _shape_advice(shape: tuple[int, ...]) -> str:
         return "move the channels last, for example with jnp.moveaxis(image, -3, -1)"
     if len(shape) == 2:
         return "repeat a grey image three times along a new last axis"
+    if len(shape) >= 3 and shape[-1] == 1:
+        return "repeat the grey channel, with jnp.repeat(image, 3, axis=-1)"
     return "load it with jnst.load_image"
 
 

@@ -19,6 +19,7 @@ class LoadOptions(NamedTuple):
     resample: str
     rounding: str = "round"
     enlarge: bool = True
+    background: tuple[float, float, float] = (1.0, 1.0, 1.0)
 
 
 def result_size(settings: Preset) -> int | None:
@@ -56,11 +57,12 @@ def load_options(
     """
     loading, resample = settings.loading, settings.schedule.resample
     if result_size(settings) is not None:
-        return LoadOptions(round(DETAIL * loading.size * scale), resample, enlarge=False)
+        side = round(DETAIL * loading.size * scale)
+        return LoadOptions(side, resample, enlarge=False, background=loading.background)
     side = loading.size * scale
     if loading.measure != "side":
         side *= MEASURES[loading.measure](*size_of(path))
-    return LoadOptions(round(side), resample, loading.rounding)
+    return LoadOptions(round(side), resample, loading.rounding, background=loading.background)
 
 
 def load_with(path: PathLike, options: LoadOptions) -> Image:
