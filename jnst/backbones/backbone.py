@@ -246,10 +246,11 @@ def flat_shapes(network: FeatureExtractor, side: int) -> dict[str, tuple[int, ..
             else:
                 shapes[prefix + name] = tuple(leaf.shape)
 
-    def trace(key: RandomKey) -> Array:
+    def trace() -> Array:
+        key = jax.random.key(0)
         # The shapes are read here because `jax.eval_shape` would return the parameters sorted by name.
         walk(merge_collections(network.init(key, jnp.zeros((1, side, side, 3)), network.layers)), "")
         return jnp.zeros(())
 
-    jax.eval_shape(trace, jax.random.key(0))
+    jax.eval_shape(trace)
     return shapes

@@ -12,7 +12,7 @@ from jax.core import Tracer
 
 from jnst.errors import ArgumentError
 from jnst.solve.closures import split
-from jnst.solve.compilation import Jit, is_traced
+from jnst.solve.compilation import Jit, is_traced, on_host
 from jnst.solve.driver import as_array, copied, drive, start_runs
 from jnst.solve.loops import loop_steps, scan_steps
 from jnst.solve.optimizers import Optimizer
@@ -95,6 +95,7 @@ class Solution:
         return None
 
 
+@on_host
 def init(loss: Loss, solver: Solver | Optimizer, image: Any) -> State:
     """Return the state before the first step.
 
@@ -109,6 +110,7 @@ def init(loss: Loss, solver: Solver | Optimizer, image: Any) -> State:
     return start_runs(as_program(loss, solver, image), image)
 
 
+@on_host
 def step(loss: Loss, solver: Solver | Optimizer, state: State, args: Any = None) -> tuple[State, Record]:
     """Evaluate the loss and its gradient once, and update the image once.
 
@@ -130,6 +132,7 @@ def step(loss: Loss, solver: Solver | Optimizer, state: State, args: Any = None)
     return _step(program, state, args)
 
 
+@on_host
 def run(
     loss: Loss,
     solver: Solver | Optimizer,

@@ -19,6 +19,7 @@ from PIL import Image
 from jnst.apps.io.colour import Background, alpha_of, to_srgb
 from jnst.apps.io.decode import MAX_PIXELS, one_line, read_header
 from jnst.errors import ArgumentError, ImageError, JnstError, did_you_mean
+from jnst.solve.compilation import on_host
 from jnst.weights.files import PathLike, shown
 
 RESAMPLING = {
@@ -42,6 +43,7 @@ _UPRIGHT = {
 }
 
 
+@on_host
 def load_image(
     path: PathLike | IO[bytes],
     size: int | None = None,

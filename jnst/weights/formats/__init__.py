@@ -6,6 +6,7 @@ import stat
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from jnst.errors import WeightsError
 from jnst.weights.formats.codebook import expand_codebooks
@@ -65,6 +66,24 @@ FORMATS: dict[str, Format] = {
 """The formats that can be read."""
 
 
+class _OwnError(Exception):
+    """Carries an error that is not the file's fault out of a reader."""
+
+
+def _with_own_errors(keep: Keep) -> Keep:
+    """Mark what our own code raises while a file is read, such as JAX under strict settings."""
+
+    def guarded(*args: Any) -> Any:
+        try:
+            return keep(*args)
+        except WeightsError:
+            raise
+        except Exception as error:
+            raise _OwnError from error
+
+    return guarded
+
+
 def read_tensors(path: str | os.PathLike[str], keep: Keep = keep_all) -> Tensors:
     """Read a checkpoint in any of `FORMATS`.
 
@@ -83,10 +102,12 @@ def read_tensors(path: str | os.PathLike[str], keep: Keep = keep_all) -> Tensors
     try:
         row = _recognise(head, path)
         title = row.title
-        tensors = row.read(path, keep)
+        tensors = row.read(path, _with_own_errors(keep))
         return dataclasses.replace(tensors, arrays=expand_codebooks(path, dict(tensors.arrays)))
     except WeightsError as error:
         raise WeightsError(one_line(str(error))) from error.__cause__
+    except _OwnError as error:
+        raise error.__cause__ or error from None
     except Exception as error:
         # For damaged files, the libraries raise almost any exception.
         reason = " ".join(f"{type(error).__name__}: {error}".split())[:160]
