@@ -59,7 +59,7 @@ def runs(images: Any, backbone: Any, params: Any, strict_infs: bool) -> Iterator
     content, style, larger = images
     terms = {"content_layers": ("relu2_1",), "style_layers": ("relu1_1", "relu2_1"), "num_steps": 2}
     preset, network = jnst.preset(**terms), {"backbone": backbone, "params": params}
-    masks = [np.ones((16, 20), np.float32), np.eye(16, 20, dtype=np.float32)]
+    masks: Any = [np.ones((16, 20), np.float32), np.eye(16, 20, dtype=np.float32)]
 
     def loss(image: Any, args: Any, step: Any) -> Any:
         return jnp.sum((image - args) ** 2)

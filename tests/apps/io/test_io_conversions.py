@@ -109,7 +109,7 @@ def test_transparency_is_kept(suffix: str, depth: int, tmp_path: Path) -> None:
     found = load_alpha(path, (24, 40))
     assert found is not None
     np.testing.assert_allclose(found, alpha, atol=0.5 / (2**depth - 1) + 1e-6)
-    black, white = (np.asarray(load_image(path, background=(value,) * 3)) for value in (0.0, 1.0))
+    black, white = (np.asarray(load_image(path, background=(value, value, value))) for value in (0.0, 1.0))
     np.testing.assert_allclose(white - black, np.broadcast_to(1 - alpha[..., None], white.shape), atol=1.1 / 255)
 
 
