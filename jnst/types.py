@@ -15,6 +15,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Key
 
@@ -28,9 +29,15 @@ RandomKey = Key[Array, ""]
 Params = Mapping[str, Any]
 """A network's parameters: nested mappings whose leaves are arrays (``params["conv4_2"]["kernel"]``)."""
 
-__all__ = ["Array", "Features", "Guide", "Image", "Matrix", "Params", "PerImage", "RandomKey", "sum_dtype"]
+__all__ = ["Array", "Features", "Guide", "Image", "Matrix", "Params", "PerImage", "RandomKey", "of_rank", "sum_dtype"]
 
 
 def sum_dtype(*arrays: Array) -> Any:
     """The dtype in which statistics and losses are summed: float32, or float64 if an array is float64."""
-    return jnp.promote_types(jnp.result_type(*arrays), jnp.float32)
+    with jax.numpy_dtype_promotion("standard"):  # it may be set to "strict", and nothing is promoted here
+        return jnp.promote_types(jnp.result_type(*arrays), jnp.float32)
+
+
+def of_rank(array: Array, ndim: int) -> Array:
+    """``array`` with axes of length 1 in front, ``ndim`` in all: what broadcasting does, where JAX may forbid it."""
+    return jnp.expand_dims(array, tuple(range(ndim - array.ndim)))

@@ -1,6 +1,7 @@
 """jnst: the compiled steps of `jnst.stylize`, or for a batch those of `jnst.stylize_batch`."""
 
 import dataclasses
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -83,11 +84,12 @@ def prepare(
     images = [initial_image(job, own) for job, own in zip(jobs, inputs, strict=True)]
     keys = [jax.random.fold_in(job.key, 0) for job in jobs]
     program = as_program(jnst.transfer_loss(plan.backbone), scale.solver, images[0])
+    result_of = partial(result, solver=scale.solver)
     if len(jobs) == 1:
-        axes, image, show = None, images[0], result
+        axes, image, show = None, images[0], result_of
         args = jnst.TransferArgs(scale.objective, targets[0], params, keys[0])
     else:
-        axes, image, show = AXES, jnp.stack(images), jax.vmap(result)
+        axes, image, show = AXES, jnp.stack(images), jax.vmap(result_of)
         program = stack([program] * len(jobs))
         objectives = [job.plan.scales[0].objective for job in jobs]
         args = jnst.TransferArgs(stack(objectives), stack(targets), params, jnp.stack(keys))

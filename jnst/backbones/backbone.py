@@ -217,6 +217,8 @@ def _shape_advice(shape: tuple[int, ...]) -> str:
         return "move the channels last, for example with jnp.moveaxis(image, -3, -1)"
     if len(shape) == 2:
         return "repeat a grey image three times along a new last axis"
+    if len(shape) >= 3 and shape[-1] == 1:
+        return "repeat the grey channel, with jnp.repeat(image, 3, axis=-1)"
     return "load it with jnst.load_image"
 
 
@@ -251,10 +253,11 @@ def flat_shapes(network: FeatureExtractor, side: int) -> dict[str, tuple[int, ..
             else:
                 shapes[prefix + name] = tuple(leaf.shape)
 
-    def trace(key: RandomKey) -> Array:
+    def trace() -> Array:
+        key = jax.random.key(0)
         # The shapes are read here because `jax.eval_shape` would return the parameters sorted by name.
         walk(merge_collections(network.init(key, jnp.zeros((1, side, side, 3)), network.layers)), "")
         return jnp.zeros(())
 
-    jax.eval_shape(trace, jax.random.key(0))
+    jax.eval_shape(trace)
     return shapes

@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from jnst.types import Array, sum_dtype
+from jnst.types import Array, of_rank, sum_dtype
 
 PADDINGS: dict[str, str] = {"zero": "constant", "reflect": "reflect", "replicate": "edge"}
 """Padding modes, and NumPy's names for them."""
@@ -59,7 +59,7 @@ def convolve(
         y = _correlate_and_add_border(x, kernel, padding, correlate)
     else:
         y = _correlate(pad(x, amount, padding), kernel, 0, 0, stride)
-    return y if bias is None else y + bias
+    return y if bias is None else y + of_rank(bias, y.ndim)
 
 
 def _correlate(x: Array, kernel: Array, rows: int, columns: int, stride: int = 1) -> Array:

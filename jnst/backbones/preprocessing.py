@@ -7,7 +7,7 @@ import math
 import jax.numpy as jnp
 
 from jnst.errors import WeightsError
-from jnst.types import Array, Image
+from jnst.types import Array, Image, of_rank
 
 Triple = tuple[float, float, float]
 
@@ -33,7 +33,7 @@ class Preprocessing:
     def apply(self, image: Image) -> Array:
         """Transform an image ``(..., h, w, 3)`` in [0, 1] to a network input of the same shape and dtype."""
         ordered = image[..., ::-1] if self.channel_order == "bgr" else image
-        mean, std = jnp.asarray(self.mean, image.dtype), jnp.asarray(self.std, image.dtype)
+        mean, std = (of_rank(jnp.asarray(values, image.dtype), image.ndim) for values in (self.mean, self.std))
         return (ordered * self.scale - mean) / std
 
     @property

@@ -21,7 +21,7 @@ from jnst.images.colour_transfer import (
 from jnst.images.demo import demo_images
 from jnst.images.keep_colour import KEEP_COLOUR, ColourControl
 from jnst.images.masks import check_mask, check_masks, guides
-from jnst.images.noise import MEAN_COLOUR, noise
+from jnst.images.noise import MEAN_COLOUR, faint_image, noise
 from jnst.images.pyramid import Pyramid
 from jnst.images.resize import FITS, METHODS, SHARP, fit_shape, resample, resize, resize_mask, size_of
 from jnst.images.views import random_crops, rgb_groups
@@ -43,6 +43,7 @@ __all__ = [
     "check_masks",
     "check_pair",
     "demo_images",
+    "faint_image",
     "fit_shape",
     "guides",
     "lab_from_rgb",

@@ -3,12 +3,30 @@
 import math
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
 
 from jnst.errors import ImageError
 from jnst.types import Array, Image
+
+RANGES = (
+    (-0.2, 1.2, "has values from {low:g} to {high:g}, expected [0, 1]: use jnp.clip(image, 0, 1)"),
+    (-0.51, 0.51, "looks centred at 0 (from {low:g} to {high:g}): add 0.5"),
+    (-1.01, 1.01, "looks like [-1, 1] (from {low:g} to {high:g}): use (x + 1) / 2"),
+    (-1e-3, 2.0, "has values from {low:g} to {high:g}, expected [0, 1]: use jnp.clip(image, 0, 1)"),
+    (
+        *(-2.2, 2.7),
+        "looks normalised for ImageNet (from {low:g} to {high:g}): undo that, with image * std + mean of its channels, "
+        "std (0.229, 0.224, 0.225) and mean (0.485, 0.456, 0.406)",
+    ),
+    (-1e-3, 256.0, "looks like 0-255 (max {high:g}): divide by 255 or use jnst.load_image"),
+    (-1e-3, 65536.0, "looks like 16 bits (max {high:g}): divide by 65535 or use jnst.load_image"),
+    (-256.0, 256.0, "looks like 0-255 without a mean (from {low:g} to {high:g}): add the mean, then divide by 255"),
+    (-math.inf, math.inf, "has values from {low:g} to {high:g}, expected [0, 1]: scale it to that range"),
+)
+"""Ranges that images of other programs have, and what to do about each: the first that fits. Filters overshoot."""
 
 ImageInput = Image | np.ndarray
 """Images as arguments: JAX or NumPy arrays of any floating-point dtype, cast to float32."""
@@ -25,7 +43,7 @@ def check_image(image: Array, name: str) -> Image:
     Raises:
         ImageError: Another shape, an integer dtype, values outside [0, 1], or NaN.
     """
-    _check_array(image, name)
+    image = as_array(image, name)
     shape = tuple(image.shape)
     if len(shape) != 3 or shape[-1] != 3:
         raise ImageError(f"`{name}` has shape {shape}, expected (h, w, 3): {_shape_advice(shape)}")
@@ -42,7 +60,7 @@ def check_images(images: Any, name: str) -> Image:
     Raises:
         ImageError: Another shape, an integer dtype, values outside [0, 1], or NaN.
     """
-    _check_array(images, name)
+    images = as_array(images, name)
     shape = tuple(images.shape)
     if len(shape) <= 3:
         return check_image(images, name)
@@ -83,12 +101,29 @@ def check_pair(images: Any, others: Any, names: tuple[str, str]) -> tuple[Image,
     return first, second
 
 
-_RGB = "load RGB images, or split other channels with jnst.rgb_groups"
+def as_array(image: Any, name: str) -> Any:
+    """Return a JAX or NumPy array as it is, and a tensor of another library as a NumPy array.
 
-
-def _check_array(image: Any, name: str) -> None:
+    Raises:
+        ImageError: It is something else.
+    """
+    if isinstance(image, jax.Array | np.ndarray | jax.ShapeDtypeStruct):
+        return image
+    kind = type(image).__name__
+    if hasattr(image, "getbands") and hasattr(image, "convert"):
+        raise ImageError(
+            f"`{name}` is a PIL image, expected an array: pass np.asarray({name}.convert('RGB'), np.float32) / 255"
+        )
     if not hasattr(image, "shape") or not hasattr(image, "dtype"):
-        raise ImageError(f"`{name}` is a {type(image).__name__}, expected an array: load files with jnst.load_image")
+        advice = "pass an array" if isinstance(image, int | float) else "load files with jnst.load_image"
+        raise ImageError(f"`{name}` is a {kind}, expected an array: {advice}")
+    if hasattr(image, "detach"):  # a PyTorch tensor, which may need a gradient or be elsewhere
+        image = image.detach().cpu()
+        image = image.float() if str(image.dtype) == "torch.bfloat16" else image
+    try:
+        return np.asarray(image)
+    except Exception as error:
+        raise ImageError(f"`{name}` is a {kind}, which NumPy cannot convert ({error}): pass a NumPy array") from None
 
 
 def _check_values(image: Array, name: str) -> Image:
@@ -108,14 +143,9 @@ def _check_range(image: np.ndarray, name: str) -> None:
         count = int((~np.isfinite(image)).sum())
         raise ImageError(f"`{name}` has {count} values that are NaN or infinite: replace or mask them")
     low, high = float(image.min()), float(image.max())
-    if high > 2.0:
-        raise ImageError(f"`{name}` looks like 0-255 (max {high:g}): divide by 255 or use jnst.load_image")
     if low < -1e-3 or high > 1.0 + 1e-3:
-        signed = -1.001 <= low < -0.05 and high <= 1.001
-        remedy = f"it looks like [-1, 1], use ({name} + 1) / 2, or " if signed else "use "
-        raise ImageError(
-            f"`{name}` has values from {low:g} to {high:g}, expected [0, 1]: {remedy}jnp.clip({name}, 0, 1)"
-        )
+        fault = next(fault for least, most, fault in RANGES if least <= low and high <= most)
+        raise ImageError(f"`{name}` {fault.format(low=low, high=high)}")
 
 
 def _size(image: Image) -> str:
@@ -123,14 +153,20 @@ def _size(image: Image) -> str:
 
 
 def _shape_advice(shape: tuple[int, ...]) -> str:
-    if len(shape) == 3 and shape[0] == 3:
-        return "move the channels last, with jnp.moveaxis(image, 0, -1)"
-    if len(shape) == 3 and shape[-1] == 1:
-        return "repeat a grey image three times, for example with jnp.repeat(image, 3, -1)"
     if len(shape) == 3 and shape[-1] == 4:
         return "composite the alpha channel over a background, as jnst.load_image does"
+    if len(shape) == 3 and shape[-1] == 2:
+        return "take the grey channel without its alpha and repeat it, with jnp.repeat(image[..., :1], 3, axis=-1)"
+    if len(shape) == 3 and shape[-1] == 1:
+        return "repeat the grey channel, with jnp.repeat(image, 3, axis=-1)"
+    if len(shape) == 3 and shape[0] == 3:
+        return "move the channels last, with jnp.moveaxis(image, 0, -1)"
+    if len(shape) == 3 and shape[0] == 1:
+        return "repeat the grey channel last, with jnp.repeat(image[0][..., None], 3, axis=-1)"
     if len(shape) == 2:
-        return "repeat a grey image three times along a new last axis"
+        return "repeat a grey image three times along a new last axis, with jnp.repeat(image[..., None], 3, axis=-1)"
+    if len(shape) == 4 and shape[0] == 1:
+        return "take the image out of its batch, with image[0]"
     if len(shape) == 4:
         return "pass one image at a time"
-    return "load it with jnst.load_image"
+    return "pass an image with three channels, or split others with jnst.rgb_groups"

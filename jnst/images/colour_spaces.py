@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from jnst.types import Array
+from jnst.types import Array, of_rank
 
 _RGB_TO_YIQ = np.array([[0.299, 0.587, 0.114], [0.5959, -0.2746, -0.3213], [0.2115, -0.5227, 0.3112]])
 _LINEAR_TO_XYZ = np.array(
@@ -73,14 +73,15 @@ def lab_from_rgb(image: Array) -> Array:
     xyz = _times(_LINEAR_TO_RELATIVE_XYZ, linear_from_srgb(image.astype(jnp.float32)))
     curved = jnp.cbrt(jnp.maximum(xyz, _LAB_KNEE**3))
     roots = jnp.where(xyz > _LAB_KNEE**3, curved, xyz / (3 * _LAB_KNEE**2) + 4 / 29)
-    return _times(_FROM_XYZ_ROOTS, roots) - jnp.asarray([_LAB_LIGHTNESS_OFFSET, 0.0, 0.0])
+    return _times(_FROM_XYZ_ROOTS, roots) - of_rank(
+        jnp.asarray([_LAB_LIGHTNESS_OFFSET, 0.0, 0.0], jnp.float32), image.ndim
+    )
 
 
 def rgb_from_lab(values: Array) -> Array:
     """The inverse of `lab_from_rgb`."""
-    roots = _times(
-        np.linalg.inv(_FROM_XYZ_ROOTS), values.astype(jnp.float32) + jnp.asarray([_LAB_LIGHTNESS_OFFSET, 0.0, 0.0])
-    )
+    offset = of_rank(jnp.asarray([_LAB_LIGHTNESS_OFFSET, 0.0, 0.0], jnp.float32), values.ndim)
+    roots = _times(np.linalg.inv(_FROM_XYZ_ROOTS), values.astype(jnp.float32) + offset)
     xyz = jnp.where(roots > _LAB_KNEE, roots**3, 3 * _LAB_KNEE**2 * (roots - 4 / 29))
     return srgb_from_linear(_times(np.linalg.inv(_LINEAR_TO_RELATIVE_XYZ), xyz))
 

@@ -70,6 +70,7 @@ def _effective_count(weights: Array) -> Array:
 
 def _similarity(x: Array, y: Array, x_allowed: Array, y_weights: Array, bandwidth: float) -> Array:
     """``m Σⱼ vⱼ maxᵢ CXᵢⱼ`` of one image, in chunks of rows of x that are recomputed for the gradient."""
+    y_weights = y_weights[None]
     allowed = y_weights > 0
 
     @jax.checkpoint
@@ -86,7 +87,8 @@ def _similarity(x: Array, y: Array, x_allowed: Array, y_weights: Array, bandwidt
         return jnp.max(jnp.where(rows_allowed[:, None], similarities, 0.0), 0)
 
     size = chunk_size(x.shape[0], y.shape[0], LARGEST_CHUNK)
-    return jnp.sum(y_weights * jnp.max(lax.map(best, (split_rows(x, size), split_rows(x_allowed, size))), 0))
+    best_of_all = jnp.max(lax.map(best, (split_rows(x, size), split_rows(x_allowed, size))), 0)
+    return jnp.sum(y_weights[0] * best_of_all)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -8,9 +8,16 @@ import jax.numpy as jnp
 
 from jnst.backbones import Backbone
 from jnst.errors import ArgumentError
-from jnst.images.masks import guides
+from jnst.images import faint_image, guides
 from jnst.losses.objective import FeatureTerm, Objective, Region, Targets, features_of, network_layers
+from jnst.losses.relative import Relative
 from jnst.types import Array, Features, Guide, Image, Params
+
+SHARE = 0.25
+"""The least scale of a relative loss, as a share of its scale for `jnst.images.faint_image`. Photographs stay above it,
+and so do losses whose values do not depend on how strong features are."""
+FAINT_SIDE = 64
+"""The side of that image in pixels, unless a layer needs more."""
 
 
 def fit_targets(
@@ -59,7 +66,14 @@ def fit_targets(
     return fit_content(content, objective, params, backbone=backbone) + fitted
 
 
-def fit_content(content: Image | None, objective: Objective, params: Params, *, backbone: Backbone) -> Targets:
+def fit_content(
+    content: Image | None,
+    objective: Objective,
+    params: Params,
+    *,
+    backbone: Backbone,
+    floors: tuple[Array | None, ...] | None = None,
+) -> Targets:
     """Fit the targets of the content terms.
 
     Args:
@@ -67,12 +81,22 @@ def fit_content(content: Image | None, objective: Objective, params: Params, *, 
         objective: The terms; others than content terms are ignored.
         params: The network's parameters.
         backbone: The network (static).
+        floors: Those of the content terms, if `find_floors` has found them before.
 
     Raises:
         ArgumentError: The image is missing, or a layer unknown.
         ImageError: The image is too small for a layer.
     """
-    return Targets(content=_fit("content", objective.content, content, params, backbone))
+    if not objective.content:
+        return Targets()
+    floors = find_floors(objective.content, params, backbone=backbone) if floors is None else floors
+    features = _features("content", objective.content, content, params, backbone)
+    return Targets(
+        content=tuple(
+            _scaled(term, term.loss.fit(term.pick(features)), floor, term.pick(features))
+            for term, floor in zip(objective.content, floors, strict=True)
+        )
+    )
 
 
 def fit_style(
@@ -85,6 +109,7 @@ def fit_style(
     masks: Sequence[Guide] | None = None,
     style_masks: Sequence[Guide | None] | None = None,
     shape: tuple[int, int] | None = None,
+    floors: tuple[Array | None, ...] | None = None,
 ) -> Targets:
     """Fit the targets of the style terms.
 
@@ -101,6 +126,7 @@ def fit_style(
         masks: ``(h, w)`` in [0, 1] for each style: its region of the image that will be compared.
         style_masks: ``(h', w')`` for each style: the part of the style image that counts; None: all of it.
         shape: Height and width of the image that will be compared; needed with ``masks``.
+        floors: Those of the style terms, if `find_floors` has found them before.
 
     Raises:
         ArgumentError: The style is missing, a layer unknown, or the numbers of weights, masks and styles differ.
@@ -116,53 +142,80 @@ def fit_style(
     for name, values in given.items():
         if values is not None and len(values) != len(styles):
             raise ArgumentError(f"{len(values)} {name} for {len(styles)} styles: give one for each")
-    fitted = [
-        _fit("style", objective.style, image, params, backbone, mask)
-        for image, mask in zip(styles, style_masks or [None] * len(styles), strict=True)
+    floors = find_floors(objective.style, params, backbone=backbone) if floors is None else floors
+    names = [f"style[{index}]" for index in range(len(styles))] if len(styles) > 1 else ["style"]
+    seen = [
+        _features(name, objective.style, image, params, backbone) for name, image in zip(names, styles, strict=True)
     ]
-    by_term = list(zip(objective.style, *fitted, strict=True))
-    if masks is None:
-        return Targets(style=tuple((_mixture(term, targets, weights),) for term, *targets in by_term))
-    if shape is None:
+    parts = [
+        None if mask is None else guides(mask, _shapes(features))
+        for mask, features in zip(style_masks or [None] * len(styles), seen, strict=True)
+    ]
+    if masks is not None and shape is None:
         raise ArgumentError("masks without a content image: pass `shape`, the size of the image that they divide")
-    located = [_located(mask, objective, params, shape, backbone) for mask in masks]
-    regions = (
-        tuple(
-            Region(target, term.pick(by_layer), weight * jnp.mean(mask, (-2, -1)))
-            for target, by_layer, weight, mask in zip(targets, located, weights, masks, strict=True)
+    located = [_located(mask, objective, params, shape, backbone) for mask in masks or () if shape is not None]
+    regions = []
+    for term, floor in zip(objective.style, floors, strict=True):
+        features = [term.pick(by_layer) for by_layer in seen]
+        own = [None if by_layer is None else term.pick(by_layer) for by_layer in parts]
+        targets = [term.loss.fit(*each) for each in zip(features, own, strict=True)]
+        if masks is None:
+            target = _scaled(term, _mixture(term, targets, weights), floor, features[0], own[0])
+            regions.append((Region(target),))
+            continue
+        each_scaled = [
+            _scaled(term, target, floor, *rest) for target, *rest in zip(targets, features, own, strict=True)
+        ]
+        regions.append(
+            tuple(
+                Region(target, term.pick(by_layer), weight * jnp.mean(mask, (-2, -1)))
+                for target, by_layer, weight, mask in zip(each_scaled, located, weights, masks, strict=True)
+            )
         )
-        for term, *targets in by_term
-    )
     return Targets(style=tuple(regions))
 
 
-def _mixture(term: FeatureTerm, targets: Sequence[Any], weights: Array) -> Region:
-    """The whole image as one region in a mixture of styles."""
+def find_floors(terms: Sequence[FeatureTerm], params: Params, *, backbone: Backbone) -> tuple[Array | None, ...]:
+    """Find the least scale of each term with a `Relative` loss; None for other losses.
+
+    It is `SHARE` of the value that an image without features has if the target is `jnst.images.faint_image`.
+    """
+    relative = [term for term in terms if isinstance(term.loss, Relative)]
+    if not relative:
+        return (None,) * len(terms)
+    layers = network_layers(relative)
+    side = max(FAINT_SIDE, backbone.smallest_side(layers))
+    features = features_of(jnp.asarray(faint_image(side)), layers, params, backbone)
+    return tuple(
+        SHARE * term.loss.fit(term.pick(features))[1] if isinstance(term.loss, Relative) else None for term in terms
+    )
+
+
+def _scaled(term: FeatureTerm, target: Any, floor: Array | None, features: Any, guide: Any = None) -> Any:
+    """The target of a relative loss with a scale that is not below ``floor``; the target of any other loss."""
+    if floor is None:
+        return target
+    assert isinstance(term.loss, Relative)
+    return term.loss.scaled(target[0], features, guide, floor)
+
+
+def _mixture(term: FeatureTerm, targets: Sequence[Any], weights: Array) -> Any:
+    """The target of a mixture of styles."""
     loss: Any = term.loss
-    return Region(targets[0] if len(targets) == 1 else loss.blend(targets, weights / jnp.sum(weights)))
+    return targets[0] if len(targets) == 1 else loss.blend(targets, weights / jnp.sum(weights))
 
 
-def _fit(
-    kind: str,
-    terms: tuple[FeatureTerm, ...],
-    image: Image | None,
-    params: Params,
-    backbone: Backbone,
-    mask: Guide | None = None,
-) -> tuple[Any, ...]:
-    if not terms:
-        return ()
+def _features(
+    name: str, terms: tuple[FeatureTerm, ...], image: Image | None, params: Params, backbone: Backbone
+) -> dict[str, Features]:
+    """The features that terms need."""
     if image is None:
-        raise ArgumentError(f"the objective has {kind} terms, but there is no {kind} image: pass one")
+        raise ArgumentError(f"the objective has {name} terms, but there is no {name} image: pass one")
     layers = network_layers(terms)
     if layers:
         backbone.check_layers(layers)
-        backbone.check_size(image, layers, kind)
-    features = features_of(image, layers, params, backbone)
-    if mask is None:
-        return tuple(term.loss.fit(term.pick(features)) for term in terms)
-    by_layer = guides(mask, _shapes(features))
-    return tuple(term.loss.fit(term.pick(features), term.pick(by_layer)) for term in terms)
+        backbone.check_size(image, layers, name)
+    return features_of(image, layers, params, backbone)
 
 
 def _located(

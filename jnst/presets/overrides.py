@@ -113,7 +113,7 @@ def _with_statistic(settings: Preset, name: str) -> Preset:
         raise ArgumentError(f"unknown style statistic {name!r}: {hint(name, STYLE_LOSSES)}")
     row = STATISTICS[name]
     loss = STYLE_LOSSES[name]() if row.loss is None else row.loss
-    if settings.terms.content_loss != SquaredError("relative"):
+    if settings.terms.content_loss not in (Relative(SquaredError()), SquaredError("relative")):
         return _replace(settings, {"style_loss": loss})
     weight = settings.terms.style_weight * row.strength
     return preset(settings, style_loss=Relative(loss), style_weight=weight, **dict(row.changes))

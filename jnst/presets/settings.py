@@ -123,6 +123,8 @@ class Schedule:
         num_steps: For each size of the pyramid; the last number holds for all further sizes.
         init: The start: ``"content"``, ``"style"`` or ``"noise"``.
         noise_std: The standard deviation of the noise, for images in [0, 1], about the mean colour of photographs.
+        noise_power: The noise's amplitudes fall with the frequency f as ``f ** -noise_power``: 0 for white noise, whose
+            grain remains where the losses do not see it.
         pyramid: The sizes, coarse to fine; None for one size.
         resample: A key of `jnst.images.METHODS`, for resizing inputs.
         enlarge: A key of `jnst.images.METHODS` or "bicubic-sharp", for enlarging the image between two sizes.
@@ -137,6 +139,7 @@ class Schedule:
     num_steps: tuple[int, ...] = (1000,)
     init: str = "content"
     noise_std: float = 0.2
+    noise_power: float = 1.5
     pyramid: Pyramid | None = None
     resample: str = "bicubic"
     enlarge: str = "bicubic"
@@ -198,11 +201,13 @@ class Loading:
         size: In pixels.
         measure: What ``size`` is the length of: a key of `MEASURES`.
         rounding: ``"round"`` or ``"floor"``: what happens to a fraction of a pixel in the shorter side.
+        background: The sRGB colour behind transparent pixels, in [0, 1].
     """
 
     size: int = 512
     measure: str = "side"
     rounding: str = "round"
+    background: tuple[float, float, float] = (1.0, 1.0, 1.0)
 
 
 @dataclasses.dataclass(frozen=True)

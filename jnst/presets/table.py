@@ -10,6 +10,7 @@ from jnst.images import SHARP, Pyramid
 from jnst.losses import (
     Gram,
     HypercolumnSelfSimilarity,
+    Relative,
     SlicedWasserstein,
     SquaredError,
     Strotss,
@@ -39,8 +40,8 @@ PRESETS: dict[str, Preset] = {
         summary="Our default: losses relative to their targets, so that it works alike on every network.",
         source="jnst",
         terms=Terms(
-            content_loss=SquaredError("relative"),
-            style_loss=Gram("chw", "relative"),
+            content_loss=Relative(SquaredError()),
+            style_loss=Relative(Gram("chw")),
             style_weight=100.0,
             mean_of_styles=True,
         ),
@@ -58,7 +59,7 @@ PRESETS: dict[str, Preset] = {
             style_weight=1e3,
             mean_of_styles=True,
         ),
-        schedule=Schedule(init="noise"),
+        schedule=Schedule(init="noise", noise_power=0.0),
         network=Network(weights="oxford", pooling="avg"),
     ),
     "gatys2017": Preset(
@@ -88,7 +89,7 @@ PRESETS: dict[str, Preset] = {
             total_variation=TotalVariation("isotropic", "half_sum", value_range=256.0, power=1.0, counted=False),
         ),
         solver=Solver(optimizer=LBFGS(), unit=256.0),
-        schedule=Schedule(init="noise", noise_std=0.001 / 256, resample="bilinear"),
+        schedule=Schedule(init="noise", noise_std=0.001 / 256, noise_power=0.0, resample="bilinear"),
         network=Network(weights="oxford", preprocessing=Preprocessing("bgr", 256.0, OXFORD.mean)),
         alternatives=(Adam(10.0),),
     ),
@@ -105,7 +106,7 @@ PRESETS: dict[str, Preset] = {
             total_variation=TotalVariation("l1", "sum", value_range=255.0),
         ),
         solver=Solver(optimizer=LBFGS(memory_size=100), unit=255.0),
-        schedule=Schedule(init="noise", noise_std=0.001 / 255, resample="bilinear"),
+        schedule=Schedule(init="noise", noise_std=0.001 / 255, noise_power=0.0, resample="bilinear"),
         network=Network(weights="oxford"),
         loading=Loading(rounding="floor"),
         alternatives=(Adam(1.0),),
@@ -142,7 +143,7 @@ PRESETS: dict[str, Preset] = {
             total_variation=TotalVariation("l2", "mean", value_range=255.0),
         ),
         solver=Solver(optimizer=Adam(10.0), unit=255.0),
-        schedule=Schedule(init="noise", noise_std=0.256 / 255),
+        schedule=Schedule(init="noise", noise_std=0.256 / 255, noise_power=0.0),
         network=Network(weights="oxford"),
     ),
     "gordic": Preset(
@@ -272,7 +273,7 @@ PRESETS: dict[str, Preset] = {
         summary="Texture synthesis by sorted projections, drawn afresh at each step (jnst.synthesize).",
         source="Heitz, Vanhoey, Chambon & Belcour, CVPR 2021",
         terms=Terms(content_layers=(), style_layers=FOUR_BLOCKS, style_loss=SlicedWasserstein()),
-        schedule=Schedule(init="noise"),
+        schedule=Schedule(init="noise", noise_power=0.0),
         network=Network(weights="oxford", padding="reflect", pooling="avg"),
     ),
     "scratch-cnn": Preset(

@@ -25,6 +25,9 @@ OPTIONS: dict[str, dict[str, str | bool]] = {
 (which accelerators keep anyway), without which shared values are duplicated for each use. Together they save two fifths
 of the memory of a step, at the same speed. XLA's older emitters compile in half the time of its fusion emitters."""
 
+on_host = jax.transfer_guard("allow")
+"""Decorates functions that move arrays between host and devices on purpose, where JAX may be set to forbid it."""
+
 MAX_PROGRAMS = 32
 """How many programs of one function are kept; the least recently used are evicted."""
 

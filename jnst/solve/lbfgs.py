@@ -89,7 +89,7 @@ def scale_by_lbfgs(
         first = jnp.minimum(1.0, 1.0 / jnp.sqrt(jnp.where(length > 0, length, 1.0)))  # as Optax begins
         ratio = by_step[slot] / jnp.where(keep, by_change[slot], 1.0)
         gamma = jnp.where(keep, ratio, jnp.where(begun, state.gamma, first))
-        num_kept = state.num_kept + keep
+        num_kept = state.num_kept + keep.astype(state.num_kept.dtype)
         order = (num_kept + jnp.arange(memory_size)) % memory_size
         by_step, by_change = _products(steps, updates), _products(changes, updates)
         of_steps, of_changes = _weights(curvatures, squares, by_step, by_change, gamma, order)
@@ -123,9 +123,10 @@ def fourier_precondition(image: Array, power: float) -> Array:
     if image.ndim != 3:
         return image
     height, width = image.shape[:2]
-    frequency = jnp.hypot(jnp.fft.fftfreq(height)[:, None], jnp.fft.rfftfreq(width))
+    frequency = jnp.hypot(jnp.fft.fftfreq(height)[:, None], jnp.fft.rfftfreq(width)[None])
     factor = ((2 * jnp.maximum(frequency, 1 / max(height, width))) ** -power).astype(image.dtype)
-    return jnp.fft.irfft2(jnp.fft.rfft2(image, axes=(0, 1)) * factor[..., None], (height, width), axes=(0, 1))
+    spectrum = jnp.fft.rfft2(image, axes=(0, 1))
+    return jnp.fft.irfft2(spectrum * factor[..., None].astype(spectrum.dtype), (height, width), axes=(0, 1))
 
 
 def _weights(

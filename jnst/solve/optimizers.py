@@ -83,7 +83,7 @@ class LBFGS:
             return optax.chain(method, optax.scale(-1.0), search)
         limit = [limit_steps(self.max_step * unit)] if self.max_step else []
         rate = optax.scale_by_learning_rate(self.learning_rate)
-        return optax.chain(normalize_by_first_gradient(), method, *limit, rate)
+        return hold_at_optimum(optax.chain(normalize_by_first_gradient(), method, *limit, rate))
 
 
 @_pytree
@@ -163,6 +163,10 @@ def check_optimizer(optimizer: Any) -> None:
         raise ArgumentError(f"max_step {optimizer.max_step} with zoom: the line search chooses it, leave it out")
 
 
+ROUNDINGS = 100
+"""How many times the rounding of the variables, relative to their norm, counts as none."""
+
+
 class _FirstNorm(NamedTuple):
     """One over the norm of the first gradient; 0 before it is known."""
 
@@ -186,6 +190,25 @@ def normalize_by_first_gradient() -> optax.GradientTransformation:
         return scaled(updates, factor), _FirstNorm(factor)
 
     return optax.GradientTransformation(init, update)
+
+
+def hold_at_optimum(inner: optax.GradientTransformation) -> optax.GradientTransformationExtraArgs:
+    """Make no step where all that is left of a loss is rounding: its gradient points nowhere.
+
+    Where the minimum of a quadratic loss f is 0, it is at a distance of 2 f / |g|; where it is above 0, it is nearer. A
+    step is made only if that distance exceeds `ROUNDINGS` times the rounding of the variables. Other runs are not
+    affected.
+    """
+
+    def update(updates: Any, state: Any, params: Any = None, *, value: Any = None, **_: Any) -> tuple[Any, Any]:
+        steps, state = inner.update(updates, state, params)
+        if value is None:
+            return steps, state
+        eps = jnp.finfo(jnp.result_type(*jax.tree.leaves(params))).eps
+        factor = jnp.where((value >= 0) & (2 * value <= ROUNDINGS * eps * _norm(params) * _norm(updates)), 0.0, 1.0)
+        return scaled(steps, factor), state
+
+    return optax.GradientTransformationExtraArgs(inner.init, update)
 
 
 class _Begun(NamedTuple):

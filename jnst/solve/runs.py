@@ -12,7 +12,7 @@ from jax.core import Tracer
 
 from jnst.errors import ArgumentError
 from jnst.solve.closures import split
-from jnst.solve.compilation import Jit, is_traced
+from jnst.solve.compilation import Jit, is_traced, on_host
 from jnst.solve.driver import as_array, copied, drive, start_runs
 from jnst.solve.loops import loop_steps, scan_steps
 from jnst.solve.optimizers import Optimizer
@@ -25,7 +25,7 @@ MAX_STEPS = 1024
 
 @partial(
     jax.tree_util.register_dataclass,
-    data_fields=["image", "losses", "parts", "num_steps", "finite", "state"],
+    data_fields=["image", "losses", "parts", "num_steps", "finite", "state", "fell", "diverged"],
     meta_fields=[],
 )
 @dataclasses.dataclass(frozen=True)
@@ -40,6 +40,9 @@ class Solution:
         num_steps: ``(...)``: how many steps were made. All losses after them are NaN.
         finite: ``(...)``: False for runs whose loss or image stopped being finite; their image is the last finite one.
         state: The state from which a run continues; None from `jnst.stylize_batch` and its relatives.
+        fell: ``(...)``: False for runs whose loss did not fall by a thousandth at any size. None from `run`.
+        diverged: ``(...)``: True for runs whose loss climbed again, at the last size, to nearer its first value than
+            its lowest one; their image is the best one, with the lowest loss. None from `run`.
     """
 
     image: Any
@@ -48,6 +51,8 @@ class Solution:
     num_steps: Any
     finite: Any
     state: State | None = None
+    fell: Any = None
+    diverged: Any = None
 
     def error(self, *index: int) -> str | None:
         """What went wrong in a run, or None if everything stayed finite.
@@ -69,7 +74,28 @@ class Solution:
             "(the last finite image is kept)"
         )
 
+    def warning(self, *index: int) -> str | None:
+        """What is wrong with a run although everything stayed finite, or None if the loss fell as it should.
 
+        Args:
+            *index: The place of the run in a batch.
+        """
+        losses = np.asarray(self.losses)[index]
+        losses = losses[np.isfinite(losses)]
+        if self.diverged is not None and np.asarray(self.diverged)[index]:
+            return (
+                f"the loss climbed to {losses[-1]:.3g} at the end: lower the learning rate (the image with the lowest "
+                "loss is kept)"
+            )
+        if self.fell is not None and not np.asarray(self.fell)[index]:
+            return (
+                f"the loss has not fallen, from {losses[0]:.5g} to {losses[-1]:.5g}: change the learning rate, make "
+                "more steps, or start from another image"
+            )
+        return None
+
+
+@on_host
 def init(loss: Loss, solver: Solver | Optimizer, image: Any) -> State:
     """Return the state before the first step.
 
@@ -84,6 +110,7 @@ def init(loss: Loss, solver: Solver | Optimizer, image: Any) -> State:
     return start_runs(as_program(loss, solver, image), image)
 
 
+@on_host
 def step(loss: Loss, solver: Solver | Optimizer, state: State, args: Any = None) -> tuple[State, Record]:
     """Evaluate the loss and its gradient once, and update the image once.
 
@@ -105,6 +132,7 @@ def step(loss: Loss, solver: Solver | Optimizer, state: State, args: Any = None)
     return _step(program, state, args)
 
 
+@on_host
 def run(
     loss: Loss,
     solver: Solver | Optimizer,
@@ -167,8 +195,8 @@ def run(
             state, (losses, parts) = loop(program, first, args, num_steps, room)
         else:
             state, (losses, parts) = scan(program, first, args, operator.index(num_steps))
-    made = state.step - first.step + (first.running & ~state.running)
-    return Solution(result(state), losses, parts, made, state.running, state)
+    made = state.step - first.step + (first.running & ~state.running).astype(state.step.dtype)
+    return Solution(result(state, program.solver), losses, parts, made, state.running, state)
 
 
 def _scan(program: Program, first: State, args: Any, num_steps: int) -> tuple[State, Record]:

@@ -3,9 +3,10 @@
 The variables are called the image, but may be any pytree that the optimiser accepts.
 """
 
+import contextlib
 import dataclasses
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import lru_cache, partial
 from typing import Any, TypeAlias
 
@@ -31,7 +32,7 @@ Record: TypeAlias = tuple[Array, dict[str, Array]]
 @partial(
     jax.tree_util.register_dataclass,
     data_fields=["optimizer"],
-    meta_fields=["unit", "bounds", "average", "keep_best"],
+    meta_fields=["unit", "bounds", "average", "keep_best", "track_best"],
 )
 @dataclasses.dataclass(frozen=True)
 class Solver:
@@ -45,6 +46,7 @@ class Solver:
         average: The decay of an exponential moving average of the image, from the initial one on, in [0, 1); 0 for
             none. The result is that average, whose weights sum to 1 at any step.
         keep_best: Whether the result is the image with the lowest total, instead of the last one.
+        track_best: Whether the state holds that image in any case, for runs that turn out to diverge.
 
     Raises:
         ArgumentError: A decay that is none, or ``average`` together with ``keep_best``.
@@ -55,6 +57,7 @@ class Solver:
     bounds: tuple[float, float] | None = None
     average: float = 0.0
     keep_best: bool = False
+    track_best: bool = False
 
     def __post_init__(self) -> None:
         if not 0 <= self.average < 1:
@@ -84,7 +87,7 @@ class State:
         step: The number of updates so far, an int32 scalar.
         running: False once the loss or the image was not finite: the image then stays the last finite one for good.
         average: The average so far, see `Solver.average`; None without averaging.
-        best: The lowest total so far and its image; None without `Solver.keep_best`.
+        best: The lowest total so far and its image; None unless `Solver` keeps it.
     """
 
     image: Any
@@ -161,6 +164,13 @@ def _accepts_tracers(structure: Structure, count: int, shapes: tuple[Any, ...], 
     return True
 
 
+@contextlib.contextmanager
+def _usual_promotion() -> Iterator[None]:
+    """Let Optax mix dtypes and ranks, as its arithmetic does, where JAX is set to forbid that."""
+    with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
+        yield
+
+
 def start(solver: Solver, image: Any) -> State:
     """The state before the first step, for use in traced code: `init` without its compilation."""
     # With their dtypes, arrays are not weakly typed, and keep their types when they are updated.
@@ -169,13 +179,15 @@ def start(solver: Solver, image: Any) -> State:
     if odd:
         raise ArgumentError(f"the image has dtype {odd[0]}: expected floating-point arrays")
     dtype = sum_dtype(*jax.tree.leaves(image))
+    with _usual_promotion():
+        optimizer = solver.transformation().init(image)
     return State(
         image=image,
-        optimizer=solver.transformation().init(image),
+        optimizer=optimizer,
         step=jnp.int32(0),
         running=jnp.asarray(True),
         average=image if solver.average else None,
-        best=(jnp.asarray(jnp.inf, dtype), image) if solver.keep_best else None,
+        best=(jnp.asarray(jnp.finfo(dtype).max, dtype), image) if solver.keep_best or solver.track_best else None,
     )
 
 
@@ -192,15 +204,16 @@ def advance(program: Program, state: State, args: Any) -> tuple[State, Record]:
         return total, {name: jnp.asarray(part, sum_dtype(part)) for name, part in parts.items()}
 
     (total, parts), gradient = jax.value_and_grad(evaluate, has_aux=True)(state.image)
-    updates, optimizer = solver.transformation().update(
-        gradient,
-        state.optimizer,
-        state.image,
-        value=total,
-        grad=gradient,
-        value_fn=lambda image: evaluate(image)[0],
-    )
-    image = optax.apply_updates(state.image, updates)
+    with _usual_promotion():
+        updates, optimizer = solver.transformation().update(
+            gradient,
+            state.optimizer,
+            state.image,
+            value=total,
+            grad=gradient,
+            value_fn=lambda image: evaluate(image)[0],
+        )
+        image = optax.apply_updates(state.image, updates)
     if solver.bounds is not None:
         image = jax.tree.map(partial(jnp.clip, min=solver.bounds[0], max=solver.bounds[1]), image)
     finite = [jnp.isfinite(leaf).all() for leaf in jax.tree.leaves(image)]
@@ -217,17 +230,23 @@ def advance(program: Program, state: State, args: Any) -> tuple[State, Record]:
         better = state.running & (total < best[0])
         best = jnp.where(better, total.astype(best[0].dtype), best[0]), _where(better, state.image, best[1])
     record = jax.tree.map(lambda value: jnp.where(state.running, value, jnp.nan), (total, parts))
-    return State(image, optimizer, state.step + running, running, average, best), record
+    return State(image, optimizer, state.step + running.astype(state.step.dtype), running, average, best), record
 
 
 def _where(condition: Array, new: Any, old: Any) -> Any:
     return jax.tree.map(lambda new, old: jnp.where(condition, new, old), new, old)
 
 
-def result(state: State) -> Any:
+def best_image(state: State) -> Any:
+    """The image with the lowest total so far, of a solver that keeps it."""
+    assert state.best is not None
+    return state.best[1]
+
+
+def result(state: State, solver: Solver) -> Any:
     """The image a run returns: the best one, the average, or the last one."""
-    if state.best is not None:
-        return state.best[1]
+    if solver.keep_best:
+        return best_image(state)
     if state.average is not None:
         return state.average
     return state.image

@@ -141,7 +141,8 @@ def transport(values: Array, target: Quantiles, weights: Array | None = None) ->
 def _mid_ranks(weights: Array | None, count: int) -> tuple[Array, Array]:
     """The mid-ranks of sorted numbers, in [0, 1], and the tolerance within which a jump counts as at the mid-rank."""
     if weights is None:
-        return (jnp.arange(count) + jnp.float32(0.5)) / count, jnp.asarray(min(TIE, 0.25 / count), jnp.float32)
+        ranks = (jnp.arange(count, dtype=jnp.float32) + jnp.float32(0.5)) / count
+        return ranks, jnp.asarray(min(TIE, 0.25 / count), jnp.float32)
     shares = weights / jnp.maximum(jnp.sum(weights, -1, keepdims=True), 1e-12)
     return _cumulative(shares, count) - 0.5 * shares, jnp.minimum(TIE, 0.25 * shares)
 
@@ -149,7 +150,7 @@ def _mid_ranks(weights: Array | None, count: int) -> tuple[Array, Array]:
 def _cumulative(weights: Array | None, count: int) -> Array:
     """Cumulative weights of sorted numbers, scaled so that the last is 1."""
     if weights is None:
-        return jnp.arange(1, count + 1) / jnp.float32(count)
+        return jnp.arange(1, count + 1, dtype=jnp.float32) / jnp.float32(count)
     sums = jnp.cumsum(weights, -1)
     return sums / jnp.maximum(sums[..., -1:], 1e-12)
 

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 
 from jnst.statistics.moments import check_positions, flatten_positions, unit_mean
 from jnst.statistics.sampling import take_rows
-from jnst.types import Array, Features, Guide, sum_dtype
+from jnst.types import Array, Features, Guide, of_rank, sum_dtype
 
 
 def finest_grid(layers: Sequence[Features]) -> tuple[int, int]:
@@ -65,9 +65,9 @@ def _sample(layer: Features, indices: Array, grid: tuple[int, int]) -> Array:
 
 def _neighbours(positions: Array, fine: int, coarse: int) -> tuple[Array, Array, Array]:
     """The two coarse positions around each fine one, and how far it lies from the first towards the second."""
-    centres = jnp.clip((positions + 0.5) * (coarse / fine) - 0.5, 0.0, coarse - 1.0)
+    centres = jnp.clip((positions.astype(jnp.float32) + 0.5) * (coarse / fine) - 0.5, 0.0, coarse - 1.0)
     first = jnp.floor(centres).astype(jnp.int32)
-    return first, jnp.minimum(first + 1, coarse - 1), centres - first
+    return first, jnp.minimum(first + 1, coarse - 1), centres - first.astype(jnp.float32)
 
 
 @jax.jit
@@ -104,5 +104,7 @@ def _refine(guide: Guide, grid: tuple[int, int]) -> Array:
     """Sample ``(..., h', w')`` bilinearly at each position of the grid."""
     tops, bottoms, down = _neighbours(jnp.arange(grid[0]), grid[0], guide.shape[-2])
     lefts, rights, across = _neighbours(jnp.arange(grid[1]), grid[1], guide.shape[-1])
-    lines = (1.0 - down[:, None]) * guide[..., tops, :] + down[:, None] * guide[..., bottoms, :]
+    down = of_rank(down[:, None], guide.ndim)
+    lines = (1.0 - down) * guide[..., tops, :] + down * guide[..., bottoms, :]
+    across = of_rank(across, lines.ndim)
     return (1.0 - across) * lines[..., lefts] + across * lines[..., rights]

@@ -6,7 +6,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from jnst.statistics.moments import check_positions
-from jnst.types import Array, Features, sum_dtype
+from jnst.types import Array, Features, of_rank, sum_dtype
 
 
 def average_pool(features: Features, size: int, valid: Array | None = None) -> Features:
@@ -60,7 +60,8 @@ def laplacian(features: Features, valid: Array | None = None) -> Features:
 def _second_difference(features: Array, valid: Array | None, axis: int) -> Array:
     steps = jnp.diff(features, axis=axis)
     if valid is not None:
-        steps = steps * (lax.slice_in_dim(valid, 1, None, axis=axis) & lax.slice_in_dim(valid, 0, -1, axis=axis))
+        both = lax.slice_in_dim(valid, 1, None, axis=axis) & lax.slice_in_dim(valid, 0, -1, axis=axis)
+        steps = steps * of_rank(both, steps.ndim).astype(steps.dtype)
     before, after = [[(0, 0)] * features.ndim for _ in range(2)]
     before[axis], after[axis] = (1, 0), (0, 1)
     return jnp.pad(steps, after) - jnp.pad(steps, before)

@@ -10,7 +10,7 @@ from jax import lax
 
 from jnst.errors import ArgumentError
 from jnst.statistics.distances import LARGEST_MATRIX, SHORTEST, chunk_size
-from jnst.types import Array, Features, sum_dtype
+from jnst.types import Array, Features, of_rank, sum_dtype
 
 
 def patch_counts(features: Array, size: int, stride: int) -> tuple[int, int]:
@@ -106,7 +106,7 @@ def _nearest_patches(features: Array, others: Array, allowed: Array, *, size: in
     def search(band: Array) -> tuple[Array, Array]:
         strip = lax.dynamic_slice(features, (band * band_rows * stride, 0, 0), (band_height, width, channels))
         inner = jnp.einsum("hwc,abc->hwab", strip, others, precision=lax.Precision.HIGHEST)
-        scores = jnp.where(allowed, _patch_products(inner, size, stride) * scale, -jnp.inf)
+        scores = jnp.where(allowed, _patch_products(inner, size, stride) * of_rank(scale, 4), -jnp.inf)
         scores = scores.reshape(band_rows, columns, -1)
         return jnp.argmax(scores, -1), jnp.max(scores, -1)
 

@@ -19,6 +19,7 @@ from jnst.presets import preset as override
 from jnst.presets.overrides import SETTINGS
 from jnst.presets.settings import Terms
 from jnst.solve import Solution, State
+from jnst.solve.compilation import on_host
 from jnst.solve.devices import check_mesh, shard_rows
 from jnst.solve.optimizers import Optimizer
 from jnst.solve.saved import SavedState
@@ -53,6 +54,7 @@ class Running(TypedDict, total=False):
     on_compile: OnCompile | None
 
 
+@on_host
 def stylize(
     content: Image,
     style: Image | Sequence[Image],
@@ -133,6 +135,7 @@ def stylize(
     return _run(job, params, **running)
 
 
+@on_host
 def synthesize(
     style: Image | Sequence[Image],
     shape: tuple[int, int] | None = None,
@@ -186,6 +189,7 @@ def synthesize(
     return _run(job, params, **running)
 
 
+@on_host
 def reconstruct(
     content: Image,
     layers: Sequence[str] | None = None,
@@ -262,6 +266,7 @@ class Batching(TypedDict, total=False):
     callback: Callback | None
 
 
+@on_host
 def stylize_batch(
     contents: Array | Sequence[Image],
     styles: Array | Sequence[Image | Sequence[Image]],
@@ -310,6 +315,7 @@ def stylize_batch(
     return _run_all("stylize_batch", pairs, (len(pairs),), params, over, batching)
 
 
+@on_host
 def stylize_grid(
     contents: Array | Sequence[Image],
     styles: Array | Sequence[Image | Sequence[Image]],
@@ -340,6 +346,7 @@ def stylize_grid(
     return _run_all("stylize_grid", pairs, (len(fitted), len(checked)), params, over, batching)
 
 
+@on_host
 def sweep(
     content: Image,
     style: Image | Sequence[Image],
@@ -552,4 +559,6 @@ def _gathered(jobs: Sequence[Job], batches: Sequence[Batch], shape: tuple[int, .
         parts={name: records(solution.parts.get(name, none) for solution in solutions) for name in names},
         num_steps=np.array([solution.num_steps for solution in solutions]).reshape(shape),
         finite=np.array([solution.finite for solution in solutions]).reshape(shape),
+        fell=np.array([solution.fell for solution in solutions]).reshape(shape),
+        diverged=np.array([solution.diverged for solution in solutions]).reshape(shape),
     )

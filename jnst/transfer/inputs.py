@@ -23,12 +23,13 @@ class Inputs(NamedTuple):
     style_masks: tuple[Guide | None, ...] | None = None
 
 
-INITS: dict[str, Callable[[RandomKey, Inputs, tuple[int, int], float], Image]] = {
-    "content": lambda key, inputs, shape, std: _needed("content", inputs.content),
-    "style": lambda key, inputs, shape, std: resize(_needed("style", *inputs.styles[:1]), shape),
-    "noise": lambda key, inputs, shape, std: noise(key, shape, std),
+INITS: dict[str, Callable[[RandomKey, Inputs, tuple[int, int], float, float], Image]] = {
+    "content": lambda key, inputs, shape, std, power: _needed("content", inputs.content),
+    "style": lambda key, inputs, shape, std, power: resize(_needed("style", *inputs.styles[:1]), shape),
+    "noise": lambda key, inputs, shape, std, power: noise(key, shape, std, power),
 }
-"""Initial images by name: functions of a key, the inputs at the first size, that size, and the standard deviation."""
+"""Initial images by name: functions of a key, the inputs at the first size, that size, and the noise's standard
+deviation and power."""
 
 
 def check_inputs(
@@ -87,22 +88,21 @@ def resize_inputs(
     Args:
         inputs: At full resolution. Masks stay as they are, since guides are made from them at any size.
         shape: Height and width.
-        style_sides: In pixels; a style whose shorter side would fall below ``smallest_side`` is made larger.
+        style_sides: In pixels; a style whose shorter side is below ``smallest_side`` then is made larger.
         smallest_side: What the network needs.
         method: A key of `jnst.images.METHODS`.
     """
     content = None if inputs.content is None else resize(inputs.content, shape, method)
     styles = tuple(
-        resize(style, fit_shape(size_of(style), max(side, _least_side(style, smallest_side))), method)
+        resize(style, _fitted(size_of(style), side, smallest_side), method)
         for style, side in zip(inputs.styles, style_sides, strict=True)
     )
     return inputs._replace(content=content, styles=styles)
 
 
-def _least_side(style: Image, smallest_side: int) -> float:
-    """The longer side at which the shorter one is ``smallest_side``, or the image's own if it is smaller than that."""
-    height, width = size_of(style)
-    return max(height, width) * min(1.0, smallest_side / min(height, width))
+def _fitted(shape: tuple[int, int], side: float, smallest_side: int) -> tuple[int, int]:
+    """A shape with a longer side of ``side``, or with a shorter one of ``smallest_side`` if that is larger."""
+    return fit_shape(shape, max(side, max(shape) * smallest_side / min(shape)))
 
 
 def _needed(name: str, image: Image | None = None) -> Image:

@@ -19,7 +19,7 @@ from jnst.solve.compilation import Jit
 from jnst.solve.devices import place, platform_of, shard_rows
 from jnst.solve.driver import Axes, Drive, copied, drive, start_runs
 from jnst.solve.saved import leaves_of, restore
-from jnst.solve.solver import Program, result, start
+from jnst.solve.solver import Program, best_image, result, start
 from jnst.transfer.plan import Job, Plan, finish, initial_image
 from jnst.transfer.stages import AXES, OnCompile, Stages, background
 from jnst.transfer.target_store import TargetStore
@@ -127,6 +127,7 @@ def run_jobs(
                     method=schedule.enlarge,
                     carry_average=schedule.carry_average,
                     carry_optimizer=schedule.carry_optimizer,
+                    diverged=driven[-1].diverged if driven else np.zeros_like(finite),
                     axes=axes,
                 )
             if run_mesh is not None:
@@ -146,8 +147,10 @@ def run_jobs(
             current = part.state
             if not part.running.any():
                 break
-    images = _images(jobs, driven[-1].state, batched)
-    return _solution(images, driven, finite, None if batched else current)
+    # A run that failed keeps its last finite image.
+    diverged = driven[-1].diverged & finite
+    images = _images(jobs, driven[-1].state, batched, diverged)
+    return _solution(images, driven, finite, diverged, None if batched else current)
 
 
 def _is_done(state: State | None, plan: Plan, index: int) -> bool:
@@ -172,14 +175,16 @@ def _enlarged(
     method: str,
     carry_average: bool,
     carry_optimizer: bool,
+    diverged: Any,
     axes: Axes | None,
 ) -> State:
     """The state before the first step at the next size."""
 
-    def enlarge(state: State, program: Program) -> State:
+    def enlarge(state: State, program: Program, diverged: Any) -> State:
         solver = program.solver
-        end = result(state)
+        end = result(state, solver)
         image = end if carry_average else state.image
+        image = jnp.where(diverged, best_image(state), image)
         # In a batch, runs that have ended keep their result, which may be far outside [0, 1].
         image = jnp.where(state.running, image, jnp.clip(end, 0.0, 1.0))
         fresh = start(solver, resize(image, shape, method))
@@ -195,7 +200,9 @@ def _enlarged(
         carry = partial(_carried, old_shape=state.image.shape, method=method)
         return dataclasses.replace(fresh, optimizer=jax.tree.map(carry, state.optimizer, fresh.optimizer))
 
-    return enlarge(state, program) if axes is None else jax.vmap(enlarge, in_axes=(0, axes[0]))(state, program)
+    if axes is None:
+        return enlarge(state, program, diverged)
+    return jax.vmap(enlarge, in_axes=(0, axes[0], 0))(state, program, diverged)
 
 
 def _carried(old: Array, fresh: Array, old_shape: tuple[int, ...], method: str) -> Array:
@@ -247,11 +254,20 @@ def _reporting(
     return report
 
 
-def _images(jobs: Sequence[Job], state: State, batched: bool) -> Image:
-    """The runs' images as they are returned and shown."""
+def _images(jobs: Sequence[Job], state: State, batched: bool, diverged: np.ndarray | None = None) -> Image:
+    """The runs' images as they are returned and shown; those of runs that diverged are the best they had."""
+    solver = jobs[0].plan.settings.solver
+
+    def image_of(state: State, diverged: Any) -> Image:
+        return jnp.where(diverged, best_image(state), result(state, solver))
+
+    if diverged is None or not diverged.any():
+        choose = partial(result, solver=solver)
+        images = jax.vmap(choose)(state) if batched else choose(state)
+    else:
+        images = jax.vmap(image_of)(state, diverged) if batched else best_image(state)
     if not batched:
-        return finish(jobs[0], result(state))
-    images = jax.vmap(result)(state)
+        return finish(jobs[0], images)
     return jnp.stack([finish(job, images[number]) for number, job in enumerate(jobs)])
 
 
@@ -274,7 +290,9 @@ def _position(state: Any, job: Job) -> tuple[int, State]:
     return index, copied(restore(leaves, like))
 
 
-def _solution(image: Image, driven: Sequence[Drive], finite: np.ndarray, state: State | None) -> Solution:
+def _solution(
+    image: Image, driven: Sequence[Drive], finite: np.ndarray, diverged: np.ndarray, state: State | None
+) -> Solution:
     names = next((part.parts for part in driven if part.parts), {})
 
     def joined(values: Sequence[np.ndarray]) -> np.ndarray:
@@ -287,4 +305,6 @@ def _solution(image: Image, driven: Sequence[Drive], finite: np.ndarray, state: 
         num_steps=np.sum([part.num_steps for part in driven], 0),
         finite=finite,
         state=state,
+        fell=np.any([part.fell for part in driven], 0),
+        diverged=diverged,
     )

@@ -1,13 +1,14 @@
 """What a run will do, resolved before anything is computed: its sizes, and the objective and solver at each."""
 
 import dataclasses
+import math
 from typing import NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
 
 from jnst.backbones import Backbone
-from jnst.errors import ArgumentError
+from jnst.errors import ArgumentError, ImageError
 from jnst.images import KEEP_COLOUR, check_image, fit_shape, resize, size_of
 from jnst.losses.objective import Objective
 from jnst.presets import Preset
@@ -92,6 +93,7 @@ def make_job(
 
     Raises:
         ArgumentError: Settings that contradict each other.
+        ImageError: The result would be too small for a layer.
         WeightsError: A layer beyond the weights.
     """
     shape = shape or size_of(inputs.styles[0] if inputs.content is None else inputs.content)
@@ -110,7 +112,7 @@ def initial_image(job: Job, inputs: Inputs) -> Image:
     shape, schedule = job.plan.scales[0].shape, job.plan.settings.schedule
     if job.init is not None:
         return resize(job.init, shape, schedule.resample)
-    return INITS[schedule.init](job.key, inputs, shape, schedule.noise_std)
+    return INITS[schedule.init](job.key, inputs, shape, schedule.noise_std, schedule.noise_power)
 
 
 def finish(job: Job, image: Image) -> Image:
@@ -145,6 +147,8 @@ def make_plan(
         raise ArgumentError("the objective is empty, it has neither layers nor regularizers: name at least one layer")
     least = backbone.smallest_side(objective.layers) if objective.layers else 1
     shapes = _shapes(settings, shape, size)
+    if min(shapes[-1]) < least:
+        raise ImageError(_too_small(backbone, objective, shape, shapes[-1]))
     shapes = (*(smaller for smaller in shapes[:-1] if min(smaller) >= least), shapes[-1])
     scales = []
     for index, (smaller, num_steps) in enumerate(zip(shapes, settings.schedule.steps(len(shapes)), strict=True)):
@@ -152,6 +156,17 @@ def make_plan(
         solver = _solver(settings, last=index == len(shapes) - 1)
         scales.append(Scale(smaller, num_steps, _with_content_factor(objective, factor), solver))
     return Plan(settings, backbone, tuple(scales), size, least)
+
+
+def _too_small(backbone: Backbone, objective: Objective, shape: tuple[int, int], full: tuple[int, int]) -> str:
+    """The message about a result of shape ``full`` in which a layer would be empty."""
+    deepest = max(objective.layers, key=backbone.layers.index)
+    least = backbone.smallest_side(objective.layers)
+    size = math.ceil(least * max(shape) / min(shape))
+    return (
+        f"the result would be {full[1]}x{full[0]} pixels, but {deepest} of {backbone.name} needs at least "
+        f"{least}x{least}: it needs `size` {size} or more, or a shallower layer"
+    )
 
 
 def _check(settings: Preset) -> None:
@@ -180,11 +195,13 @@ def _with_content_factor(objective: Objective, factor: float) -> Objective:
 
 
 def _solver(settings: Preset, last: bool) -> Solver:
+    """The solver at one size, with the best image beside the last one in case the run diverges."""
+    solver = dataclasses.replace(settings.solver, track_best=True)
     rate = settings.schedule.last_learning_rate
     if rate is None or not last:
-        return settings.solver
-    optimizer = dataclasses.replace(settings.solver.optimizer, learning_rate=rate)  # pyright: ignore
-    return dataclasses.replace(settings.solver, optimizer=optimizer)
+        return solver
+    optimizer = dataclasses.replace(solver.optimizer, learning_rate=rate)  # pyright: ignore
+    return dataclasses.replace(solver, optimizer=optimizer)
 
 
 def style_sides(plan: Plan, index: int, styles: tuple[Image, ...]) -> tuple[float, ...]:

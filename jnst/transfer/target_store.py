@@ -10,12 +10,13 @@ import jax
 from jnst.backbones import Backbone
 from jnst.backbones.kernels.algorithms import for_single_use
 from jnst.losses.objective import Objective, Targets
-from jnst.losses.targets import fit_content, fit_style, fit_targets
+from jnst.losses.targets import find_floors, fit_content, fit_style, fit_targets
 from jnst.solve.compilation import Jit
 from jnst.transfer.inputs import Inputs, resize_inputs
 from jnst.transfer.plan import Job, Plan, style_sides
-from jnst.types import Image, Params
+from jnst.types import Array, Image, Params
 
+_find_floors = Jit(find_floors, static_argnames="backbone")
 _fit_content = Jit(fit_content, static_argnames="backbone")
 
 
@@ -24,6 +25,7 @@ def _fit_styles(
     given: Sequence[Inputs],
     terms: Objective,
     params: Params,
+    floors: tuple[Array | None, ...],
     *,
     backbone: Backbone,
     shapes: Sequence[tuple[int, int] | None],
@@ -39,6 +41,7 @@ def _fit_styles(
             masks=inputs.masks,
             style_masks=inputs.style_masks,
             shape=shape,
+            floors=floors,
         )
         for inputs, shape in zip(given, shapes, strict=True)
     ]
@@ -100,6 +103,7 @@ class TargetStore:
         self.styles = 0
         self._limit, self._place = limit, place
         self._kept: OrderedDict[Hashable, tuple[Any, Any]] = OrderedDict()
+        self._floors: dict[Hashable, tuple[Params, tuple[Array | None, ...]]] = {}
 
     def at(self, job: Job, index: int, params: Params) -> tuple[Inputs, Targets]:
         """A job's inputs at one size, and their targets."""
@@ -119,7 +123,8 @@ class TargetStore:
             # Where gradients are normalised, the content's own loss must be exactly 0, not a rounding error.
             exact = plan.settings.terms.normalize_gradients
             own = params if exact else for_single_use(params)
-            return content, _fit_content(content, terms, own, backbone=plan.backbone)
+            floors = self._floors_of(scale.objective, params, plan)[: len(terms.content)]
+            return content, _fit_content(content, terms, own, backbone=plan.backbone, floors=floors)
 
         resample = plan.settings.schedule.resample
         key = (id(image), id(params), scale.shape, resample, plan.backbone, jax.tree.structure(terms))
@@ -127,8 +132,8 @@ class TargetStore:
 
     def _styles(self, job: Job, params: Params) -> dict[StyleSize, tuple[tuple[Image, ...], Targets]]:
         """The styles and their targets at all sizes of a run: one program, whatever the number of sizes."""
-        plan, given = job.plan, job.inputs._replace(content=None)
-        terms = Objective(style=plan.scales[0].objective.style)
+        plan, given, objective = job.plan, job.inputs._replace(content=None), job.plan.scales[0].objective
+        terms = Objective(style=objective.style)
         indices = {_style_size(job, index): index for index in range(len(plan.scales))}
         if not given.styles:
             return dict.fromkeys(indices, ((), Targets()))
@@ -136,8 +141,14 @@ class TargetStore:
         def compute() -> dict[StyleSize, tuple[tuple[Image, ...], Targets]]:
             self.styles += len(indices) * bool(terms.style)
             inputs = [self._place(inputs_at(plan, index, given)) for index in indices.values()]
-            shapes = tuple(shape for _, shape in indices)
-            targets = _fit_styles(inputs, terms, for_single_use(params), backbone=plan.backbone, shapes=shapes)
+            targets = _fit_styles(
+                inputs,
+                terms,
+                for_single_use(params),
+                self._floors_of(objective, params, plan)[len(objective.content) :],
+                backbone=plan.backbone,
+                shapes=tuple(shape for _, shape in indices),
+            )
             images = [own.styles for own in inputs]
             return dict(zip(indices, zip(images, targets, strict=True), strict=True))
 
@@ -151,6 +162,14 @@ class TargetStore:
             jax.tree.structure(terms),
         )
         return self._get(key, (given, params), compute)
+
+    def _floors_of(self, objective: Objective, params: Params, plan: Plan) -> tuple[Array | None, ...]:
+        """The least scales of the content terms, then of the style terms: the same at every size and for all images."""
+        terms = objective.content + objective.style
+        key = (id(params), plan.backbone, jax.tree.structure(terms))
+        if key not in self._floors:
+            self._floors[key] = params, _find_floors(terms, for_single_use(params), backbone=plan.backbone)
+        return self._floors[key][1]
 
     def _get(self, key: Hashable, alive: Any, compute: Callable[[], Any]) -> Any:
         """A kept value, or a new one. ``alive`` keeps the objects alive whose identities are part of the key."""

@@ -11,6 +11,7 @@ from jax.typing import DTypeLike
 
 from jnst.backbones import Backbone, Preprocessing, find, make_backbone
 from jnst.errors import WeightsError
+from jnst.solve.compilation import on_host
 from jnst.types import Params
 from jnst.weights import read_weights
 from jnst.weights.convert import nested
@@ -22,6 +23,7 @@ EMBEDDED = Path(__file__).with_name("embedded") / "mini.safetensors"
 """The weights that are part of the package, described by the model card next to them."""
 
 
+@on_host
 def load_backbone(
     name: str | None = None,
     weights: str | os.PathLike[str] | Sequence[str | os.PathLike[str]] | None = None,

@@ -23,7 +23,7 @@ BAD: dict[str, tuple[object, str]] = {
     "int32": (jnp.zeros((6, 7, 3), jnp.int32), "dtype int32.*divide by 255"),
     "bool": (np.zeros((6, 7, 3), bool), "dtype bool"),
     "0-255": (GOOD * 255, r"looks like 0-255 \(max 2\d\d.*divide by 255 or use jnst.load_image"),
-    "-1 to 1": (GOOD * 2 - 1, r"values from -0\.\d+ to .*expected \[0, 1\].*clip"),
+    "-1 to 1": (GOOD * 2 - 1, r"looks like \[-1, 1\] .*: use \(x \+ 1\) / 2"),
     "above": (GOOD + 0.5, r"expected \[0, 1\]"),
     "channels first": (GOOD.transpose(2, 0, 1), r"shape \(3, 6, 7\), expected \(h, w, 3\).*moveaxis"),
     "RGBA": (np.zeros((6, 7, 4), np.float32), r"shape \(6, 7, 4\).*alpha"),

@@ -566,8 +566,10 @@ def test_a_stochastic_loss_falls_all_the_same() -> None:
         ((CONTENT, (STYLE * 255).astype(np.uint8)), "`style` has dtype uint8"),
         ((CONTENT * 255, STYLE), "`content` looks like 0-255"),
         ((CONTENT[None], STYLE), r"`content` has shape \(1, 32, 40, 3\)"),
-        ((CONTENT[:3], STYLE), "`content` is 40x3 pixels, but relu3_1 of tiny needs at least 4x4"),
-        ((CONTENT, STYLE[:1, :1]), "`style` is 1x1 pixels, but relu3_1 of tiny needs at least 4x4"),
+        (
+            (CONTENT[:3], STYLE),
+            "the result would be 40x3 pixels, but relu3_1 of tiny needs at least 4x4: it needs `size` 54",
+        ),
     ],
 )
 def test_arrays_that_are_not_images(images: tuple[np.ndarray, np.ndarray], message: str) -> None:

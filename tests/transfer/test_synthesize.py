@@ -148,7 +148,7 @@ def test_layers_that_are_left_out_may_be_beyond_the_weights() -> None:
     [
         (lambda: texture(()), ArgumentError, "`style` is an empty sequence"),
         (lambda: texture(255 * STYLES[0]), ImageError, "`style` looks like 0-255"),
-        (lambda: texture(shape=(1, 30)), ImageError, "`image` is 30x1 pixels, but relu2_1 .*2x2"),
+        (lambda: texture(shape=(1, 30)), ImageError, "the result would be 30x1 pixels, but relu2_1 .*2x2"),
         (lambda: texture(STYLES, style_weights=(1.0,)), ArgumentError, r"style_weights \(1.0,\) for 2 styles"),
         (lambda: texture(state=rebuilt().state), ArgumentError, r"`state` holds an image of \(20, 24\)"),
         (lambda: rebuilt(("relu2-1",)), ArgumentError, "convnet has no layer 'relu2-1': did you mean relu2_1"),

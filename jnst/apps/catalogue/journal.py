@@ -28,6 +28,7 @@ class Record:
         seed: For noise and stochastic losses.
         error: Why there is no image, or only the last one before the loss stopped being finite; None if all went well.
         code: The exit status for the error; 0 for none.
+        warning: What is odd about the run, although there is an image: see `jnst.Solution.warning`.
         bytes: The length of the image file; 0 if none was written.
         sha256: The hash of its content.
         width: In pixels.
@@ -47,6 +48,7 @@ class Record:
     seed: int
     error: str | None = None
     code: int = 0
+    warning: str | None = None
     bytes: int = 0
     sha256: str = ""
     width: int = 0

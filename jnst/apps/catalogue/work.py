@@ -390,6 +390,7 @@ def _outcome(task: Task, solution: Solution, place: int, seconds: float) -> tupl
         _blank(task),
         error=error,
         code=0 if error is None else NumericsError.exit_code,
+        warning=solution.warning(place) if error is None else None,
         steps=steps,
         losses=[_finite(losses[0]), _finite(losses[-1])] if steps else [],
         parts={name: _finite(values[place][steps - 1]) for name, values in solution.parts.items()} if steps else {},

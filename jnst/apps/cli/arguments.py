@@ -4,7 +4,10 @@ from collections.abc import Callable
 from typing import Annotated, Any
 
 import tyro
+from PIL import ImageColor
 from tyro.constructors import PrimitiveConstructorSpec
+
+from jnst.errors import ArgumentError
 
 AUTO = "auto"
 """None on the command line."""
@@ -39,6 +42,21 @@ def _value_of(convert: Callable[[str], Any], metavar: str) -> PrimitiveConstruct
         is_instance=lambda value: value is None or isinstance(value, int | float | str),
         str_from_instance=lambda value: [AUTO if value is None else str(value)],
     )
+
+
+def parse_colour(text: str) -> tuple[float, float, float]:
+    """The sRGB values in [0, 1] of a colour, as in CSS: ``black``, ``#ff8000``, ``rgb(255, 128, 0)``.
+
+    Raises:
+        ArgumentError: There is no such colour.
+    """
+    try:
+        values = ImageColor.getrgb(text)
+    except ValueError:
+        values = ()
+    if len(values) != 3:
+        raise ArgumentError(f"--background {text}: expected an opaque colour, such as black or #ff8000")
+    return values[0] / 255, values[1] / 255, values[2] / 255
 
 
 Names = Annotated[tuple[str, ...] | None, _list_of(str, "A,B,...")]

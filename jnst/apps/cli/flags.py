@@ -6,7 +6,7 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 
 import tyro
 
-from jnst.apps.cli.arguments import Counts, Names, Number, Numbers, Text
+from jnst.apps.cli.arguments import Counts, Names, Number, Numbers, Text, parse_colour
 from jnst.apps.cli.startup import choose_device, no_accelerator
 from jnst.backbones import Backbone
 from jnst.errors import ArgumentError
@@ -61,6 +61,9 @@ class SettingsFlags:
     """Longer side of the result in pixels (gatys2017: of a square of its area; gordic, keras-example: its height)."""
     style_scale: float = 1.0
     """Longer side of the styles, relative to the result: larger values make larger strokes."""
+    background: Annotated[Text, tyro.conf.arg(metavar="COLOR")] = None
+    """Colour behind transparent parts of images, such as black or #ff8000. auto: white, and a single result in PNG,
+    TIFF or WebP is as transparent as its content."""
     steps: Counts = (200,)
     """Number of steps. With a pyramid, one number for each size; the last one holds for all further sizes."""
     seed: int = 0
@@ -155,6 +158,7 @@ class SettingsFlags:
             pyramid=self.pyramid,
             min_size=self.min_size,
             clamp=self.clamp,
+            background=parse_colour(self.background or "white"),
             **{name: getattr(self, name) for name in SAME_NAMES},
         )
 

@@ -281,7 +281,8 @@ def _line(record: Record) -> str:
     losses = (
         "" if None in record.losses or not record.losses else f"  loss {record.losses[0]:.5g} to {record.losses[1]:.5g}"
     )
-    return f"{record.file}{losses}  {record.seconds:.1f} s"
+    warning = f"  ({record.warning})" if record.warning else ""
+    return f"{record.file}{losses}  {record.seconds:.1f} s{warning}"
 
 
 def _last_line(folder: Path, summary: Summary, skipped: int, written: list[str], seconds: float) -> str:

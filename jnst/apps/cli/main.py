@@ -7,6 +7,7 @@ import itertools
 import os
 import signal
 import sys
+import warnings
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -57,7 +58,7 @@ def _main(args: list[str], *, own_process: bool) -> int:
     debug = "--debug" in args
     args = with_port([arg for arg in args if arg != "--debug"])
     try:
-        with promptly():
+        with promptly(), _plain_warnings() if own_process else contextlib.nullcontext():
             return _run(args, own_process=own_process)
     except KeyboardInterrupt as interrupt:
         return 128 + (signal.SIGTERM if isinstance(interrupt, Terminated) else signal.SIGINT)
@@ -71,6 +72,20 @@ def _main(args: list[str], *, own_process: bool) -> int:
             raise
         print(f"jnst: error: {known}", file=sys.stderr)
         return known.exit_code
+
+
+@contextlib.contextmanager
+def _plain_warnings() -> Iterator[None]:
+    """Print warnings in one line, without the place in the code that they come from."""
+
+    def show(message: Warning | str, *_: Any) -> None:
+        print(f"jnst: {' '.join(str(message).split())}", file=sys.stderr, flush=True)
+
+    before, warnings.showwarning = warnings.showwarning, show
+    try:
+        yield
+    finally:
+        warnings.showwarning = before
 
 
 def _run(args: list[str], *, own_process: bool) -> int:

@@ -117,9 +117,9 @@ class OutputFlags:
         """
         check_output(self.output, inputs=inputs, force=self.force, bit_depth=self.bit_depth, quality=self.quality)
 
-    def save_image(self, image: Image) -> None:
-        """Write the image."""
-        save_image(self.output, image, bit_depth=self.bit_depth, quality=self.quality)
+    def save_image(self, image: Image, alpha: np.ndarray | None = None) -> None:
+        """Write the image, with how opaque it is."""
+        save_image(self.output, image, alpha=alpha, bit_depth=self.bit_depth, quality=self.quality)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

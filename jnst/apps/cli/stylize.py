@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Annotated, Any, ClassVar
 
 import jax
+import numpy as np
 import tyro
 
 import jnst
@@ -19,10 +20,10 @@ from jnst.apps.cli.flags import SettingsFlags, remark
 from jnst.apps.cli.interruption import Interruption, interruptible
 from jnst.apps.cli.outputs import OutputFlags, ReportFlag, WatchingFlags, check_distinct, preview_facts, stopped_line
 from jnst.apps.cli.progress import describe, open_log, progress
-from jnst.apps.io import load_image
+from jnst.apps.io import image_size, load_alpha, load_image
 from jnst.apps.io.sizes import as_loaded, load_options, load_with
 from jnst.backbones import Backbone
-from jnst.errors import ArgumentError, JnstError, NumericsError
+from jnst.errors import ArgumentError, ImageError, JnstError, NumericsError, did_you_mean
 from jnst.images import fit_shape, resize_mask, size_of
 from jnst.images.keep_colour import KEEP_COLOUR
 from jnst.presets import Preset, preset
@@ -30,6 +31,7 @@ from jnst.solve import Solution
 from jnst.transfer import Compiling, Report
 from jnst.transfer.inputs import INITS
 from jnst.types import Guide, Image, Params
+from jnst.weights.files import shown
 
 Styles = Annotated[
     tyro.conf.Positional[tuple[Path, ...]],
@@ -38,6 +40,9 @@ Styles = Annotated[
 Masks = Annotated[tuple[Path, ...], optional("FILE [FILE ...]")]
 
 IMAGE_FLAGS = ("content", "style", "mask", "style_mask")
+BLACK = (0.0, 0.0, 0.0)
+PROPORTIONS = 0.01
+"""By how much the proportions of a mask may differ from those of its image."""
 OTHER_FLAGS = ("seed", "style_weights", "shape")
 """Flags that determine the result besides the settings, the network and the images."""
 
@@ -57,6 +62,21 @@ class Run(ReportFlag, CheckpointFlags, WatchingFlags, SettingsFlags, OutputFlags
     def inputs(self) -> tuple[Path, ...]:
         """The image files that are read."""
         return () if self.init in INITS else (Path(self.init),)
+
+    def load_init(self, settings: Preset) -> Image:
+        """Load the initial image.
+
+        Raises:
+            ArgumentError: It is neither a file nor a known name.
+            ImageError: The file cannot be read.
+        """
+        path = Path(self.init)
+        if not path.suffix and not path.exists():
+            near = did_you_mean(self.init, INITS)
+            raise ArgumentError(
+                f"--init {self.init}: expected {', '.join(INITS)}, or an image file{f' ({near})' if near else ''}"
+            )
+        return load_image(path, background=settings.loading.background)
 
     @abc.abstractmethod
     def load(self, settings: Preset) -> dict[str, Any]:
@@ -162,12 +182,18 @@ class Run(ReportFlag, CheckpointFlags, WatchingFlags, SettingsFlags, OutputFlags
             run["init"] = file_hash(Path(self.init))
         return {"run": run, "jnst": jnst.__version__, "jax": jax.__version__}
 
+    def alpha(self, shape: tuple[int, int]) -> np.ndarray | None:
+        """How opaque the result is, ``(h, w)`` in [0, 1]; None: everywhere."""
+        return None
+
     def _save(self, solution: Solution) -> None:
-        self.save_image(solution.image)
         height, width = solution.image.shape[:2]
+        self.save_image(solution.image, self.alpha((height, width)))
         losses = solution.losses
         loss = f", loss {losses[0]:.5g} to {losses[-1]:.5g}" if len(losses) else ""
         print(f"{self.output}: {width}x{height}, {len(losses)} steps{loss}")
+        if warning := solution.warning():
+            print(f"jnst: {warning}", file=sys.stderr)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -184,9 +210,11 @@ class Stylize(Run):
     style_weights: Numbers = None
     """How much each style counts, in proportion. auto: all the same."""
     mask: Masks = ()
-    """Grey images in the proportions of the content, one for each style: white where the style is applied."""
+    """Images in the proportions of the content, one for each style: white where the style is applied, black or
+    transparent where it is not."""
     style_mask: Masks = ()
-    """Grey images in the proportions of the styles, one for each: white where the style is taken from."""
+    """Images in the proportions of the styles, one for each: white where the style is taken from, black or transparent
+    where it is not."""
     keep_color: Annotated[Text, tyro.conf.arg(metavar=f"{{auto,{','.join(KEEP_COLOUR)}}}")] = None
     """Keep the colours of the content in this way. auto: do not keep them."""
 
@@ -203,6 +231,10 @@ class Stylize(Run):
         """See `Run`."""
         return (self.content, *self.style, *self.mask, *self.style_mask, *super().inputs())
 
+    def alpha(self, shape: tuple[int, int]) -> np.ndarray | None:
+        """See `Run`: as opaque as the content, unless there is a background."""
+        return load_alpha(self.content, shape) if self.background is None else None
+
     def load(self, settings: Preset) -> dict[str, Any]:
         """Load the images and masks: arguments of `jnst.stylize`."""
         _check_styles(self.style)
@@ -213,16 +245,18 @@ class Stylize(Run):
         scale = settings.schedule.style_scale
         styles = [load_with(path, load_options(path, settings, scale)) for path in self.style]
         settings, size = as_loaded(settings)
-        style_masks = [_load_mask(path, style) for path, style in zip(self.style_mask, styles, strict=False)]
+        style_masks = [
+            _load_mask(path, style, of) for path, style, of in zip(self.style_mask, styles, self.style, strict=False)
+        ]
         return {
             "preset": settings,
             "content": content,
             "style": styles,
             "size": size,
             "style_weights": self.style_weights,
-            "masks": [_load_mask(path, content) for path in self.mask] or None,
+            "masks": [_load_mask(path, content, self.content) for path in self.mask] or None,
             "style_masks": style_masks or None,
-            "init": None if self.init in INITS else load_image(Path(self.init)),
+            "init": None if self.init in INITS else self.load_init(settings),
         }
 
     def solve(self, **arguments: Any) -> Solution:
@@ -254,9 +288,10 @@ class Synthesize(Run):
         _check_styles(self.style)
         size, schedule = settings.loading.size, settings.schedule
         side = round(size * schedule.style_scale)
-        styles = [load_image(path, size=side, resample=schedule.resample) for path in self.style]
+        background = settings.loading.background
+        styles = [load_image(path, side, resample=schedule.resample, background=background) for path in self.style]
         shape = _parse_shape(self.shape) if self.shape else fit_shape(size_of(styles[0]), size)
-        init = self.init if self.init in INITS else load_image(Path(self.init))
+        init = self.init if self.init in INITS else self.load_init(settings)
         loaded = preset(settings, style_scale=1.0)  # styles have their scale already
         return {"preset": loaded, "style": styles, "shape": shape, "style_weights": self.style_weights, "init": init}
 
@@ -280,10 +315,14 @@ class Reconstruct(Run):
         """See `Run`."""
         return (self.content, *super().inputs())
 
+    def alpha(self, shape: tuple[int, int]) -> np.ndarray | None:
+        """See `Run`: as opaque as the content, unless there is a background."""
+        return load_alpha(self.content, shape) if self.background is None else None
+
     def load(self, settings: Preset) -> dict[str, Any]:
         """Load the images: arguments of `jnst.reconstruct`."""
         content = load_with(self.content, load_options(self.content, settings))
-        init = self.init if self.init in INITS else load_image(Path(self.init))
+        init = self.init if self.init in INITS else self.load_init(settings)
         settings, size = as_loaded(settings)
         return {"preset": settings, "content": content, "size": size, "init": init}
 
@@ -297,9 +336,23 @@ def _check_styles(styles: tuple[Path, ...]) -> None:
         raise ArgumentError("STYLE is missing: name at least one image, in front of the flags")
 
 
-def _load_mask(path: Path, image: Image) -> Guide:
-    """Load a mask: the brightness of an image file, at the size of the image that it belongs to."""
-    return resize_mask(load_image(path).mean(-1), size_of(image))
+def _load_mask(path: Path, image: Image, of: Path) -> Guide:
+    """Load a mask: the brightness of an image file, at the size of the image that it belongs to.
+
+    Raises:
+        ImageError: The file cannot be read, has other proportions than the file ``of``, or is black or transparent.
+    """
+    mask, own = load_image(path, background=BLACK).mean(-1), image_size(of)
+    skew = abs(mask.shape[0] * own[1] - mask.shape[1] * own[0])
+    # A pixel of rounding in one of the four sides is fine.
+    if skew > max(*mask.shape, *own, PROPORTIONS * mask.shape[0] * own[1]):
+        raise ImageError(
+            f"{shown(path)} is {mask.shape[1]}x{mask.shape[0]} pixels, but {shown(of)}, to which it belongs, "
+            f"{own[1]}x{own[0]}: expected the same proportions; crop or stretch the mask"
+        )
+    if not bool(mask.max() > 0):
+        raise ImageError(f"{shown(path)} is black or transparent everywhere: draw the region in white")
+    return resize_mask(mask, size_of(image))
 
 
 def _parse_shape(text: str) -> tuple[int, int]:

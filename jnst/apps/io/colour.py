@@ -1,7 +1,7 @@
 """Convert decoded pixels to opaque sRGB: apply colour profiles, composite over a background."""
 
 import io
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 from PIL import Image, ImageCms
@@ -13,8 +13,15 @@ Background: TypeAlias = tuple[float, float, float]
 _MODES = {"RGB": "RGB", "GRAY": "L", "CMYK": "CMYK"}  # data colour space of an ICC profile -> Pillow mode
 _SRGB_TOLERANCE = 2  # of 255: the curves of the many sRGB profiles in use differ by this much
 
+SRGB_GAMMA = 2.2
+"""PNG files with sRGB samples state the exponent 1 / 2.2."""
+GAMMA_TOLERANCE = 0.05
+"""The relative difference up to which an exponent counts as the same, as in libpng."""
 
-def to_srgb(pixels: Pixels, profile: bytes | None, background: Background) -> tuple[list[Image.Image], list[str]]:
+
+def to_srgb(
+    pixels: Pixels, profile: bytes | None, gamma: float | None, background: Background
+) -> tuple[list[Image.Image], list[str]]:
     """Convert an image to sRGB and composite it over a background.
 
     Compositing uses the sRGB values themselves, not linear light. LittleCMS in Pillow works with 8 bits, so deeper
@@ -23,11 +30,14 @@ def to_srgb(pixels: Pixels, profile: bytes | None, background: Background) -> tu
     Args:
         pixels: The decoded image.
         profile: The embedded ICC profile, or None.
+        gamma: The exponent that turned light into the samples; None: they are sRGB.
         background: sRGB in [0, 1].
 
     Returns:
         One image of mode RGB, or three of mode F (red, green and blue in [0, 1]); and warnings for the user.
     """
+    if gamma is not None and abs(gamma * SRGB_GAMMA - 1) > GAMMA_TOLERANCE:
+        pixels = _from_gamma(pixels, gamma)
     if isinstance(pixels, Samples):
         transform, notes = _srgb_transform(profile, "L" if pixels.values.shape[-1] <= 2 else "RGB")
         if transform is None:
@@ -43,6 +53,39 @@ def to_srgb(pixels: Pixels, profile: bytes | None, background: Background) -> tu
     canvas = Image.new("RGB", colour.size, tuple(int(255 * value + 0.5) for value in background))
     canvas.paste(colour, mask=alpha)
     return [canvas], notes
+
+
+def alpha_of(pixels: Pixels) -> Image.Image | None:
+    """How opaque each pixel is, of mode L or F (0 to 255); None if all of them are opaque."""
+    if isinstance(pixels, Samples):
+        values = pixels.values
+        alpha = None if values.shape[-1] % 2 else Image.fromarray(np.ascontiguousarray(255 * values[..., -1]))
+    else:
+        alpha = _split_alpha(pixels)[1]
+    if alpha is None:
+        return None
+    lowest: Any = alpha.getextrema()[0]
+    return alpha if lowest < 255 else None
+
+
+def _from_gamma(pixels: Pixels, gamma: float) -> Pixels:
+    """Encode samples as sRGB that are light to the power of ``gamma``."""
+    if isinstance(pixels, Samples):
+        colours = pixels.values.shape[-1] - (pixels.values.shape[-1] % 2 == 0)
+        values = np.concatenate([_encode(pixels.values[..., :colours], gamma), pixels.values[..., colours:]], axis=-1)
+        return Samples(values, pixels.premultiplied)
+    colour, alpha = _split_alpha(pixels)
+    levels = np.floor(255 * _encode(np.linspace(0, 1, 256), gamma) + 0.5).astype(int).tolist()
+    converted = colour.point(levels * len(colour.getbands()))
+    if alpha is not None:
+        converted.putalpha(alpha)
+    return converted
+
+
+def _encode(samples: np.ndarray, gamma: float) -> np.ndarray:
+    """The sRGB values (IEC 61966-2-1) of samples that are light to the power of ``gamma``."""
+    light = np.clip(samples, 0, 1) ** (1 / gamma)
+    return np.where(light <= 0.0031308, 12.92 * light, 1.055 * light ** (1 / 2.4) - 0.055).astype(np.float32)
 
 
 def _composite(samples: Samples, background: Background) -> list[np.ndarray]:

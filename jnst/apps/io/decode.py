@@ -1,4 +1,4 @@
-"""Decode image files: PNG with imagecodecs, TIFF with tifffile, other formats with Pillow.
+"""Decode image files: PNG with imagecodecs, TIFF with tifffile, HEIC with pillow-heif, other formats with Pillow.
 
 Pillow reduces 16-bit colour to 8 bits, fills missing rows of a PNG with black, and cannot open most floating-point TIFF
 files. The other two libraries read all of these and refuse damaged data.
@@ -27,6 +27,7 @@ from PIL import (
     PngImagePlugin,
     PpmImagePlugin,
     WebPImagePlugin,
+    features,
 )
 from PIL.ExifTags import Base
 from tifffile import COMPRESSION, PHOTOMETRIC
@@ -50,8 +51,28 @@ SIGNATURES = {
     "GIF": rb"GIF8[79]a",
     "BMP": rb"BM",
     "PPM": rb"P[1-6f]\s",
+    # A box that names brands, the general ones of HEIC among those of AVIF.
+    "AVIF": rb"(?s)....ftyp(....){0,16}?avi[fs]",
+    "HEIC": rb"(?s)....ftyp(....){0,16}?(hei[cxms]|hev[cx]|mif1|msf1)",
 }
 """The supported formats, and how their files begin (regular expressions)."""
+
+
+def _open_avif(file: BinaryIO) -> ImageFile.ImageFile:
+    if not features.check("avif"):
+        raise ImageError("this Pillow cannot decode AVIF: pip install 'pillow>=11.3'")
+    from PIL import AvifImagePlugin
+
+    return AvifImagePlugin.AvifImageFile(file)
+
+
+def _open_heic(file: BinaryIO) -> ImageFile.ImageFile:
+    try:
+        from pillow_heif import HeifImageFile
+    except ImportError:
+        raise ImageError("HEIC needs another package: pip install 'jnst[heif]', or convert it to JPEG") from None
+    return HeifImageFile(file)
+
 
 # Pillow's plugins are called directly: `Image.open` warns about images above a global limit that is below `MAX_PIXELS`.
 _PLUGINS: dict[str, Callable[[BinaryIO], ImageFile.ImageFile]] = {
@@ -60,6 +81,8 @@ _PLUGINS: dict[str, Callable[[BinaryIO], ImageFile.ImageFile]] = {
     "GIF": GifImagePlugin.GifImageFile,
     "BMP": BmpImagePlugin.BmpImageFile,
     "PPM": PpmImagePlugin.PpmImageFile,
+    "AVIF": _open_avif,
+    "HEIC": _open_heic,
 }
 
 _OTHER_CONTENT = {
@@ -67,12 +90,11 @@ _OTHER_CONTENT = {
     "a PDF document": rb"%PDF",
     "an HTML page": rb"\s*(?i:<!doctype\s+html|<html)",
     "an SVG drawing or other XML": rb"\s*<(\?xml|svg)",
-    "an AVIF or HEIC image": rb"(?s:....)ftyp(avif|avis|heic|heix|mif1)",
     "a JPEG XL image": rb"\xff\x0a|\x00\x00\x00\x0cJXL ",
     "a Photoshop document": rb"8BPS",
 }
 
-_PNG_METADATA = (b"iCCP", b"eXIf", b"tEXt", b"zTXt", b"iTXt")
+_PNG_METADATA = (b"iCCP", b"sRGB", b"gAMA", b"eXIf", b"tEXt", b"zTXt", b"iTXt")
 
 _ANY_DEPTH = ("bool", "uint8", "uint16", "uint32", "uint64", "float16", "float32", "float64")
 _TIFF_MODES: dict[int, tuple[str, tuple[str, ...]]] = {
@@ -135,6 +157,7 @@ class StoredImage:
         notes: Warnings for the user.
         decode: Decodes the pixels. A large JPEG may be reduced, but not below the given width and height; None decodes
             at full size. Raises whatever the decoder raises for damaged data.
+        gamma: The exponent that turned light into samples, if the file states it and no profile; None: as in sRGB.
     """
 
     size: tuple[int, int]
@@ -142,6 +165,7 @@ class StoredImage:
     profile: bytes | None
     notes: tuple[str, ...]
     decode: Callable[[tuple[int, int] | None], Pixels]
+    gamma: float | None = None
 
     @property
     def upright_size(self) -> tuple[int, int]:
@@ -236,9 +260,9 @@ def _png_header(file: BinaryIO, path: PathLike) -> StoredImage:
     _check_size(path, *header.size)
     orientation, notes = _orientation(header)
     notes += [_SEVERAL] if frames > 1 else []
-    return StoredImage(
-        header.size, orientation, header.info.get("icc_profile"), tuple(notes), lambda _: _decode_png(file)
-    )
+    profile, stated = header.info.get("icc_profile"), header.info.get("gamma")
+    gamma = None if profile or "srgb" in header.info or not stated else float(stated)
+    return StoredImage(header.size, orientation, profile, tuple(notes), lambda _: _decode_png(file), gamma)
 
 
 def _decode_png(file: BinaryIO) -> Pixels:
@@ -339,7 +363,10 @@ def _to_8_bits(levels: np.ndarray, bits: int) -> np.ndarray:
 
 
 def _pillow_header(file: BinaryIO, path: PathLike, kind: str) -> StoredImage:
-    image = _PLUGINS[kind](file)
+    try:
+        image = _PLUGINS[kind](file)
+    except ImageError as error:
+        raise ImageError(f"{shown(path)}: {error}") from None
     is_animated = getattr(image, "is_animated", False)
     _check_size(path, *image.size, MAX_ANIMATED_PIXELS if is_animated or kind == "GIF" else MAX_PIXELS)
     orientation, notes = _orientation(image)

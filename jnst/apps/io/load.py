@@ -1,21 +1,25 @@
 """Read image files as float32 sRGB in [0, 1]: upright, opaque, at the requested size."""
 
+import io
 import os
+import re
 import stat
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
-from typing import BinaryIO
+from typing import IO, BinaryIO
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from PIL import Image
 
-from jnst.apps.io.colour import Background, to_srgb
+from jnst.apps.io.colour import Background, alpha_of, to_srgb
 from jnst.apps.io.decode import MAX_PIXELS, one_line, read_header
 from jnst.errors import ArgumentError, ImageError, JnstError, did_you_mean
+from jnst.solve.compilation import on_host
 from jnst.weights.files import PathLike, shown
 
 RESAMPLING = {
@@ -24,7 +28,7 @@ RESAMPLING = {
     "lanczos": Image.Resampling.LANCZOS,
 }
 ROUNDINGS = ("round", "floor")
-SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".gif", ".bmp", ".ppm")
+SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".gif", ".bmp", ".ppm", ".avif", ".heic", ".heif")
 """The suffixes by which `find_images` recognises images."""
 
 # Not `ImageOps.exif_transpose`: it also rewrites the EXIF data, which fails where these are damaged.
@@ -39,8 +43,9 @@ _UPRIGHT = {
 }
 
 
+@on_host
 def load_image(
-    path: PathLike,
+    path: PathLike | IO[bytes],
     size: int | None = None,
     *,
     resample: str = "bicubic",
@@ -50,10 +55,12 @@ def load_image(
 ) -> jax.Array:
     """Read an image file as float32 sRGB in [0, 1].
 
-    Supports PNG, JPEG, WebP, TIFF, GIF, BMP and PPM. The format is recognised by the content, not by the file's name.
+    Supports PNG, JPEG, WebP, TIFF, GIF, BMP, PPM and AVIF, and with the extra ``heif`` HEIC. The format is recognised
+    by the content, not by the file's name.
 
     - EXIF orientation is applied.
-    - Colours with an ICC profile other than sRGB are converted to sRGB (perceptual intent, 8 bits).
+    - Colours with an ICC profile other than sRGB are converted to sRGB (perceptual intent, 8 bits), and so are those of
+      a PNG that states another gamma without a profile.
     - Transparent pixels are composited over `background`, in sRGB values.
     - Of several frames or pages, the first is read.
     - 16-bit samples are divided by 65535. Float samples in [0, 1] are unchanged; other float samples are scaled so that
@@ -64,7 +71,7 @@ def load_image(
     than twice the requested size. This is cheaper and differs slightly from resizing the whole image.
 
     Args:
-        path: The file.
+        path: The file: its name, or an object with a method ``read`` that returns its bytes.
         size: The longer side of the result in pixels; None keeps the image's own size.
         resample: The filter: "bilinear", "bicubic" or "lanczos". Antialiased when the image is reduced.
         rounding: How the shorter side is rounded, to at least 1: "round" to the nearest integer, or "floor" for
@@ -86,7 +93,8 @@ def load_image(
     _check_arguments(size, background)
     choose("resample", resample, RESAMPLING)
     choose("rounding", rounding, ROUNDINGS)
-    with open_regular(path) as file, _decoding(path):
+    source, path = _source_of(path)
+    with source() as file, _decoding(path):
         header = read_header(file, path)
         own = header.upright_size
         if size is not None and not enlarge and max(own) <= size:
@@ -94,7 +102,7 @@ def load_image(
         target = resized(*own, size, rounding)
         width, height = resized(*header.size, size, rounding)
         pixels = header.decode(None if size is None else (2 * width, 2 * height))
-        planes, notes = to_srgb(pixels, header.profile, background)
+        planes, notes = to_srgb(pixels, header.profile, header.gamma, background)
         del pixels
         if header.orientation in _UPRIGHT:
             planes = [plane.transpose(_UPRIGHT[header.orientation]) for plane in planes]
@@ -104,6 +112,31 @@ def load_image(
     for note in (*header.notes, *notes):
         warnings.warn(f"{shown(path)}: {note}", UserWarning, stacklevel=2)
     return jnp.asarray(image)
+
+
+def load_alpha(path: PathLike, shape: tuple[int, int]) -> np.ndarray | None:
+    """Read how opaque the pixels of an image file are.
+
+    Args:
+        path: The file.
+        shape: Height and width of the result.
+
+    Returns:
+        `(h, w)` in [0, 1], upright; None if the image has no transparent pixels.
+
+    Raises:
+        ImageError: As in `load_image`.
+    """
+    height, width = shape
+    with open_regular(path) as file, _decoding(path):
+        header = read_header(file, path)
+        alpha = alpha_of(header.decode((2 * max(shape), 2 * max(shape))))
+        if alpha is None:
+            return None
+        if header.orientation in _UPRIGHT:
+            alpha = alpha.transpose(_UPRIGHT[header.orientation])
+        resized_alpha = alpha.resize((width, height), RESAMPLING["bilinear"])
+    return np.asarray(resized_alpha, np.float32) / np.float32(255)
 
 
 def image_size(path: PathLike) -> tuple[int, int]:
@@ -176,13 +209,45 @@ def open_regular(path: PathLike) -> BinaryIO:
         # O_NONBLOCK in case the file has been replaced by a FIFO since.
         return open(path, "rb", opener=lambda name, flags: os.open(name, flags | getattr(os, "O_NONBLOCK", 0)))
     except FileNotFoundError as error:
-        raise ImageError(f"{shown(path)} does not exist: check the name and the folder") from error
+        raise ImageError(_missing(path)) from error
     except OSError as error:
         raise ImageError(f"{shown(path)} cannot be read ({error.strerror}): check its permissions") from error
     except ImageError:
         raise
     except ValueError as error:  # a NUL character in the name
         raise ImageError(f"{shown(path)} is not a file name ({error}): check the name") from error
+
+
+def _source_of(path: PathLike | IO[bytes]) -> tuple[Callable[[], BinaryIO], PathLike]:
+    """How to open what `load_image` was given, and its name for messages.
+
+    Raises:
+        ArgumentError: It is neither the name of a file nor a binary file.
+    """
+    if isinstance(path, str | bytes | os.PathLike):
+        return partial(open_regular, path), path
+    kind = type(path).__name__
+    if not hasattr(path, "read"):
+        raise ArgumentError(
+            f"`path` is a {kind}: expected the name of an image file, or an open file; images that are "
+            "in memory need no loading: pass them as arrays (h, w, 3) in [0, 1]"
+        )
+    content = path.read()
+    if not isinstance(content, bytes):
+        raise ArgumentError(f"`path` is a {kind} that reads text: open the file with mode 'rb'")
+    name = getattr(path, "name", None)
+    return partial(io.BytesIO, content), name if isinstance(name, str) else f"<{kind}>"
+
+
+def _missing(path: PathLike) -> str:
+    """What to do about a file that does not exist."""
+    name = os.fsdecode(path)
+    if re.match(r"[a-z][a-z0-9+.-]+:/", name, re.IGNORECASE):
+        return f"{shown(path)} is an address: addresses are not read, download it first"
+    parts = [part.strip() for part in name.split(",")]
+    if len(parts) > 1 and any(os.path.exists(part) for part in parts):
+        return f"{shown(path)} does not exist: separate several files by spaces, not by commas"
+    return f"{shown(path)} does not exist: check the name and the folder"
 
 
 def choose(name: str, value: object, choices: Iterable[str]) -> str:

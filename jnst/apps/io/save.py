@@ -19,10 +19,18 @@ from jnst.weights.files import PathLike, shown, write_atomically
 FORMATS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP", ".tif": "TIFF", ".tiff": "TIFF"}
 """Formats by the suffix of the file's name."""
 
+_ALPHA_FORMATS = ("PNG", "TIFF", "WEBP")
 _DEEP_FORMATS = ("PNG", "TIFF")  # which support 16 bits
 
 
-def save_image(path: PathLike, image: jax.Array | np.ndarray, *, bit_depth: int = 8, quality: int = 95) -> None:
+def save_image(
+    path: PathLike,
+    image: jax.Array | np.ndarray,
+    *,
+    alpha: np.ndarray | None = None,
+    bit_depth: int = 8,
+    quality: int = 95,
+) -> None:
     """Write an sRGB image to a file, in the format that the suffix of its name selects.
 
     Values are clipped to [0, 1] and rounded to the nearest of the `2**bit_depth` levels, halves up. No metadata is
@@ -32,6 +40,7 @@ def save_image(path: PathLike, image: jax.Array | np.ndarray, *, bit_depth: int 
     Args:
         path: The file. Ends in .png, .jpg, .jpeg, .webp, .tif or .tiff; upper case is accepted.
         image: `(h, w, 3)`, floats, sRGB in [0, 1].
+        alpha: `(h, w)`, how opaque each pixel is, in [0, 1]; None: all of them are. JPEG cannot store it.
         bit_depth: Bits per sample: 8, or 16 for PNG and TIFF.
         quality: Of JPEG and WebP, 1 to 100. Ignored for PNG and TIFF, which are lossless.
 
@@ -42,12 +51,21 @@ def save_image(path: PathLike, image: jax.Array | np.ndarray, *, bit_depth: int 
         ResourceError: The disk is full.
     """
     check_output(path, force=True, bit_depth=bit_depth, quality=quality)
-    write_atomically(path, encode_image(path, image, bit_depth=bit_depth, quality=quality))
+    write_atomically(path, encode_image(path, image, alpha=alpha, bit_depth=bit_depth, quality=quality))
 
 
-def encode_image(path: PathLike, image: jax.Array | np.ndarray, *, bit_depth: int = 8, quality: int = 95) -> bytes:
+def encode_image(
+    path: PathLike,
+    image: jax.Array | np.ndarray,
+    *,
+    alpha: np.ndarray | None = None,
+    bit_depth: int = 8,
+    quality: int = 95,
+) -> bytes:
     """Return the content of the file that `save_image` would write; the arguments and errors are the same."""
     kind, values = _format_of(path), _checked_values(path, image)
+    if alpha is not None and kind in _ALPHA_FORMATS:
+        values = np.concatenate([values, np.asarray(alpha, np.float32)[..., None]], axis=-1)
     levels = np.floor(np.clip(values, 0, 1) * np.float32(2**bit_depth - 1) + np.float32(0.5))
     return _encode(path, kind, levels.astype(f"uint{bit_depth}"), quality)
 
@@ -144,10 +162,11 @@ def _encode(path: PathLike, kind: str, levels: np.ndarray, quality: int) -> byte
     if levels.dtype == np.uint16 and kind == "PNG":
         return bytes(imagecodecs.png_encode(levels))
     if levels.dtype == np.uint16:
-        tifffile.imwrite(buffer, levels, photometric="rgb", metadata=None, software=False)
+        extra = ["unassalpha"] if levels.shape[-1] == 4 else None
+        tifffile.imwrite(buffer, levels, photometric="rgb", extrasamples=extra, metadata=None, software=False)
         return buffer.getvalue()
     try:
-        Image.fromarray(levels).save(buffer, kind, quality=quality)
+        Image.fromarray(levels).save(buffer, kind, quality=quality, exact=True)
     except (OSError, ValueError) as error:
         size = f"{levels.shape[1]}x{levels.shape[0]}"
         raise ImageError(f"{shown(path)}: {size} pixels do not fit {kind} ({error}): use PNG or TIFF") from error

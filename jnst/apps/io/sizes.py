@@ -20,6 +20,7 @@ class LoadOptions(NamedTuple):
     resample: str
     rounding: str = "round"
     enlarge: bool = True
+    background: tuple[float, float, float] = (1.0, 1.0, 1.0)
 
 
 def result_size(settings: Preset) -> int | None:
@@ -58,11 +59,11 @@ def load_options(
     loading, resample = settings.loading, settings.schedule.resample
     if result_size(settings) is not None:
         side = _proportional_side(size_of(path), round(DETAIL * loading.size * scale))
-        return LoadOptions(side, resample, enlarge=False)
+        return LoadOptions(side, resample, enlarge=False, background=loading.background)
     side = loading.size * scale
     if loading.measure != "side":
         side *= MEASURES[loading.measure](*size_of(path))
-    return LoadOptions(round(side), resample, loading.rounding)
+    return LoadOptions(round(side), resample, loading.rounding, background=loading.background)
 
 
 def _proportional_side(shape: tuple[int, int], least: int) -> int:

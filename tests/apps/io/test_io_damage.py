@@ -121,7 +121,7 @@ def test_damaged_bytes_raise_no_other_exception(kind: str, seed: int, flips: int
         (b"%PDF-1.7\n", "PDF"),
         (b"\n<!DOCTYPE html><title>404</title>", "HTML"),
         (b'<svg xmlns="http://www.w3.org/2000/svg"/>', "SVG"),
-        (b"\0\0\0\x1cftypavif" + bytes(16), "AVIF"),
+        (b"\0\0\0\x0cJXL " + bytes(16), "JPEG XL"),
         (b"8BPS\0\1", "Photoshop"),
         (b"\x80\x81\x82\x83" + bytes(60), "80 81 82 83"),
     ],
