@@ -110,7 +110,7 @@ def test_starts(init: str) -> None:
     expected = {
         "content": CONTENT,
         "style": resized(STYLE, 32, 40),
-        "noise": jnst.images.noise(jax.random.key(3), (32, 40), 0.1),
+        "noise": jnst.images.noise(jax.random.key(3), (32, 40), 0.1, 1.5),
     }[init]
     np.testing.assert_array_equal(result.image, expected)
     assert result.losses.shape == (0,)
