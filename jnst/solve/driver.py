@@ -22,11 +22,6 @@ CHUNK = 25
 CHUNK_SECONDS = 1.0
 """Chunks become shorter where they would take longer: a run can be shown, saved and ended only between two chunks."""
 
-LAST = 5
-"""A run is judged by the lowest of so many last losses."""
-LEAST_FALL = 1e-3
-"""A relative change of the loss that counts as one."""
-
 Axes: TypeAlias = tuple[int | None, Any]
 """For batches: the axis of the program's numbers (0 if every run has its own, None if they share them), and the
 axes of the loss's arguments, as `jax.vmap` takes them."""
@@ -46,8 +41,6 @@ class Drive(NamedTuple):
         num_steps: ``(...)``: the number of steps made in this call.
         failed: ``(...)``: whether the loss or the image stopped being finite in this call.
         running: ``(...)``: False for runs that failed, now or before, or were ended by a callback.
-        fell: ``(...)``: whether the loss fell in this call; True if it was evaluated less than twice.
-        diverged: ``(...)``: whether the loss ended nearer to its first value than to its lowest one, or above both.
     """
 
     state: State
@@ -56,8 +49,6 @@ class Drive(NamedTuple):
     num_steps: np.ndarray
     failed: np.ndarray
     running: np.ndarray
-    fell: np.ndarray
-    diverged: np.ndarray
 
 
 def start_runs(program: Program, images: Any, axes: Axes | None = None) -> State:
@@ -177,25 +168,7 @@ def drive(
                 state = _freeze(state, running) if running.any() else state
         done += count
     made = np.minimum(ended, done) - before
-    losses, parts = _joined(records, running.shape)
-    return Drive(state, losses, parts, made, failed, running, *_judged(losses))
-
-
-def _judged(losses: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Whether losses ``(..., n)`` fell, and whether they climbed again; NaN is no loss."""
-    known = np.where(np.isfinite(losses), losses, np.inf)
-    count = np.isfinite(losses).sum(-1)
-    if known.shape[-1] < 2:
-        return np.ones(known.shape[:-1], bool), np.zeros(known.shape[:-1], bool)
-    first, best = known[..., 0], known.min(-1)
-    # The lowest of the last few, because stochastic losses go up and down.
-    places = np.arange(known.shape[-1])
-    is_last = (places < count[..., None]) & (places >= (count - np.clip(count // 2, 1, LAST))[..., None])
-    last = np.where(is_last, known, np.inf).min(-1)
-    judged = (count >= 2) & np.isfinite(last)
-    with np.errstate(invalid="ignore"):
-        fell = ~judged | (best < first - LEAST_FALL * np.abs(first))
-        return fell, judged & (last - best > np.maximum((first - best) / 2, LEAST_FALL * np.abs(first)))
+    return Drive(state, *_joined(records, running.shape), made, failed, running)
 
 
 def lower_steps(program: Program, state: Any, args: Any, *, axes: Axes | None = None, chunk: int | None = None) -> Any:

@@ -40,9 +40,9 @@ class Solution:
         num_steps: ``(...)``: how many steps were made. All losses after them are NaN.
         finite: ``(...)``: False for runs whose loss or image stopped being finite; their image is the last finite one.
         state: The state from which a run continues; None from `jnst.stylize_batch` and its relatives.
-        fell: ``(...)``: False for runs whose loss did not fall by a thousandth at any size. None from `run`.
-        diverged: ``(...)``: True for runs whose loss climbed again, at the last size, to nearer its first value than
-            its lowest one; their image is the best one, with the lowest loss. None from `run`.
+        fell: ``(...)``: False for runs whose loss ended no lower than it began, at any size. None from `run`.
+        diverged: ``(...)``: True for runs whose loss climbed again at the last size, above its first value or far above
+            its lowest one; their image is the one with the lowest loss. None from `run`.
     """
 
     image: Any

@@ -8,7 +8,7 @@ import dataclasses
 import math
 from collections.abc import Callable, Iterator
 from functools import lru_cache, partial
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import jax
 import jax.numpy as jnp
@@ -24,6 +24,9 @@ Loss: TypeAlias = Callable[[Any, Any, Array], Any]
 """``loss(image, args, step) -> (total, parts)``: the total is a scalar, the parts are scalars by name. A loss without
 parts may return the total alone. ``step`` counts the updates made so far, for stochastic losses. As for `jax.jit`,
 equal losses share a program (a function equals only itself), and everything but ``args`` is a constant of it."""
+
+LEAST_CHANGE = 1e-3
+"""A relative change of the loss that counts as one."""
 
 Record: TypeAlias = tuple[Array, dict[str, Array]]
 """What a step evaluated, before its update: the total and its parts."""
@@ -72,6 +75,22 @@ class Solver:
         return in_units(transformation, self.unit) if self.unit != 1 else optax.with_extra_args_support(transformation)
 
 
+class Best(NamedTuple):
+    """The course of a run: from its state one can tell whether it went well, also after it continued.
+
+    Attributes:
+        loss: The lowest total so far; the largest number before the first step.
+        first: The first total.
+        last: The last total that was evaluated.
+        image: The image with the lowest total.
+    """
+
+    loss: Array
+    first: Array
+    last: Array
+    image: Any
+
+
 @partial(
     jax.tree_util.register_dataclass,
     data_fields=["image", "optimizer", "step", "running", "average", "best"],
@@ -87,7 +106,7 @@ class State:
         step: The number of updates so far, an int32 scalar.
         running: False once the loss or the image was not finite: the image then stays the last finite one for good.
         average: The average so far, see `Solver.average`; None without averaging.
-        best: The lowest total so far and its image; None unless `Solver` keeps it.
+        best: See `Best`; None unless the `Solver` keeps it.
     """
 
     image: Any
@@ -95,7 +114,7 @@ class State:
     step: Array
     running: Array
     average: Any = None
-    best: tuple[Array, Any] | None = None
+    best: Best | None = None
 
 
 @partial(jax.tree_util.register_dataclass, data_fields=["numbers"], meta_fields=["loss", "structure"])
@@ -178,16 +197,17 @@ def start(solver: Solver, image: Any) -> State:
     odd = [leaf.dtype for leaf in jax.tree.leaves(image) if not jnp.issubdtype(leaf.dtype, jnp.inexact)]
     if odd:
         raise ArgumentError(f"the image has dtype {odd[0]}: expected floating-point arrays")
-    dtype = sum_dtype(*jax.tree.leaves(image))
+    dtype, keeps_best = sum_dtype(*jax.tree.leaves(image)), solver.keep_best or solver.track_best
     with _usual_promotion():
         optimizer = solver.transformation().init(image)
+    highest = jnp.asarray(jnp.finfo(dtype).max, dtype)
     return State(
         image=image,
         optimizer=optimizer,
         step=jnp.int32(0),
         running=jnp.asarray(True),
         average=image if solver.average else None,
-        best=(jnp.asarray(jnp.finfo(dtype).max, dtype), image) if solver.keep_best or solver.track_best else None,
+        best=Best(highest, highest, highest, image) if keeps_best else None,
     )
 
 
@@ -227,8 +247,13 @@ def advance(program: Program, state: State, args: Any) -> tuple[State, Record]:
         average = _where(running, mixed, average)
     best = state.best
     if best is not None:
-        better = state.running & (total < best[0])
-        best = jnp.where(better, total.astype(best[0].dtype), best[0]), _where(better, state.image, best[1])
+        value, better = total.astype(best.loss.dtype), state.running & (total < best.loss)
+        best = Best(
+            loss=jnp.where(better, value, best.loss),
+            first=jnp.where(state.running & (state.step == 0), value, best.first),
+            last=jnp.where(state.running, value, best.last),
+            image=_where(better, state.image, best.image),
+        )
     record = jax.tree.map(lambda value: jnp.where(state.running, value, jnp.nan), (total, parts))
     return State(image, optimizer, state.step + running.astype(state.step.dtype), running, average, best), record
 
@@ -237,16 +262,28 @@ def _where(condition: Array, new: Any, old: Any) -> Any:
     return jax.tree.map(lambda new, old: jnp.where(condition, new, old), new, old)
 
 
-def best_image(state: State) -> Any:
-    """The image with the lowest total so far, of a solver that keeps it."""
+def fell(state: State) -> Array:
+    """Whether the last total of a run is below the first; True if there are no two of them."""
     assert state.best is not None
-    return state.best[1]
+    return (state.step < 2) | (state.best.last < state.best.first - LEAST_CHANGE * abs(state.best.first))
+
+
+def diverged(state: State, solver: Solver) -> Array:
+    """Whether the last total is above the first, or tenfold the lowest with a tenth of the descent lost.
+
+    Averages are taken where losses are stochastic: there, the last total must be twice the first.
+    """
+    assert state.best is not None
+    lowest, first, last, _ = state.best
+    climbed = (last > 10 * lowest) & (last - lowest > 0.1 * (first - lowest))
+    rose = last - first > (1.0 if solver.average else LEAST_CHANGE) * abs(first)
+    return (state.step > 1) & (climbed | rose)
 
 
 def result(state: State, solver: Solver) -> Any:
     """The image a run returns: the best one, the average, or the last one."""
-    if solver.keep_best:
-        return best_image(state)
+    if state.best is not None and solver.keep_best:
+        return state.best.image
     if state.average is not None:
         return state.average
     return state.image

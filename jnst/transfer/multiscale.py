@@ -19,7 +19,7 @@ from jnst.solve.compilation import Jit
 from jnst.solve.devices import place, platform_of, shard_rows
 from jnst.solve.driver import Axes, Drive, copied, drive, start_runs
 from jnst.solve.saved import leaves_of, restore
-from jnst.solve.solver import Program, best_image, result, start
+from jnst.solve.solver import Program, diverged, fell, result, start
 from jnst.transfer.plan import Job, Plan, finish, initial_image
 from jnst.transfer.stages import AXES, OnCompile, Stages, background
 from jnst.transfer.target_store import TargetStore
@@ -109,6 +109,7 @@ def run_jobs(
     store = store or TargetStore(place=put)
     first, current = (0, None) if state is None else _position(state, jobs[0])
     driven: list[Drive] = []
+    falls: list[np.ndarray] = []
     finite = np.ones((len(jobs),) if batched else (), bool) if current is None else np.asarray(current.running)
     with background(platform_of(params)) as pool:
         # What is placed on a mesh before its steps cannot be compiled ahead.
@@ -127,7 +128,6 @@ def run_jobs(
                     method=schedule.enlarge,
                     carry_average=schedule.carry_average,
                     carry_optimizer=schedule.carry_optimizer,
-                    diverged=driven[-1].diverged if driven else np.zeros_like(finite),
                     axes=axes,
                 )
             if run_mesh is not None:
@@ -143,14 +143,16 @@ def run_jobs(
                 callback=_reporting(callback, jobs, runs, index, begun, stages, batched),
             )
             driven.append(part)
+            falls.append(np.asarray(fell(part.state)))
             finite = finite & ~part.failed
             current = part.state
             if not part.running.any():
                 break
     # A run that failed keeps its last finite image.
-    diverged = driven[-1].diverged & finite
-    images = _images(jobs, driven[-1].state, batched, diverged)
-    return _solution(images, driven, finite, diverged, None if batched else current)
+    worse = finite & np.asarray(diverged(driven[-1].state, plan.settings.solver))
+    images = _images(jobs, driven[-1].state, batched, worse)
+    solution = _solution(images, driven, finite, None if batched else current)
+    return dataclasses.replace(solution, fell=np.any(falls, 0), diverged=worse)
 
 
 def _is_done(state: State | None, plan: Plan, index: int) -> bool:
@@ -175,16 +177,16 @@ def _enlarged(
     method: str,
     carry_average: bool,
     carry_optimizer: bool,
-    diverged: Any,
     axes: Axes | None,
 ) -> State:
     """The state before the first step at the next size."""
 
-    def enlarge(state: State, program: Program, diverged: Any) -> State:
+    def enlarge(state: State, program: Program) -> State:
         solver = program.solver
         end = result(state, solver)
         image = end if carry_average else state.image
-        image = jnp.where(diverged, best_image(state), image)
+        if state.best is not None:
+            image = jnp.where(diverged(state, solver), state.best.image, image)
         # In a batch, runs that have ended keep their result, which may be far outside [0, 1].
         image = jnp.where(state.running, image, jnp.clip(end, 0.0, 1.0))
         fresh = start(solver, resize(image, shape, method))
@@ -200,9 +202,7 @@ def _enlarged(
         carry = partial(_carried, old_shape=state.image.shape, method=method)
         return dataclasses.replace(fresh, optimizer=jax.tree.map(carry, state.optimizer, fresh.optimizer))
 
-    if axes is None:
-        return enlarge(state, program, diverged)
-    return jax.vmap(enlarge, in_axes=(0, axes[0], 0))(state, program, diverged)
+    return enlarge(state, program) if axes is None else jax.vmap(enlarge, in_axes=(0, axes[0]))(state, program)
 
 
 def _carried(old: Array, fresh: Array, old_shape: tuple[int, ...], method: str) -> Array:
@@ -254,18 +254,13 @@ def _reporting(
     return report
 
 
-def _images(jobs: Sequence[Job], state: State, batched: bool, diverged: np.ndarray | None = None) -> Image:
-    """The runs' images as they are returned and shown; those of runs that diverged are the best they had."""
-    solver = jobs[0].plan.settings.solver
-
-    def image_of(state: State, diverged: Any) -> Image:
-        return jnp.where(diverged, best_image(state), result(state, solver))
-
-    if diverged is None or not diverged.any():
-        choose = partial(result, solver=solver)
-        images = jax.vmap(choose)(state) if batched else choose(state)
-    else:
-        images = jax.vmap(image_of)(state, diverged) if batched else best_image(state)
+def _images(jobs: Sequence[Job], state: State, batched: bool, worse: np.ndarray | None = None) -> Image:
+    """The runs' images as they are returned and shown: the best ones of runs that became ``worse``."""
+    choose = partial(result, solver=jobs[0].plan.settings.solver)
+    images = jax.vmap(choose)(state) if batched else choose(state)
+    if worse is not None and worse.any():
+        assert state.best is not None
+        images = jnp.where(worse[..., None, None, None], state.best.image, images)
     if not batched:
         return finish(jobs[0], images)
     return jnp.stack([finish(job, images[number]) for number, job in enumerate(jobs)])
@@ -290,9 +285,7 @@ def _position(state: Any, job: Job) -> tuple[int, State]:
     return index, copied(restore(leaves, like))
 
 
-def _solution(
-    image: Image, driven: Sequence[Drive], finite: np.ndarray, diverged: np.ndarray, state: State | None
-) -> Solution:
+def _solution(image: Image, driven: Sequence[Drive], finite: np.ndarray, state: State | None) -> Solution:
     names = next((part.parts for part in driven if part.parts), {})
 
     def joined(values: Sequence[np.ndarray]) -> np.ndarray:
@@ -305,6 +298,4 @@ def _solution(
         num_steps=np.sum([part.num_steps for part in driven], 0),
         finite=finite,
         state=state,
-        fell=np.any([part.fell for part in driven], 0),
-        diverged=diverged,
     )

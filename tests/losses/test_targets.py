@@ -230,5 +230,5 @@ def test_what_does_not_fit_together(style: Any, options: dict[str, Any], message
 
 def test_the_style_that_is_too_small() -> None:
     objective = make_objective(style_layers=["relu3_1"])
-    with pytest.raises(ImageError, match="`style` is 12x3 pixels, but relu3_1 of tiny needs at least 4x4"):
+    with pytest.raises(ImageError, match=r"`style\[1\]` is 12x3 pixels, but relu3_1 of tiny needs at least 4x4"):
         fit([STYLES[1], STYLES[0][:3]], objective)

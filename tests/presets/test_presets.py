@@ -14,7 +14,7 @@ from losses import references
 from jnst.backbones import POOLINGS, make_backbone
 from jnst.errors import JnstError, WeightsError
 from jnst.images import METHODS, Pyramid
-from jnst.losses import SquaredError
+from jnst.losses import Relative, SquaredError
 from jnst.losses.objective import FeatureTerm
 from jnst.presets import MEASURES, PRESETS, preset
 from jnst.presets.overrides import PLACES, setting
@@ -225,7 +225,7 @@ def test_unknown_names_and_fields() -> None:
         preset("xyz")
     with pytest.raises(JnstError, match=r"^presets have no setting 'style_wieght': did you mean style_weight"):
         preset("jnst", style_wieght=2.0)
-    assert isinstance(preset("jnst").terms.content_loss, SquaredError)
+    assert preset("jnst").terms.content_loss == Relative(SquaredError())
 
 
 def test_overrides_of_every_part_need_only_their_names() -> None:

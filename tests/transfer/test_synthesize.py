@@ -64,7 +64,7 @@ def test_every_key_gives_another_texture() -> None:
 def test_starts() -> None:
     """From noise of the preset's standard deviation, from the style, from an image; there is no content."""
     started = texture(num_steps=0, preset=jnst.preset(QUICK, noise_std=0.1, init="content"), key=jax.random.key(3))
-    assert same_trees(started.image, jnst.images.noise(jax.random.key(3), (24, 30), 0.1))
+    assert same_trees(started.image, jnst.images.noise(jax.random.key(3), (24, 30), 0.1, 1.5))
     assert same_trees(
         texture(init="style", num_steps=0, preset=QUICK).image, jnst.resize(jnp.asarray(STYLES[0]), (24, 30))
     )

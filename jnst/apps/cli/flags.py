@@ -62,8 +62,8 @@ class SettingsFlags:
     style_scale: float = 1.0
     """Longer side of the styles, relative to the result: larger values make larger strokes."""
     background: Annotated[Text, tyro.conf.arg(metavar="COLOR")] = None
-    """Colour behind transparent parts of images, such as black or #ff8000. auto: white, and a single result in PNG,
-    TIFF or WebP is as transparent as its content."""
+    """Colour behind transparent parts of images, such as black or #ff8000. auto: white, and a single PNG, TIFF or
+    WebP is as transparent as its content."""
     steps: Counts = (200,)
     """Number of steps. With a pyramid, one number for each size; the last one holds for all further sizes."""
     seed: int = 0

@@ -160,11 +160,6 @@ def _saved_again(folder: Path, loaded: SavedState) -> bytes:
         ("lbfgs", {}, r"it lacks `.optimizer.*; this run has no .*`.optimizer.*"),
         ("adam", {"size": 30}, r"holds an image of \(10, 12\), but this run has the sizes"),
         ("adam", {"average": 0.0}, r"this run has no `.average`"),
-        (
-            "adam",
-            {"average": 0.0, "keep_best": True},
-            r"it lacks `.best\[0\]`, `.best\[1\]`; this run has no",
-        ),
     ],
 )
 def test_a_state_of_another_run_is_refused(name: str, changes: dict[str, Any], message: str, tmp_path: Path) -> None:
