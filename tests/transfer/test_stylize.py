@@ -106,9 +106,7 @@ def test_fresh_but_equal_optax_transformations_compile_once() -> None:
 
 @pytest.mark.parametrize("init", INITS)
 def test_starts(init: str) -> None:
-    result = run(
-        init=init, num_steps=0, key=jax.random.key(3), preset=jnst.preset(BASE, noise_std=0.1, noise_power=1.0)
-    )
+    result = run(init=init, num_steps=0, key=jax.random.key(3), preset=jnst.preset(BASE, noise_std=0.1))
     expected = {
         "content": CONTENT,
         "style": resized(STYLE, 32, 40),
