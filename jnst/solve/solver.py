@@ -198,6 +198,7 @@ def start(solver: Solver, image: Any) -> State:
     if odd:
         raise ArgumentError(f"the image has dtype {odd[0]}: expected floating-point arrays")
     dtype, keeps_best = sum_dtype(*jax.tree.leaves(image)), solver.keep_best or solver.track_best
+    unknown = jnp.asarray(jnp.finfo(dtype).max, dtype)
     with _usual_promotion():
         optimizer = solver.transformation().init(image)
     return State(
@@ -206,7 +207,7 @@ def start(solver: Solver, image: Any) -> State:
         step=jnp.int32(0),
         running=jnp.asarray(True),
         average=jax.tree.map(jnp.zeros_like, image) if solver.average else None,
-        best=Best(*[jnp.asarray(jnp.finfo(dtype).max, dtype)] * 3, image) if keeps_best else None,
+        best=Best(unknown, unknown, unknown, image) if keeps_best else None,
     )
 
 
