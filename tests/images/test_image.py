@@ -17,6 +17,7 @@ from jnst.images import FITS, MEAN_COLOUR, METHODS, Pyramid, check_image, demo_i
 pytestmark = pytest.mark.usefixtures("unoptimised")
 
 GOOD = random_image(0, 6, 7)
+MEAN, STD = np.float32([0.485, 0.456, 0.406]), np.float32([0.229, 0.224, 0.225])
 
 BAD: dict[str, tuple[object, str]] = {
     "uint8": (np.full((6, 7, 3), 255, np.uint8), "dtype uint8.*divide by 255 or use jnst.load_image"),
@@ -24,11 +25,20 @@ BAD: dict[str, tuple[object, str]] = {
     "bool": (np.zeros((6, 7, 3), bool), "dtype bool"),
     "0-255": (GOOD * 255, r"looks like 0-255 \(max 2\d\d.*divide by 255 or use jnst.load_image"),
     "-1 to 1": (GOOD * 2 - 1, r"looks like \[-1, 1\] .*: use \(x \+ 1\) / 2"),
+    "centred": (GOOD - 0.5, r"looks centred at 0 .*: add 0\.5"),
+    "overshoot": (1.2 * GOOD - 0.1, r"values from -0\.\d+ to .*expected \[0, 1\].*clip"),
+    "for ImageNet": ((GOOD - MEAN) / STD, r"looks normalised for ImageNet .*: undo that, with image \* std \+ mean"),
+    "without a mean": (255 * (GOOD - MEAN), r"looks like 0-255 without a mean .*: add the mean, then divide by 255"),
+    "16 bits": (GOOD * 65535, r"looks like 16 bits \(max \d+.*divide by 65535"),
+    "PIL": (
+        Image.new("RGB", (7, 6)),
+        r"is a PIL image, .*: pass np\.asarray\(content\.convert\('RGB'\)",
+    ),
     "above": (GOOD + 0.5, r"expected \[0, 1\]"),
     "channels first": (GOOD.transpose(2, 0, 1), r"shape \(3, 6, 7\), expected \(h, w, 3\).*moveaxis"),
     "RGBA": (np.zeros((6, 7, 4), np.float32), r"shape \(6, 7, 4\).*alpha"),
     "grey": (np.zeros((6, 7), np.float32), r"shape \(6, 7\).*grey"),
-    "grey with an axis": (np.zeros((6, 7, 1), np.float32), r"shape \(6, 7, 1\)"),
+    "grey with an axis": (np.zeros((6, 7, 1), np.float32), r"shape \(6, 7, 1\).*jnp\.repeat\(image, 3, axis=-1\)"),
     "batch": (np.zeros((2, 6, 7, 3), np.float32), r"shape \(2, 6, 7, 3\).*one image at a time"),
     "NaN": (np.where(np.arange(126).reshape(6, 7, 3) < 4, np.nan, GOOD), "4 values that are NaN or infinite"),
     "infinite": (np.where(GOOD.min() < GOOD, GOOD, -np.inf), "1 values that are NaN or infinite"),
@@ -44,6 +54,30 @@ def test_invalid_images(what: str) -> None:
     with pytest.raises(ImageError, match=f"^`content` .*{match}") as caught:
         check_image(image, "content")  # pyright: ignore[reportArgumentType]
     assert "\n" not in str(caught.value)
+
+
+class Tensor:
+    """What PyTorch's tensors have: a dtype of their own, and a gradient in the way of NumPy."""
+
+    def __init__(self, values: np.ndarray, *, needs_gradient: bool = True) -> None:
+        self.values, self.needs_gradient = values, needs_gradient
+        self.shape, self.dtype = values.shape, "torch.float32"
+
+    def detach(self) -> "Tensor":
+        return Tensor(self.values, needs_gradient=False)
+
+    def cpu(self) -> "Tensor":
+        return self
+
+    def __array__(self, dtype: object = None, copy: object = None) -> np.ndarray:
+        assert not self.needs_gradient
+        return self.values
+
+
+def test_tensors_of_pytorch_are_taken() -> None:
+    np.testing.assert_array_equal(check_image(Tensor(GOOD), "content"), GOOD)  # pyright: ignore[reportArgumentType]
+    with pytest.raises(ImageError, match=r"shape \(3, 6, 7\).*moveaxis"):
+        check_image(Tensor(GOOD.transpose(2, 0, 1)), "content")  # pyright: ignore[reportArgumentType]
 
 
 @pytest.mark.parametrize("dtype", [np.float16, jnp.bfloat16, np.float32, np.float64])

@@ -243,7 +243,8 @@ def _missing(path: PathLike) -> str:
     """What to do about a file that does not exist."""
     name = os.fsdecode(path)
     if re.match(r"[a-z][a-z0-9+.-]+:/", name, re.IGNORECASE):
-        return f"{shown(path)} is an address: addresses are not read, download it first"
+        address = re.sub(":/+", "://", name, count=1)  # `Path` makes one slash of two
+        return f"{address!r} is an address: addresses are not read, download it first"
     parts = [part.strip() for part in name.split(",")]
     if len(parts) > 1 and any(os.path.exists(part) for part in parts):
         return f"{shown(path)} does not exist: separate several files by spaces, not by commas"
