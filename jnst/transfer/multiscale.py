@@ -71,6 +71,10 @@ Callback = Callable[[Report], Any]
 for a batch, a sequence with one value for each run ends those where it is True."""
 
 
+RUN_LIMIT = 2**28
+"""Bytes of targets and resized inputs that a run keeps for its other sizes."""
+
+
 def run_jobs(
     jobs: Sequence[Job],
     params: Params,
@@ -106,7 +110,7 @@ def run_jobs(
     begun, plan, axes = time.perf_counter(), jobs[0].plan, AXES if batched else None
     schedule = plan.settings.schedule
     put = partial(shard_rows, mesh=row_mesh) if row_mesh is not None else lambda tree: tree
-    store = store or TargetStore(place=put)
+    store = store or TargetStore(RUN_LIMIT, put)
     first, current = (0, None) if state is None else _position(state, jobs[0])
     driven: list[Drive] = []
     falls: list[np.ndarray] = []

@@ -108,7 +108,7 @@ class TargetStore:
     def at(self, job: Job, index: int, params: Params) -> tuple[Inputs, Targets]:
         """A job's inputs at one size, and their targets."""
         content, of_content = self._content(job, index, params)
-        styles, of_styles = self._styles(job, params)[_style_size(job, index)]
+        styles, of_styles = self._styles(job, index, params)
         return job.inputs._replace(content=content, styles=styles), of_content + of_styles
 
     def _content(self, job: Job, index: int, params: Params) -> tuple[Image | None, Targets]:
@@ -130,38 +130,39 @@ class TargetStore:
         key = (id(image), id(params), scale.shape, resample, plan.backbone, jax.tree.structure(terms))
         return self._get(key, (image, params), compute)
 
-    def _styles(self, job: Job, params: Params) -> dict[StyleSize, tuple[tuple[Image, ...], Targets]]:
-        """The styles and their targets at all sizes of a run: one program, whatever the number of sizes."""
+    def _styles(self, job: Job, index: int, params: Params) -> tuple[tuple[Image, ...], Targets]:
+        """The styles and their targets at one size; those for all later sizes are computed in the same program."""
         plan, given, objective = job.plan, job.inputs._replace(content=None), job.plan.scales[0].objective
         terms = Objective(style=objective.style)
-        indices = {_style_size(job, index): index for index in range(len(plan.scales))}
         if not given.styles:
-            return dict.fromkeys(indices, ((), Targets()))
+            return (), Targets()
+        common = (
+            *(id(style) for style in given.styles),
+            None if given.style_weights is None else tuple(given.style_weights.tolist()),
+            jax.tree.map(id, (given.masks, given.style_masks)),
+            *(id(params), plan.settings.schedule.resample, plan.smallest_side, plan.backbone),
+            jax.tree.structure(terms),
+        )
+        later = {_style_size(job, later): later for later in range(index, len(plan.scales))}
+        missing = {size: later for size, later in later.items() if (common, size) not in self._kept}
 
-        def compute() -> dict[StyleSize, tuple[tuple[Image, ...], Targets]]:
-            self.styles += len(indices) * bool(terms.style)
-            inputs = [self._place(inputs_at(plan, index, given)) for index in indices.values()]
+        def compute() -> tuple[tuple[Image, ...], Targets]:
+            self.styles += len(missing) * bool(terms.style)
+            inputs = [self._place(inputs_at(plan, later, given)) for later in missing.values()]
             targets = _fit_styles(
                 inputs,
                 terms,
                 for_single_use(params),
                 self._floors_of(objective, params, plan)[len(objective.content) :],
                 backbone=plan.backbone,
-                shapes=tuple(shape for _, shape in indices),
+                shapes=tuple(shape for _, shape in missing),
             )
-            images = [own.styles for own in inputs]
-            return dict(zip(indices, zip(images, targets, strict=True), strict=True))
+            own, *others = ((at_size.styles, fitted) for at_size, fitted in zip(inputs, targets, strict=True))
+            for size, value in zip(list(missing)[1:], others, strict=True):
+                self._kept[common, size] = (given, params), value
+            return own
 
-        masks = jax.tree.map(id, (given.masks, given.style_masks))
-        key = (
-            *(id(style) for style in given.styles),
-            *indices,
-            None if given.style_weights is None else tuple(given.style_weights.tolist()),
-            masks,
-            *(id(params), plan.settings.schedule.resample, plan.smallest_side, plan.backbone),
-            jax.tree.structure(terms),
-        )
-        return self._get(key, (given, params), compute)
+        return self._get((common, _style_size(job, index)), (given, params), compute)
 
     def _floors_of(self, objective: Objective, params: Params, plan: Plan) -> tuple[Array | None, ...]:
         """The least scales of the content terms, then of the style terms: the same at every size and for all images."""
