@@ -48,7 +48,9 @@ def stylize(published: dict[str, Any], shared: Path, settings: jnst.Preset) -> n
     return jnst.stylize(content, style, params, backbone=backbone, preset=settings, size=size).losses
 
 
-@pytest.mark.parametrize(("published", "name"), zip(CURVES, CURVES, strict=True), ids=CURVES, indirect=["published"])
+@pytest.mark.parametrize(
+    ("published", "name"), [(name, name) for name in CURVES], ids=list(CURVES), indirect=["published"]
+)
 def test_curves_of_neural_style_pt(published: dict[str, Any], name: str, shared: Path) -> None:
     optimizer, iterations, tolerance = CURVES[name]
     settings = jnst.preset(
