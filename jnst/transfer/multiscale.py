@@ -4,7 +4,7 @@ import dataclasses
 import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -14,7 +14,7 @@ from jax.sharding import Mesh
 from jnst.errors import ArgumentError
 from jnst.images import resample, resize, size_of
 from jnst.losses.objective import TransferArgs
-from jnst.solve import Solution, State
+from jnst.solve import Solution, Solver, State
 from jnst.solve.compilation import Jit
 from jnst.solve.devices import place, platform_of, shard_rows
 from jnst.solve.driver import Axes, Drive, copied, drive, start_runs
@@ -113,7 +113,7 @@ def run_jobs(
     store = store or TargetStore(RUN_LIMIT, put)
     first, current = (0, None) if state is None else _position(state, jobs[0])
     driven: list[Drive] = []
-    falls: list[np.ndarray] = []
+    verdicts: list[_Verdict] = []
     finite = np.ones((len(jobs),) if batched else (), bool) if current is None else np.asarray(current.running)
     with background(platform_of(params)) as pool:
         # What is placed on a mesh before its steps cannot be compiled ahead.
@@ -132,6 +132,7 @@ def run_jobs(
                     method=schedule.enlarge,
                     carry_average=schedule.carry_average,
                     carry_optimizer=schedule.carry_optimizer,
+                    worse=verdicts[-1].diverged if verdicts else np.zeros_like(finite),
                     axes=axes,
                 )
             if run_mesh is not None:
@@ -147,16 +148,36 @@ def run_jobs(
                 callback=_reporting(callback, jobs, runs, index, begun, stages, batched),
             )
             driven.append(part)
-            falls.append(np.asarray(fell(part.state)))
+            evaluate = partial(drive, program, args=put(args), axes=axes, mesh=run_mesh, chunk=chunk)
+            verdicts.append(_judge(part.state, plan.scales[index].solver, evaluate))
             finite = finite & ~part.failed
             current = part.state
             if not part.running.any():
                 break
     # A run that failed keeps its last finite image.
-    worse = finite & np.asarray(diverged(driven[-1].state, plan.settings.solver))
+    worse = finite & verdicts[-1].diverged
     images = _images(jobs, driven[-1].state, batched, worse)
     solution = _solution(images, driven, finite, None if batched else current)
-    return dataclasses.replace(solution, fell=np.any(falls, 0), diverged=worse)
+    return dataclasses.replace(solution, fell=np.any([verdict.fell for verdict in verdicts], 0), diverged=worse)
+
+
+class _Verdict(NamedTuple):
+    """Which runs of a batch went well at a size, ``(...)`` each: see `Solution`."""
+
+    fell: np.ndarray
+    diverged: np.ndarray
+
+
+def _judge(state: State, solver: Solver, evaluate: Callable[..., Drive]) -> _Verdict:
+    """Judge runs by their state. The last image was not evaluated; where that may matter, it is."""
+    verdict = _Verdict(np.asarray(fell(state)), np.asarray(diverged(state, solver)))
+    if not (~verdict.fell | verdict.diverged).any():
+        return verdict
+    assert state.best is not None
+    final = evaluate(state=copied(state), last_step=int(np.max(state.step)) + 1).losses[..., -1]
+    last = np.where(np.isfinite(final), final, state.best.last)
+    state = dataclasses.replace(state, best=state.best._replace(last=last))
+    return _Verdict(np.asarray(fell(state)), np.asarray(diverged(state, solver)))
 
 
 def _is_done(state: State | None, plan: Plan, index: int) -> bool:
@@ -181,16 +202,17 @@ def _enlarged(
     method: str,
     carry_average: bool,
     carry_optimizer: bool,
+    worse: Any,
     axes: Axes | None,
 ) -> State:
     """The state before the first step at the next size."""
 
-    def enlarge(state: State, program: Program) -> State:
+    def enlarge(state: State, program: Program, worse: Any) -> State:
         solver = program.solver
         end = result(state, solver)
         image = end if carry_average else state.image
         if state.best is not None:
-            image = jnp.where(diverged(state, solver), state.best.image, image)
+            image = jnp.where(worse, state.best.image, image)
         # In a batch, runs that have ended keep their result, which may be far outside [0, 1].
         image = jnp.where(state.running, image, jnp.clip(end, 0.0, 1.0))
         fresh = start(solver, resize(image, shape, method))
@@ -206,7 +228,9 @@ def _enlarged(
         carry = partial(_carried, old_shape=state.image.shape, method=method)
         return dataclasses.replace(fresh, optimizer=jax.tree.map(carry, state.optimizer, fresh.optimizer))
 
-    return enlarge(state, program) if axes is None else jax.vmap(enlarge, in_axes=(0, axes[0]))(state, program)
+    if axes is None:
+        return enlarge(state, program, worse)
+    return jax.vmap(enlarge, in_axes=(0, axes[0], 0))(state, program, worse)
 
 
 def _carried(old: Array, fresh: Array, old_shape: tuple[int, ...], method: str) -> Array:

@@ -126,7 +126,9 @@ def test_a_strip_says_which_size_it_needs(stylize, tmp_path: Path, pyramid: str)
     finished = stylize(pyramid, "--content-layers", "relu4_1", content=tmp_path / "strip.png")
     assert finished.status == 3
     assert f"the result would be {WIDTH}x1 pixels, but relu4_1 of mini needs at least 8x8" in finished.only_error()
-    assert f"it needs `size` {400 if pyramid == '--pyramid' else 512} or more" in finished.only_error()
+    size = int(finished.only_error().partition("it needs `size` ")[2].partition(" or more")[0])
+    assert 400 <= size <= 512  # 8 · 3000 / 60, and what it is after the strip was reduced to whole pixels
+    assert stylize(pyramid, "--content-layers", "relu4_1", "--size", size, content=tmp_path / "strip.png").status == 0
 
 
 @pytest.mark.parametrize("pyramid", ["--pyramid", "--no-pyramid"])
