@@ -2,6 +2,8 @@
 
 import dataclasses
 import os
+import re
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import jax
@@ -15,10 +17,10 @@ from jnst.metrics.feature_distances import exact_features
 from jnst.metrics.head_files import read_head
 from jnst.statistics import safe_sqrt, unit_mean
 from jnst.types import Array, Features, Params, PerImage
-from jnst.weights.formats import read_tensors
+from jnst.weights.formats import Tensors, read_tensors
 from jnst.weights.load import load_backbone
 from jnst.weights.registry import HEADS, source_of
-from jnst.weights.store import fetch
+from jnst.weights.store import fetch, usable
 
 EPSILON = 1e-10
 """Added to the length of a feature vector, as in LPIPS v0.1."""
@@ -178,8 +180,9 @@ def load_lpips(
     """Load the network and the linear heads of LPIPS v0.1.
 
     Args:
-        weights: LPIPS' name of a network, ``"alex"``, ``"vgg"`` or ``"squeeze"``, for published weights, downloaded
-            when they are first used; a complete LPIPS model; or torchvision's weights of a network in `LPIPS_NETWORKS`.
+        weights: LPIPS' name of a network, ``"alex"``, ``"vgg"`` or ``"squeeze"``, or jnst's, for published weights,
+            downloaded when they are first used; a complete LPIPS model; or torchvision's weights of a network in
+            `LPIPS_NETWORKS`.
         heads: LPIPS' file of heads for that network (``squeeze.pth``, ``vgg.pth``, ``alex.pth``: tensors
             ``lin0.model.1.weight`` … of shape ``(1, c, 1, 1)``). None: those in ``weights``, or the published ones.
         offline: Whether downloads are disabled; see `load_backbone`.
@@ -196,9 +199,10 @@ def load_lpips(
         >>> metric, params = jnst.load_lpips("vgg")  # doctest: +SKIP
         >>> distances = jnst.lpips(images, references, params, metric=metric)  # doctest: +SKIP
     """
-    path, networks = Path(weights), {row.name: name for name, row in LPIPS_NETWORKS.items()}
-    if str(weights) in networks and not path.is_file():
-        weights = source_of(networks[str(weights)], TRAININGS)
+    path = Path(weights)
+    names = {row.name: name for name, row in LPIPS_NETWORKS.items()} | {name: name for name in LPIPS_NETWORKS}
+    if str(weights) in names and not path.is_file():
+        weights = usable(source_of(names[str(weights)], TRAININGS))
     backbone, params = load_backbone(weights=weights, offline=offline)
     row = LPIPS_NETWORKS.get(backbone.name)
     if row is None or backbone.training not in TRAININGS:
@@ -206,15 +210,26 @@ def load_lpips(
             f"{os.fspath(weights)}: {backbone.training} weights of {backbone.name}, for which LPIPS has no heads: "
             f"expected {' or '.join(TRAININGS)} weights of {' or '.join(LPIPS_NETWORKS)}"
         )
-    if heads is None:  # only LPIPS' own models contain them
-        heads = path if backbone.training == "lpips" else fetch(f"lpips/{row.name}", offline=offline)
-    tensors = read_tensors(heads)
+    tensors = _read_heads(path, heads, row.name, offline)
     advice = f"pass LPIPS' heads for {backbone.name} as `heads`, from {HEADS[f'lpips/{row.name}'].address}"
     found = {
         layer: jnp.asarray(read_head(tensors, f"lin{index}.model.1.weight", channels, advice))
         for index, (layer, channels) in enumerate(channel_counts(backbone, params, row.layers).items())
     }
     return LPIPS(backbone, row.layers), {"backbone": params, "heads": found}
+
+
+def _read_heads(weights: Path, heads: str | os.PathLike[str] | None, network: str, offline: bool | None) -> Tensors:
+    """Read the heads from their own file, from a complete model, or from the published file."""
+    if heads is not None:
+        return read_tensors(heads)
+    if weights.is_file() and (own := read_tensors(weights, _names_of_heads)).arrays:
+        return own
+    return read_tensors(fetch(f"lpips/{network}", offline=offline))
+
+
+def _names_of_heads(names: Iterable[str], metadata: Mapping[str, str]) -> set[str]:
+    return {name for name in names if re.match(r"lin\d\.", name)}
 
 
 def channel_counts(backbone: Backbone, params: Params, layers: tuple[str, ...]) -> dict[str, int]:

@@ -21,7 +21,7 @@ from jnst.types import Array, Features, Guide, Params, PerImage
 from jnst.weights.formats import read_tensors
 from jnst.weights.load import load_backbone
 from jnst.weights.registry import HEADS, source_of
-from jnst.weights.store import fetch
+from jnst.weights.store import fetch, usable
 
 LAYERS = ("relu1_2", "relu2_2", "relu3_3", "relu4_3", "relu5_3")
 """The layers of VGG16 that are compared, besides the image itself."""
@@ -157,7 +157,7 @@ def load_dists(
         >>> metric, params = jnst.load_dists()  # doctest: +SKIP
         >>> distances = jnst.dists(images, references, params, metric=metric)  # doctest: +SKIP
     """
-    weights = source_of("vgg16", ("torchvision",)) if weights is None else weights
+    weights = usable(source_of("vgg16", ("torchvision",))) if weights is None else weights
     backbone, params = load_backbone(weights=weights, offline=offline)
     if (backbone.name, backbone.training) != ("vgg16", "torchvision"):
         raise WeightsError(

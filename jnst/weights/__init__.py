@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from jnst.backbones import Preprocessing
 from jnst.errors import ArgumentError
-from jnst.weights.convert import Weights, combine, convert
+from jnst.weights.convert import Weights, combine, common_architecture, convert
 from jnst.weights.formats import read_tensors
 from jnst.weights.layouts import used_tensors
 from jnst.weights.native import save_weights
@@ -25,10 +25,10 @@ def read_weights(
     Args:
         path: A ``.h5``, ``.keras``, ``.pth``, ``.npz`` or ``.safetensors`` file, pickled NumPy arrays, or the
             ``model.json`` of a TensorFlow.js model. The format is recognised by the content, not by the name. Of
-            several files, each layer is taken from the first that has it.
-        architecture: A key of `jnst.backbones.BACKBONES`; only needed if the file fits several of them.
-        preprocessing: What the network takes, a key of `jnst.weights.trainings.PREPROCESSINGS` or a `Preprocessing`;
-            None: as recognised by the values of its first convolution, or as the file's metadata say.
+            several files, each layer comes from the first that has it.
+        architecture: A key of `jnst.backbones.BACKBONES`; only needed if the files fit several of them.
+        preprocessing: The input that the network expects, a key of `jnst.weights.trainings.PREPROCESSINGS` or a
+            `Preprocessing`; None: as recognised by the values of its first convolution, or as the file's metadata say.
         training: Who trained the network, for example a key of `jnst.weights.trainings.TRAININGS`, whose preprocessing
             is then the default; None: as recognised.
 
@@ -43,11 +43,10 @@ def read_weights(
     paths = [path] if isinstance(path, str | os.PathLike) else list(path)
     if not paths:
         raise ArgumentError("no weights files were given, expected at least one")
-    parts: list[Weights] = []
-    for each in paths:
-        tensors = read_tensors(each, used_tensors)
-        parts.append(
-            convert(tensors, architecture, preprocessing=preprocessing, training=training, gaps=len(paths) > 1)
-        )
-        architecture = parts[0].architecture
-    return combine(parts)
+    files = [read_tensors(each, used_tensors) for each in paths]
+    if architecture is None and len(files) > 1:
+        architecture = common_architecture(files)
+    several = len(files) > 1
+    return combine(
+        [convert(each, architecture, preprocessing=preprocessing, training=training, gaps=several) for each in files]
+    )

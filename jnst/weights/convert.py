@@ -14,7 +14,7 @@ from jnst.errors import WeightsError
 from jnst.weights.checksum import KEY, checksum
 from jnst.weights.formats import Tensors
 from jnst.weights.formats.tensors import one_line
-from jnst.weights.layouts import KERNEL_AXES, NATIVE_FORMAT, NATIVE_VERSION, VGGS, Layout, find_layout
+from jnst.weights.layouts import KERNEL_AXES, NATIVE_FORMAT, NATIVE_VERSION, RESNETS, VGGS, Layout, find_layout
 from jnst.weights.registry import where_to_get
 from jnst.weights.trainings import PREPROCESSINGS, TRAININGS, equivalent, find_preprocessing, recognise
 
@@ -152,13 +152,13 @@ def _recognised(weights: Weights) -> Weights:
     if found and not equivalent(found.preprocessing, weights.preprocessing):
         training, licence = found.training, TRAININGS[found.training].licence
         weights = dataclasses.replace(weights, training=training, preprocessing=found.preprocessing, licence=licence)
-    if found and found.sure:
-        return weights
-    reason = "like that of published weights, but rescaled" if found else "of no network that jnst knows"
+    if (found and found.sure) or weights.architecture in RESNETS:
+        return weights  # jnst knows the values of no ResNet
+    reason = "looks like published weights, rescaled" if found else "matches no network jnst knows"
     return dataclasses.replace(
         weights,
-        assumed=f"`{first}` is {reason}, assumed {weights.training} weights with input "
-        f"{weights.preprocessing.description}: pass preprocessing ({', '.join(PREPROCESSINGS)}) to say what it takes",
+        assumed=f"`{first}` {reason}; assuming {weights.training} weights and input "
+        f"{weights.preprocessing.description}: pass preprocessing=… or --preprocessing ({', '.join(PREPROCESSINGS)})",
     )
 
 
@@ -174,7 +174,7 @@ def _stated(weights: Weights, preprocessing: Preprocessing | None, training: str
 
 
 def combine(parts: Sequence[Weights]) -> Weights:
-    """Combine weights of one network: each layer is taken from the first part that has it.
+    """Combine weights of one network: each layer comes from the first part that has it.
 
     Args:
         parts: One or more, converted with ``gaps`` if there are several.
@@ -215,7 +215,10 @@ def combine(parts: Sequence[Weights]) -> Weights:
 
 
 def _guess(part: Weights, known: Weights) -> str:
-    return known.assumed or f"{part.source} does not tell its training, assumed {known.training} as in {known.source}"
+    return (
+        known.assumed
+        or f"{part.source} does not say how it was trained, assuming {known.training} as in {known.source}"
+    )
 
 
 def _check_complete(architecture: str, missing: list[str], source: str, training: str) -> None:
@@ -291,6 +294,42 @@ def _find_fit(tensors: Tensors, name: str, layout: Layout, architecture: str | N
             f"{listed}{more} fit no rule for {name} weights of {fit.architecture}: check which network this file is for"
         )
     return fit
+
+
+def common_architecture(files: Sequence[Tensors]) -> str:
+    """Return the architecture that all files may be parts of.
+
+    Args:
+        files: Two or more checkpoints.
+
+    Returns:
+        The only key of `jnst.backbones.BACKBONES` that fits every file.
+
+    Raises:
+        WeightsError: The layout of a file is unknown, or there is no such architecture, or more than one.
+    """
+    fitting = [_fitting(tensors) for tensors in files]
+    common = [name for name in fitting[0] if all(name in names for names in fitting)]
+    if len(common) > 1:
+        sources = " and ".join(tensors.source for tensors in files)
+        raise WeightsError(f"{sources} fit both {' and '.join(common)}: pass the architecture as well")
+    if not common:
+        facts = ", ".join(
+            f"{tensors.source} {' or '.join(names)}" for tensors, names in zip(files, fitting, strict=True)
+        )
+        raise WeightsError(f"the files are of different architectures ({facts}): pass files of one network")
+    return common[0]
+
+
+def _fitting(tensors: Tensors) -> list[str]:
+    """The architectures that have all tensors of a file; where none has, the most similar one."""
+    try:
+        _, prefix, layout = find_layout(tensors.arrays, tensors.metadata)
+    except WeightsError as error:
+        raise WeightsError(one_line(f"{tensors.source}: {error}")) from error
+    inside = _without_prefix(tensors, prefix)
+    fits = sorted((_fit(inside, layout, each) for each in layout.architectures), key=lambda fit: fit.faults)
+    return [fit.architecture for fit in fits if not (fit.unknown or fit.misshapen)] or [fits[0].architecture]
 
 
 def _params(tensors: Tensors, layout: Layout, fit: _Fit) -> dict[str, np.ndarray]:

@@ -108,7 +108,7 @@ _KERNEL = {"weight": "kernel", "bias": "bias"}
 
 def _torchvision_vgg(name: str, architecture: str) -> str | None:
     """Rename ``features.0.weight`` to ``conv1_1/kernel``; later indices depend on the architecture."""
-    match = re.fullmatch(r"(?:features\.(?:module\.)?|slice\d\.)?(\d+)\.(weight|bias)", name)
+    match = re.fullmatch(r"(?:features\.(?:module\.)?|(?:net\.)?slice\d\.)?(\d+)\.(weight|bias)", name)
     layer = _VGG_FEATURES[architecture].get(match[1]) if match else None
     return f"{layer}/{_KERNEL[match[2]]}" if match and layer else None
 
@@ -149,6 +149,9 @@ def _lpips_squeezenet(name: str, architecture: str) -> str | None:
         return None
     return _torchvision_squeezenet(f"features.{match[2]}.{match[3]}", architecture)
 
+
+_LPIPS_DROPPED = r"(lin\d|lins\.\d|scaling_layer)\..*"
+"""What a model of LPIPS contains beside its network: the heads and the constants of the preprocessing."""
 
 _RESNET_NAMES = (
     r"(?:layer([1-4])\.(0|[1-9]\d*)\.)?(conv|bn)([1-3])\.(\w+)",
@@ -285,8 +288,18 @@ LAYOUTS: dict[str, Layout] = {
         training="lpips",
         licence="BSD-2-Clause AND BSD-3-Clause",
         kernel_order="OIHW",
-        dropped=r"(lin\d|lins\.\d|scaling_layer)\..*",
+        dropped=_LPIPS_DROPPED,
         options={"ceil_mode": True},
+    ),
+    "LPIPS VGG": Layout(
+        architectures=(*VGGS, "alexnet"),
+        mark=r"net\.slice\d\.\d+\.(weight|bias)",
+        rename=_torchvision_vgg,
+        preprocessing=LPIPS,
+        training="lpips",
+        licence="BSD-2-Clause AND BSD-3-Clause",
+        kernel_order="OIHW",
+        dropped=_LPIPS_DROPPED,
     ),
     "torchvision VGG": Layout(
         architectures=(*VGGS, "alexnet"),

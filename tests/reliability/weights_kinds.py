@@ -66,7 +66,7 @@ class Kind:
 
 def read_network(path: Path, architecture: str | None = None) -> Read:
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "(?s).* is of no network that jnst knows")
+        warnings.filterwarnings("ignore", "(?s).* matches no network jnst knows")
         backbone, params = load_backbone(architecture, path)
     return Read(backbone, {name: np.asarray(leaf) for name, leaf in flatten(params).items()})
 

