@@ -9,7 +9,7 @@ from jax.core import Tracer
 
 from jnst.errors import ImageError
 from jnst.images.resize import resize_mask
-from jnst.types import Array, Guide, Image
+from jnst.types import Array, Guide
 
 GuideInput = Guide | np.ndarray
 """Masks as arguments: JAX or NumPy arrays."""
@@ -50,12 +50,12 @@ def check_mask(mask: Array, shape: tuple[int, int], name: str) -> Guide:
     return _check_values(mask, name, "leave out styles without a region")
 
 
-def check_weights(mask: Any, image: Image | np.ndarray, name: str) -> Guide:
-    """Return ``mask`` as a float32 JAX array if it gives each pixel of ``image`` a weight.
+def check_weights(mask: Any, shape: tuple[int, ...], name: str) -> Guide:
+    """Return ``mask`` as a float32 JAX array if it gives each pixel of images a weight.
 
     Args:
         mask: ``(..., h, w)``: floats in [0, 1], or booleans. Inside `jax.jit` only the shape is checked.
-        image: ``(..., h, w, 3)``; leading axes broadcast.
+        shape: ``(..., h, w)``, the shape of the images without channels; leading axes broadcast.
         name: The argument's name in error messages.
 
     Raises:
@@ -64,13 +64,13 @@ def check_weights(mask: Any, image: Image | np.ndarray, name: str) -> Guide:
     if not hasattr(mask, "shape"):
         raise ImageError(f"`{name}` is a {type(mask).__name__}, expected an array of shape (..., h, w)")
     try:
-        np.broadcast_shapes(mask.shape[:-2], image.shape[:-3])
-        fits = tuple(mask.shape[-2:]) == tuple(image.shape[-3:-1])
+        np.broadcast_shapes(mask.shape[:-2], shape[:-2])
+        fits = tuple(mask.shape[-2:]) == tuple(shape[-2:])
     except ValueError:
         fits = False
     if not fits:
         raise ImageError(
-            f"`{name}` has shape {tuple(mask.shape)}, but its images {tuple(image.shape[:-1])}: resize it, and pass "
+            f"`{name}` has shape {tuple(mask.shape)}, but its images {tuple(shape)}: resize it, and pass "
             "one for all images or one for each"
         )
     return _check_values(mask, name, "leave out images without a region")

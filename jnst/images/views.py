@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jnst.errors import ArgumentError, ImageError
+from jnst.images.check import as_array
 from jnst.types import Array, Image, RandomKey
 
 
@@ -25,19 +26,20 @@ def rgb_groups(images: Array | np.ndarray) -> Image:
         ``(..., ⌈c / 3⌉, h, w, 3)``.
 
     Raises:
-        ImageError: Fewer than three axes, or no channels.
+        ImageError: Not an array, fewer than three axes, or no channels.
 
     Examples:
         >>> rgb_groups(jnp.ones((2, 8, 8, 16))).shape
         (2, 6, 8, 8, 3)
     """
+    images = as_array(images, "images")
     if images.ndim < 3 or images.shape[-1] == 0:
         raise ImageError(
             f"`images` have shape {tuple(images.shape)}, expected (..., h, w, c) with at least one channel"
         )
     missing = -images.shape[-1] % 3
     padded = jnp.concatenate([jnp.asarray(images)] + [images[..., -1:]] * missing, -1)
-    return jnp.moveaxis(padded.reshape(*padded.shape[:-1], -1, 3), -2, -4)
+    return jnp.moveaxis(padded.reshape(*padded.shape[:-1], padded.shape[-1] // 3, 3), -2, -4)
 
 
 def random_crops(images: Any, shape: tuple[int, int], count: int, *, key: RandomKey) -> Any:
@@ -57,7 +59,8 @@ def random_crops(images: Any, shape: tuple[int, int], count: int, *, key: Random
         The same pytree of arrays ``(count, ..., *shape, c)``.
 
     Raises:
-        ArgumentError: Images of different sizes, crops larger than the images or without pixels, or no crops.
+        ArgumentError: No images, or arrays without channels; images of different sizes; crops larger than the images or
+            without pixels; or no crops.
 
     Examples:
         >>> prediction, target = jnp.zeros((4, 64, 48, 3)), jnp.ones((4, 64, 48, 3))
@@ -65,7 +68,12 @@ def random_crops(images: Any, shape: tuple[int, int], count: int, *, key: Random
         >>> crops.shape
         (2, 4, 32, 32, 3)
     """
-    sizes = {tuple(leaf.shape[-3:-1]) for leaf in jax.tree.leaves(images)}
+    shapes = [tuple(np.shape(leaf)) for leaf in jax.tree.leaves(images)]
+    if not shapes:
+        raise ArgumentError("no images to crop: pass an array (..., h, w, c), or several")
+    if flat := [shape for shape in shapes if len(shape) < 3]:
+        raise ArgumentError(f"images of shape {flat[0]}, expected (..., h, w, c): add an axis, with images[..., None]")
+    sizes = {shape[-3:-1] for shape in shapes}
     if len(sizes) != 1:
         raise ArgumentError(f"images of sizes {sorted(sizes)}, expected one size: resize or crop them to it first")
     (height, width), (rows, columns) = next(iter(sizes)), shape

@@ -4,13 +4,14 @@ import dataclasses
 from functools import partial
 
 import jax
+import numpy as np
 
 from jnst.backbones import Backbone
 from jnst.errors import ArgumentError
 from jnst.images.check import ImageInput, check_images, check_pair
 from jnst.losses.objective import Objective, Targets, total_loss
 from jnst.losses.targets import fit_targets
-from jnst.types import Params, PerImage, RandomKey
+from jnst.types import Image, Params, PerImage, RandomKey
 
 
 @partial(jax.tree_util.register_dataclass, data_fields=["objective"], meta_fields=["backbone", "frozen"])
@@ -75,20 +76,24 @@ class PerceptualLoss:
             ``(...)`` in float32, 0 at the target itself except for regularizers.
 
         Raises:
-            ArgumentError: Targets that were fitted for other terms.
-            ImageError: Not images in [0, 1], different sizes, or images too small for a layer. Values are only checked
-                outside of `jax.jit`.
+            ArgumentError: Targets that were fitted for other terms, or whose leading axes do not broadcast; content
+                targets of another size.
+            ImageError: Not images in [0, 1], images of different sizes or too small for a layer. Values are only
+                checked outside of `jax.jit`.
         """
         if isinstance(target, Targets):
             prediction = check_images(prediction, "prediction")
-            self._check_targets(target)
+            self._check_terms(target)
         else:
             prediction, target = check_pair(prediction, target, ("prediction", "target"))
         if layers := self.objective.layers:
             self.backbone.check_size(prediction, layers, "prediction")
-        targets = target if isinstance(target, Targets) else self.fit(params, target)
+        if isinstance(target, Targets):
+            self._check_axes(target, params, prediction)
+        else:
+            target = self.fit(params, target)
         constants, backbone = self._constants(params), self.backbone
-        return total_loss(prediction, self.objective, targets, constants, backbone=backbone, key=key)[0]
+        return total_loss(prediction, self.objective, target, constants, backbone=backbone, key=key)[0]
 
     def prepare(self, params: Params) -> Params:
         """Prepare parameters for speed, before a loop: see `Backbone.prepare`, also for the precision."""
@@ -97,9 +102,31 @@ class PerceptualLoss:
     def _constants(self, params: Params) -> Params:
         return jax.lax.stop_gradient(params) if self.frozen else params
 
-    def _check_targets(self, targets: Targets) -> None:
+    def _check_terms(self, targets: Targets) -> None:
         fitted, terms = (f"{len(x.content)} content and {len(x.style)} style" for x in (targets, self.objective))
         if fitted != terms:
             raise ArgumentError(
                 f"targets for {fitted} terms, but the objective has {terms}: fit them with the same objective"
             )
+
+    def _check_axes(self, targets: Targets, params: Params, prediction: Image) -> None:
+        one = jax.eval_shape(self.fit, params, jax.ShapeDtypeStruct(prediction.shape[-3:], prediction.dtype))
+        pairs = list(zip(targets.content, one.content, strict=True))
+        for regions, (whole,) in zip(targets.style, one.style, strict=True):
+            pairs += [(region.target, whole.target) for region in regions]
+        for target, single in pairs:
+            for leaf, of_one in zip(jax.tree.leaves(target), jax.tree.leaves(single), strict=True):
+                axes = leaf.shape[: leaf.ndim - of_one.ndim]
+                if not _broadcast(axes, prediction.shape[:-3]):
+                    raise ArgumentError(
+                        f"`prediction` has leading axes {prediction.shape[:-3]}, the fitted targets {axes}, which do "
+                        "not broadcast: fit equally many targets, or one"
+                    )
+
+
+def _broadcast(*shapes: tuple[int, ...]) -> bool:
+    try:
+        np.broadcast_shapes(*shapes)
+    except ValueError:
+        return False
+    return True

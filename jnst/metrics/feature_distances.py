@@ -131,10 +131,13 @@ def exact_features(
     """
     layers = backbone.check_layers(layers)
     backbone.check_size(image, layers, name)
-    if "precision" in backbone.options:
-        backbone = backbone.with_options(precision="float32")
     with jax.default_matmul_precision("highest"):
-        return backbone.apply(params, image, layers)
+        return exact(backbone).apply(params, image, layers)
+
+
+def exact(backbone: Backbone) -> Backbone:
+    """The network with the precision "float32"; ResNets, which have no such option, as they are."""
+    return backbone.with_options(precision="float32") if "precision" in backbone.options else backbone
 
 
 def _reached_layers(backbone: Backbone, candidates: tuple[str, ...]) -> tuple[str, ...]:

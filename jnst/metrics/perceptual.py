@@ -8,15 +8,16 @@ from pathlib import Path
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from jnst.backbones import Backbone
 from jnst.errors import WeightsError
 from jnst.images.check import ImageInput, check_pair
 from jnst.images.masks import GuideInput, check_weights, guides
-from jnst.metrics.feature_distances import exact_features
+from jnst.metrics.feature_distances import exact, exact_features
 from jnst.metrics.head_files import read_head
 from jnst.statistics import safe_sqrt, unit_mean
-from jnst.types import Array, Features, Params, PerImage
+from jnst.types import Array, Features, Image, Params, PerImage
 from jnst.weights.formats import Tensors, read_tensors
 from jnst.weights.load import load_backbone
 from jnst.weights.registry import HEADS, source_of
@@ -75,8 +76,8 @@ class LPIPS:
         return _distance(self, params, prediction, target, mask, ("prediction", "target"))
 
     def prepare(self, params: Params) -> Params:
-        """Prepare the network's parameters for speed, before a loop: see `Backbone.prepare`, also for the precision."""
-        return {**params, "backbone": self.backbone.prepare(params["backbone"])}
+        """Prepare the network's parameters for speed, before a loop, in float32: see `Backbone.prepare`."""
+        return {**params, "backbone": exact(self.backbone).prepare(params["backbone"])}
 
 
 def lpips(
@@ -129,7 +130,8 @@ def lpips_map(image: ImageInput, reference: ImageInput, params: Params, *, metri
     Raises:
         ImageError: As for `lpips`.
     """
-    maps = _layer_maps(metric, params, image, reference, ("image", "reference"))
+    names = ("image", "reference")
+    maps = _layer_maps(metric, params, *check_pair(image, reference, names), names)
     height, width = image.shape[-3:-1]
     enlarged = (jax.image.resize(x, (*x.shape[:-2], height, width), "bilinear") for x in maps.values())
     return sum(enlarged, jnp.zeros(()))
@@ -143,20 +145,20 @@ def _distance(
     mask: GuideInput | None,
     names: tuple[str, str],
 ) -> PerImage:
-    maps = _layer_maps(metric, params, image, reference, names)
-    weights = {}
+    image, reference = check_pair(image, reference, names)
     if mask is not None:
-        mask = check_weights(mask, image, "mask")
-        weights = guides(mask, {layer: (x.shape[-2], x.shape[-1]) for layer, x in maps.items()})
+        mask = check_weights(mask, np.broadcast_shapes(image.shape, reference.shape)[:-1], "mask")
+    maps = _layer_maps(metric, params, image, reference, names)
+    shapes = {layer: (x.shape[-2], x.shape[-1]) for layer, x in maps.items()}
+    weights = {} if mask is None else guides(mask, shapes)
     parts = (jnp.mean(unit_mean(weights[layer]) * x if weights else x, (-2, -1)) for layer, x in maps.items())
     return sum(parts, jnp.zeros(()))
 
 
 def _layer_maps(
-    metric: LPIPS, params: Params, image: ImageInput, reference: ImageInput, names: tuple[str, str]
+    metric: LPIPS, params: Params, image: Image, reference: Image, names: tuple[str, str]
 ) -> dict[str, Array]:
     """The distance at each position of each layer, ``{layer: (..., h', w')}``."""
-    image, reference = check_pair(image, reference, names)
     params = jax.lax.stop_gradient(params) if metric.frozen else params
     features, targets = (
         exact_features(each, params["backbone"], metric.backbone, metric.layers, name)

@@ -73,12 +73,13 @@ def ms_ssim(image: ImageInput, reference: ImageInput) -> PerImage:
     x, y = check_pair(image, reference, ("image", "reference"))
     _check_size(x, WINDOW * 2 ** (len(EXPONENTS) - 1), "MS-SSIM")
     product = jnp.float32(1.0)
-    for scale, exponent in enumerate(EXPONENTS, 1):
-        luminance, structure = _similarities(x, y)
-        factor = jnp.mean(structure if scale < len(EXPONENTS) else luminance * structure, (-3, -2))
-        product = product * _power(factor, exponent)
+    for exponent in EXPONENTS[:-1]:
+        _, structure = _similarities(x, y)
+        product = product * _power(jnp.mean(structure, (-3, -2)), exponent)
         x, y = _halve(x), _halve(y)
-    return jnp.mean(product, -1)
+    luminance, structure = _similarities(x, y)
+    coarsest = _power(jnp.mean(luminance * structure, (-3, -2)), EXPONENTS[-1])
+    return jnp.mean(product * coarsest, -1)
 
 
 def _check_size(image: Image, side: int, name: str) -> None:

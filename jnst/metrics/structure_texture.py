@@ -13,7 +13,7 @@ from jnst.errors import WeightsError
 from jnst.images.check import ImageInput, check_pair
 from jnst.images.masks import GuideInput, check_weights, guides
 from jnst.losses.objective import IMAGE
-from jnst.metrics.feature_distances import exact_features
+from jnst.metrics.feature_distances import exact, exact_features
 from jnst.metrics.head_files import read_head
 from jnst.metrics.perceptual import channel_counts
 from jnst.statistics import unit_mean
@@ -52,8 +52,8 @@ class DISTS:
         return _distance(self, params, prediction, target, mask, ("prediction", "target"))
 
     def prepare(self, params: Params) -> Params:
-        """Prepare the network's parameters for speed, before a loop: see `Backbone.prepare`, also for the precision."""
-        return {**params, "backbone": self.backbone.prepare(params["backbone"])}
+        """Prepare the network's parameters for speed, before a loop, in float32: see `Backbone.prepare`."""
+        return {**params, "backbone": exact(self.backbone).prepare(params["backbone"])}
 
 
 def dists(
@@ -98,15 +98,15 @@ def _distance(
     names: tuple[str, str],
 ) -> PerImage:
     image, reference = check_pair(image, reference, names)
+    if mask is not None:
+        mask = check_weights(mask, np.broadcast_shapes(image.shape, reference.shape)[:-1], "mask")
     params = jax.lax.stop_gradient(params) if metric.frozen else params
     x, y = (
         {IMAGE: each} | exact_features(each, params["backbone"], metric.backbone, LAYERS, name)
         for each, name in zip((image, reference), names, strict=True)
     )
-    weights: dict[str, Guide] = {}
-    if mask is not None:
-        shapes = {layer: (features.shape[-3], features.shape[-2]) for layer, features in x.items()}
-        weights = guides(check_weights(mask, image, "mask"), shapes)
+    shapes = {layer: (features.shape[-3], features.shape[-2]) for layer, features in x.items()}
+    weights = {} if mask is None else guides(mask, shapes)
     parts = (
         _dissimilarity(x[layer], y[layer], params["alpha"][layer], params["beta"][layer], weights.get(layer))
         for layer in (IMAGE, *LAYERS)

@@ -1,9 +1,9 @@
-"""Which style weight leaves a given distance from the content? Gradient descent through whole runs.
+"""Which style weight leaves a given distance from the content? Newton's method, with gradients through whole runs.
 
     python tests/examples/style_weight_gradient.py
 
-The weight is a leaf of the objective, and `jnst.solve.run` can be differentiated. So Newton's method finds the weight,
-with the derivative of the result's content distance by it; no step compiles anything again.
+The weight is a leaf of the objective, and `jnst.solve.run` can be differentiated. So Newton's method finds the weight
+from the derivative of the result's content distance by it; no step compiles anything again.
 """
 
 import jax

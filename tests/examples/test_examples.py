@@ -1,5 +1,7 @@
 """The programs in this folder, with few steps."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import jax.numpy as jnp
@@ -73,6 +75,40 @@ def test_a_folder_as_a_table(folders: tuple[Path, Path, Path]) -> None:
     assert (first.split()[0], second.split()[0], mean.split()[0]) == ("0.png", "1.png", "mean")
     middle = (float(first.split()[1]) + float(second.split()[1])) / 2
     assert float(mean.split()[1]) == pytest.approx(middle, abs=1e-4)
+
+
+def test_a_measure_that_needs_larger_images(folders: tuple[Path, Path, Path]) -> None:
+    """It is left out for these images; the rest of the table stands."""
+    results, contents, style = folders
+    large = jnst.resize(jnst.demo_images()[0], (176, 176))
+    for folder in (results, contents):
+        jnst.save_image(folder / "2.png", large)
+    similar: evaluate_folder.Measures = {
+        "SSIM": lambda result, content, style: jnst.ssim(result, content),
+        "MS-SSIM": lambda result, content, style: jnst.ms_ssim(result, content),
+    }
+    with pytest.warns(UserWarning, match=r"[01]\.png: no MS-SSIM: .* needs at least 176x176") as warned:
+        table = evaluate_folder.evaluate(results, contents, style, similar)
+    assert len(warned) == 2
+    assert [np.isnan(row["MS-SSIM"]) for row in table.values()] == [True, True, False]
+    assert np.isfinite([row["SSIM"] for row in table.values()]).all()
+    assert float(evaluate_folder.format_table(table).split()[-1]) == pytest.approx(1, abs=1e-4)
+
+
+def test_contents_that_differ_in_their_suffixes(folders: tuple[Path, Path, Path]) -> None:
+    results, contents, style = folders
+    similarity: evaluate_folder.Measures = {"SSIM": lambda result, content, style: jnst.ssim(result, content)}
+    jnst.save_image(contents / "0.jpg", jnp.zeros((32, 40, 3)))
+    assert evaluate_folder.evaluate(results, contents, style, similarity)["0.png"]["SSIM"] == pytest.approx(1)
+    (results / "0.png").rename(results / "0.webp")
+    with pytest.raises(ImageError, match=r"contents has 0\.jpg and 0\.png for 0\.webp: pair them"):
+        evaluate_folder.evaluate(results, contents, style, similarity)
+
+
+def test_wrong_number_of_arguments() -> None:
+    done = subprocess.run([sys.executable, evaluate_folder.__file__, "results"], capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == "usage: python tests/examples/evaluate_folder.py RESULTS CONTENTS STYLE\n"
 
 
 def test_bad_folders(folders: tuple[Path, Path, Path], tmp_path: Path) -> None:

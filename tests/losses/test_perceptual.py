@@ -11,7 +11,7 @@ from contracts import compilations, random_image, random_params, tiny_backbone
 
 import jnst
 from jnst.errors import ArgumentError, ImageError
-from jnst.losses import Gram, SlicedWasserstein, TotalVariation
+from jnst.losses import CONTENT_LOSSES, STYLE_LOSSES, Gram, SlicedWasserstein, TotalVariation
 
 pytestmark = pytest.mark.usefixtures("unoptimised")
 
@@ -65,7 +65,7 @@ def test_content_and_style_of_different_images() -> None:
 def test_parameters_are_frozen_unless_asked_for() -> None:
     prediction, target = random_image(1, 16, 17), random_image(2, 16, 17)
     for loss, moves in ((LOSS, False), (dataclasses.replace(LOSS, frozen=False), True)):
-        gradient = jax.grad(lambda params, loss=loss: loss(params, prediction, target))(PARAMS)
+        gradient = jax.jit(jax.grad(lambda params, loss=loss: loss(params, prediction, target)))(PARAMS)
         assert {bool(np.asarray(leaf["kernel"]).any()) for leaf in gradient.values()} == {moves}
 
 
@@ -131,7 +131,7 @@ def test_keys_of_stochastic_losses() -> None:
         ((16, 17, 3), (16, 16, 3), "`prediction` is 17x16 pixels, `target` 16x16, expected the same size"),
         ((16, 17, 4), (16, 17, 3), r"`prediction` has shape \(16, 17, 4\)"),
         ((2, 16, 17, 6), (2, 16, 17, 6), "jnst.rgb_groups"),
-        ((16, 17, 1), (16, 17, 1), "repeat a grey image three times"),
+        ((16, 17, 1), (16, 17, 1), "repeat the grey channel"),
         ((2, 16, 17, 3), (3, 16, 17, 3), r"leading axes \(2,\), `target` \(3,\)"),
         ((2, 2, 3), (2, 2, 3), "`prediction` is 2x2 pixels, but relu3_1 of tiny needs"),
     ],
@@ -146,12 +146,9 @@ def test_wrong_shapes(prediction: tuple[int, ...], target: tuple[int, ...], mess
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        (
-            (-0.9, 0.9),
-            r"`prediction` has values from -0.9 to 0.9, expected \[0, 1\]: it looks like \[-1, 1\], use \(pred",
-        ),
+        ((-0.9, 0.9), r"`prediction` looks like \[-1, 1\] \(from -0.9 to 0.9\): use \(x \+ 1\) / 2"),
         ((0.0, 255.0), r"`prediction` looks like 0-255 \(max 255\)"),
-        ((-3.0, 0.5), r"`prediction` has values from -3 to 0.5, expected \[0, 1\]"),
+        ((-3e5, 0.5), r"`prediction` has values from -300000 to 0.5, expected \[0, 1\]"),
         ((0.5, np.nan), "`prediction` has 1 values that are NaN"),
     ],
 )
@@ -169,6 +166,32 @@ def test_targets_of_another_objective() -> None:
         LOSS(PARAMS, image, other)
 
 
+def test_fitted_targets_of_another_batch_or_size() -> None:
+    predictions = random_image(1, 2, 16, 17)
+    targets = jax.jit(LOSS.fit)(PARAMS, random_image(2, 3, 16, 17))
+    with pytest.raises(ArgumentError, match=r"leading axes \(2,\), the fitted targets \(3,\), which do not") as caught:
+        LOSS(PARAMS, predictions, targets)
+    assert "\n" not in str(caught.value)
+    assert jax.eval_shape(LOSS, PARAMS, predictions[:, None], targets).shape == (2, 3)
+    assert jax.eval_shape(LOSS, PARAMS, predictions[0], targets).shape == (3,)
+    with pytest.raises(ArgumentError, match="at the same image size"):
+        jax.eval_shape(LOSS, PARAMS, predictions[0, :8], targets)
+
+
+@pytest.mark.parametrize(
+    ("kind", "make"),
+    [*(("content", make) for make in CONTENT_LOSSES.values()), *(("style", make) for make in STYLE_LOSSES.values())],
+)
+def test_leading_axes_of_every_loss(kind: str, make: Any) -> None:
+    """Targets of a batch are told from those of one image, whatever a loss keeps."""
+    options: Any = {f"{kind}_layers": ("relu1_1", "relu2_1"), f"{kind}_loss": make()}
+    loss = jnst.PerceptualLoss(jnst.make_objective(**options), BACKBONE)
+    targets = jax.eval_shape(loss.fit, PARAMS, jax.ShapeDtypeStruct((3, 16, 16, 3), jnp.float32))
+    image = jax.ShapeDtypeStruct((2, 16, 16, 3), jnp.float32)
+    with pytest.raises(ArgumentError, match=r"the fitted targets \(3,\)"):
+        jax.eval_shape(loss, PARAMS, image, targets)
+
+
 def test_rgb_groups() -> None:
     image = random_image(1, 2, 8, 9)
     grey = np.asarray(jnst.rgb_groups(image[..., :1]))
@@ -180,6 +203,9 @@ def test_rgb_groups() -> None:
     np.testing.assert_array_equal(groups[:, 1], np.repeat(image[..., :1] / 2, 3, -1))
     with pytest.raises(ImageError, match=r"shape \(8, 0\)"):
         jnst.rgb_groups(np.zeros((8, 0)))
+    assert jnst.rgb_groups(np.zeros((0, 8, 8, 6))).shape == (0, 2, 8, 8, 3)
+    with pytest.raises(ImageError, match="`images` is a list, expected an array"):
+        jnst.rgb_groups([[[0.5]]])  # pyright: ignore[reportArgumentType]
 
 
 def test_random_crops() -> None:
@@ -207,6 +233,9 @@ def test_random_crops() -> None:
         (np.zeros((8, 8, 3)), (0, 8), 1, "crops of 8x0 pixels"),
         (np.zeros((8, 8, 3)), (4, 4), 0, "0 crops"),
         ((np.zeros((8, 8, 3)), np.zeros((8, 9, 3))), (4, 4), 1, r"images of sizes \[\(8, 8\), \(8, 9\)\]"),
+        (np.zeros((8, 8)), (2, 2), 1, r"images of shape \(8, 8\), expected \(\.\.\., h, w, c\)"),
+        ((np.zeros((8, 8, 3)), 0.5), (2, 2), 1, r"images of shape \(\), expected"),
+        ((), (2, 2), 1, "no images to crop: pass an array"),
     ],
 )
 def test_wrong_crops(images: Any, shape: tuple[int, int], count: int, message: str) -> None:

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from contracts import compilations, many_devices, random_image, random_params, tiny_backbone
+from contracts import compilations, many_devices, random_image, random_params, same_trees, tiny_backbone
 from flax import nnx
 
 import jnst
@@ -36,13 +36,19 @@ class Linen(nn.Module):
 
 
 class NNX(nnx.Module):
-    """It also keeps the loss and the network's parameters, as data that no optimiser sees."""
+    """It also keeps the loss, a metric and the network's parameters, as data that no optimiser sees."""
 
     def __init__(self, rngs: nnx.Rngs) -> None:
         self.convolution = nnx.Conv(3, 3, (3, 3), rngs=rngs)
+        self.perceptual = nnx.data(LOSS)
+        self.metric = jnst.LPIPS(BACKBONE, ("relu1_1",))
+        self.network = nnx.data(PARAMS)
 
     def __call__(self, x: Array) -> Array:
         return nnx.sigmoid(self.convolution(x))
+
+    def loss(self, x: Array) -> Array:
+        return self.perceptual(self.network, self(x), x).mean()
 
 
 def plain() -> tuple[Any, Any]:
@@ -59,8 +65,8 @@ def linen() -> tuple[Any, Any]:
 
 
 def functional_nnx() -> tuple[Any, Any]:
-    graph, state = nnx.split(NNX(nnx.Rngs(0)))
-    return (lambda state, x: nnx.merge(graph, state)(x)), state
+    graph, trained, rest = nnx.split(NNX(nnx.Rngs(0)), nnx.Param, ...)
+    return (lambda trained, x: nnx.merge(graph, trained, rest)(x)), trained
 
 
 def training_step(model: Any) -> Any:
@@ -101,18 +107,21 @@ def test_two_hundred_steps(framework: Callable[[], tuple[Any, Any]]) -> None:
 
 
 def test_nnx_optimizer() -> None:
-    """The stateful way of NNX: the loss is called inside of `nnx.grad`."""
+    """The stateful way of NNX: the model's own loss is called inside of `nnx.grad`, and only the model is trained."""
     model = NNX(nnx.Rngs(0))
     optimizer = nnx.Optimizer(model, OPTIMIZER, wrt=nnx.Param)
+    assert set(nnx.state(model, nnx.Param)) == {"convolution"}
 
     @nnx.jit
-    def step(model: NNX, optimizer: Any, params: Any) -> Array:
-        loss, gradient = nnx.value_and_grad(lambda model: LOSS(params, model(IMAGES), IMAGES).mean())(model)
+    def step(model: NNX, optimizer: Any) -> Array:
+        loss, gradient = nnx.value_and_grad(lambda model: model.loss(IMAGES))(model)
         optimizer.update(model, gradient)
         return loss
 
-    losses = [float(step(model, optimizer, PARAMS)) for _ in range(10)]
+    losses = [float(step(model, optimizer)) for _ in range(10)]
     assert losses[-1] < losses[0]
+    assert same_trees(model.network, PARAMS)
+    assert same_trees(model.perceptual, LOSS)
 
 
 def test_losses_are_leaves_of_modules() -> None:

@@ -1,6 +1,7 @@
 """DISTS against its formula in float64 NumPy on random features, and its contracts."""
 
 import dataclasses
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +13,10 @@ from contracts import random_image, random_params
 from golden.random_weights import random_state_dict
 
 from jnst.backbones import IMAGENET, Backbone
+from jnst.backbones.kernels import algorithms
 from jnst.backbones.vgg import VGG
 from jnst.errors import ImageError, WeightsError
-from jnst.metrics import DISTS, dists, load_dists
+from jnst.metrics import DISTS, LPIPS, dists, load_dists
 from jnst.types import Params
 
 pytestmark = [
@@ -154,12 +156,32 @@ def test_wrong_heads(random_vgg16: Path, tmp_path: Path, changed: dict[str, Any]
 
 
 def test_wrong_networks_and_images(shared: Path) -> None:
-    with pytest.raises(WeightsError, match="oxford weights of vgg19, expected torchvision weights of vgg16"):
-        load_dists(shared / "weights/vgg19-oxford-tfjs/model.json")
+    with pytest.raises(WeightsError, match=r"caffe weights of squeezenet1\.1, expected torchvision weights of vgg16"):
+        load_dists(shared / "weights/squeezenet1.1-keras/squeezenet_weights_tf_dim_ordering_tf_kernels_notop.h5")
     grey = np.full((20, 20, 3), 0.5, np.float32)
-    with pytest.raises(ImageError, match=r"`target` .* looks like \[-1, 1\], use \(target \+ 1\) / 2"):
+    with pytest.raises(ImageError, match=r"`target` looks centred at 0 \(from -0.25 to -0.25\): add 0.5"):
         METRIC(PARAMS, grey, grey - 0.75)
     with pytest.raises(ImageError, match="at least 16x16"):
         dists(grey[:15], grey[:15], PARAMS, metric=METRIC)
     with pytest.raises(ImageError, match="`mask` is 0 everywhere"):
         dists(grey, grey, PARAMS, metric=METRIC, mask=np.zeros((20, 20), np.float32))
+    with pytest.raises(ImageError, match=r"`mask` has shape \(4, 20, 20\), but its images \(5, 20, 20\)"):
+        dists(grey, np.stack([grey] * 5), PARAMS, metric=METRIC, mask=np.ones((4, 20, 20), np.float32))
+
+
+@pytest.mark.parametrize("make", [DISTS, lambda backbone: LPIPS(backbone, LAYERS)])
+def test_prepared_parameters_are_exact(make: Callable[[Backbone], Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a GPU too, where the precision "auto" of other loops is bfloat16."""
+    image, reference = random_image(1, 24, 20), random_image(2, 24, 20)
+    wide = VGG((*WIDTHS[:2], (96, 96, 96), *WIDTHS[3:]), pooling="hann")  # 96 filters are prepared on CPUs
+    backbone = Backbone("wide", wide, IMAGENET, "random", wide.layers, ("relu1_1",), ("relu1_1",))
+    drawn = random_params(backbone)
+    widths = {layer: drawn[layer.replace("relu", "conv")]["bias"].size for layer in LAYERS}
+    heads = {layer: jnp.full(width, 0.01) for layer, width in {"image": 3, **widths}.items()}
+    params = {"backbone": drawn, "heads": heads, "alpha": heads, "beta": heads}
+    for metric in (make(backbone), make(backbone.with_options(precision="bfloat16"))):
+        prepared = metric.prepare(params)
+        assert prepared["backbone"] is not drawn
+        np.testing.assert_allclose(metric(prepared, image, reference), metric(params, image, reference), rtol=1e-4)
+    monkeypatch.setattr(algorithms, "platform_of", lambda params: "gpu")
+    assert {leaf.dtype for leaf in jax.tree.leaves(make(backbone).prepare(params))} == {jnp.dtype("float32")}

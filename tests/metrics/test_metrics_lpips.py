@@ -197,8 +197,8 @@ def test_invalid_pairs_of_images(squeeze: Metric) -> None:
     cases: list[tuple[Any, Any, str]] = [
         (grey, grey[:19], "expected the same size: resize `reference`"),
         (grey, 255 * grey, "`reference` looks like 0-255"),
-        (grey, 2 * grey - 1.5, r"`reference` has values from -0.5 to -0.5, expected \[0, 1\]: it looks like \[-1, 1\]"),
-        (grey[..., :1], grey[..., :1], "repeat a grey image three times"),
+        (grey, 2 * grey - 1.75, r"`reference` looks like \[-1, 1\] \(from -0.75 to -0.75\)"),
+        (grey[..., :1], grey[..., :1], "repeat the grey channel"),
         (grey[:16], grey[:16], "20x16 pixels, but fire9 of squeezenet1.1 needs at least 17x17"),
     ]
     for image, reference, message in cases:
@@ -215,6 +215,8 @@ def test_invalid_pairs_of_images(squeeze: Metric) -> None:
     for mask, message in masks:
         with pytest.raises(ImageError, match=message):
             lpips(grey, grey, params, metric=metric, mask=mask)
+    with pytest.raises(ImageError, match=r"`mask` has shape \(4, 20, 20\), but its images \(5, 20, 20\)"):
+        lpips(grey, np.stack([grey] * 5), params, metric=metric, mask=np.ones((4, 20, 20), np.float32))
 
 
 def test_masks(squeeze: Metric) -> None:
@@ -238,7 +240,9 @@ def test_maps(squeeze: Metric) -> None:
     metric, params = squeeze
     image, reference = formula_pair(64, 64)
     mixed = np.where(np.arange(64)[:, None] < 32, reference, image)
-    found = np.asarray(lpips_map(np.stack([mixed, reference]), reference, params, metric=metric))
+    found = np.asarray(
+        jax.jit(lpips_map, static_argnames="metric")(np.stack([mixed, reference]), reference, params, metric=metric)
+    )
     assert (found.shape, found.dtype) == ((2, 64, 64), np.float32)
     assert found[0, :, :8].mean() < 0.2 * found[0, :, 48:].mean()
     np.testing.assert_allclose(found[1], 0, atol=1e-8)
@@ -303,7 +307,7 @@ KERAS = "squeezenet1.1-keras/squeezenet_weights_tf_dim_ordering_tf_kernels_notop
         ("vgg19-oxford-tfjs/model.json", HEADS, "oxford weights of vgg19, for which LPIPS has no heads"),
         (FULL, "lpips-heads/vgg.pth", r"`lin3.model.1.weight` .* expected floats of shape \(1, 384, 1, 1\)"),
         (FULL, "lpips-heads/alex.pth", r"`lin1.model.1.weight` .* expected floats of shape \(1, 128, 1, 1\)"),
-        (FULL, "vgg19-oxford-tfjs/model.json", "`lin0.model.1.weight` is missing"),
+        (FULL, KERAS, "`lin0.model.1.weight` is missing"),
         (HEADS, None, "follow no known naming scheme"),
         ("none.pt", None, "there is no such file"),
         (FULL, "none.pth", "no such file"),
