@@ -20,8 +20,9 @@ def published(row: str, folder: Path) -> Path:
     source = get_source(row)
     assert source.package is not None
     path = folder / row.replace("/", "-") / source.package.file_name
-    path.parent.mkdir(exist_ok=True)
-    refusal = path.parent / "refusal.txt"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # Of this session, which all of its workers know: the next one tries again.
+    refusal = path.parent / f"refusal-{os.environ.get('PYTEST_XDIST_TESTRUNUID', os.getpid())}.txt"
     with filelock.FileLock(path.parent / "lock"):
         if not path.exists() and not refusal.exists():
             partial = path.parent / "partial"

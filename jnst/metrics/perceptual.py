@@ -204,6 +204,9 @@ def load_lpips(
     path = Path(weights)
     names = {row.name: name for name, row in LPIPS_NETWORKS.items()} | {name: name for name in LPIPS_NETWORKS}
     if str(weights) in names and not path.is_file():
+        # First the heads: they are small, and without them the network would be downloaded for nothing.
+        network = LPIPS_NETWORKS[names[str(weights)]].name
+        heads = fetch(f"lpips/{network}", offline=offline) if heads is None else heads
         weights = usable(source_of(names[str(weights)], TRAININGS))
     backbone, params = load_backbone(weights=weights, offline=offline)
     row = LPIPS_NETWORKS.get(backbone.name)

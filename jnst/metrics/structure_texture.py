@@ -157,7 +157,10 @@ def load_dists(
         >>> metric, params = jnst.load_dists()  # doctest: +SKIP
         >>> distances = jnst.dists(images, references, params, metric=metric)  # doctest: +SKIP
     """
-    weights = usable(source_of("vgg16", ("torchvision",))) if weights is None else weights
+    if weights is None:
+        # First the small file: without it the network would be downloaded for nothing.
+        heads = fetch("dists", offline=offline) if heads is None else heads
+        weights = usable(source_of("vgg16", ("torchvision",)))
     backbone, params = load_backbone(weights=weights, offline=offline)
     if (backbone.name, backbone.training) != ("vgg16", "torchvision"):
         raise WeightsError(

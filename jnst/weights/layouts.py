@@ -371,6 +371,14 @@ LAYOUTS: dict[str, Layout] = {
         licence="BSD-3-Clause",
         options={"ceil_mode": True},
     ),
+    "jnst's AlexNet": Layout(
+        architectures=("alexnet",),
+        mark=r"conv[2-5]/kernel",
+        rename=lambda name, architecture: name,
+        preprocessing=IMAGENET,
+        training="torchvision",
+        licence="BSD-3-Clause",
+    ),
     "jnst's ResNet": Layout(
         architectures=RESNETS,
         mark=r"(BasicBlock|Bottleneck)_\d+/Conv_\d/kernel",

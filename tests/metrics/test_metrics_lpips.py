@@ -129,8 +129,10 @@ def test_a_complete_model_brings_its_own_heads(network: str, shared: Path, tmp_p
 def test_both_names_of_a_network() -> None:
     for ours, theirs in (("alexnet", "alex"), ("vgg16", "vgg"), ("squeezenet1.1", "squeeze")):
         for name in (ours, theirs):
-            with pytest.raises(WeightsError, match=rf"{ours}/\S+ must be downloaded"):
+            with pytest.raises(WeightsError, match=rf"^lpips/{theirs} must be downloaded"):
                 load_lpips(name)
+            with pytest.raises(WeightsError, match=rf"{ours}/\S+ must be downloaded"):
+                load_lpips(name, "heads.pth")
 
 
 def test_parameters_are_arguments_and_equal_metrics_have_equal_hashes(squeeze: Metric) -> None:

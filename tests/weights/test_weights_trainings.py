@@ -376,14 +376,20 @@ def test_keras_3_by_order(
     np.testing.assert_array_equal(weights.params["conv5_3/kernel"], torchvision["conv5_3/kernel"])
 
 
-@pytest.mark.parametrize("protocol", [3, 4])
-@pytest.mark.parametrize("module", ["numpy.core.multiarray", "numpy._core.multiarray"])
+@pytest.mark.parametrize("protocol", [2, 3, 4, 5])
+@pytest.mark.parametrize("module", ["numpy.core.", "numpy._core."])
 def test_pickled_arrays(module: str, protocol: int, oxford: Arrays, tmp_path: Path) -> None:
     arrays = {name: array for name, array in keras_names(oxford).items() if name.startswith("block1")}
     arrays["block1_conv2/kernel"] = np.asfortranarray(arrays["block1_conv2/kernel"])
+    # In memory as a convolution of PyTorch, transposed.
+    arrays["block1_conv1/kernel"] = arrays["block1_conv1/kernel"].transpose(3, 2, 0, 1).copy().transpose(2, 3, 1, 0)
     path = writers.write_pickle(tmp_path / "x.ckpt", arrays, protocol)
-    if protocol == 3:
-        path.write_bytes(path.read_bytes().replace(b"numpy._core.multiarray", module.encode()))
+    if protocol < 4:  # in later ones, a string's length precedes it
+        path.write_bytes(path.read_bytes().replace(b"numpy._core.", module.encode()))
+    elif module == "numpy.core.":
+        for name in (b"multiarray", b"numeric"):
+            new, old = b"numpy._core." + name, b"numpy.core." + name
+            path.write_bytes(path.read_bytes().replace(bytes([len(new)]) + new, bytes([len(old)]) + old))
     weights = read_weights(path, "vgg19")
     for name in ("conv1_1/kernel", "conv1_2/kernel", "conv1_2/bias"):
         np.testing.assert_array_equal(weights.params[name], oxford[name])

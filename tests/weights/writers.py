@@ -185,7 +185,7 @@ def write_pickle(path: Path, arrays: Arrays, protocol: int = 4) -> Path:
         branch: dict = tree
         for key in outer:
             branch = branch.setdefault(key, {})
-        branch[last] = np.ascontiguousarray(array).reshape(array.shape)
+        branch[last] = np.asarray(array)
     path.write_bytes(pickle.dumps(tree, protocol))
     return path
 

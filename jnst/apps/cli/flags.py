@@ -8,7 +8,7 @@ import tyro
 
 from jnst.apps.cli.arguments import Counts, Names, Number, Numbers, Text, parse_colour
 from jnst.apps.cli.startup import choose_device, no_accelerator
-from jnst.backbones import Backbone
+from jnst.backbones import PADDINGS, POOLINGS, Backbone
 from jnst.errors import ArgumentError
 from jnst.images import Pyramid
 from jnst.losses import STYLE_LOSSES
@@ -103,12 +103,13 @@ class SettingsFlags:
     """Clip the image to its range after every step."""
     average: float = 0.0
     """Return a moving average of the iterates with this decay, for example 0.99. 0: the last or best image."""
-    pooling: Text = None
-    """Pooling of the network: max, avg or l2. auto: as trained."""
-    padding: Text = None
-    """Padding of the network: zero, reflect or replicate. auto: as trained."""
+    pooling: Annotated[Text, tyro.conf.arg(metavar=f"{{auto,{','.join(POOLINGS)}}}")] = None
+    """Pooling of the network. auto: as trained."""
+    padding: Annotated[Text, tyro.conf.arg(metavar=f"{{auto,{','.join(PADDINGS)}}}")] = None
+    """Padding of the network. auto: as trained."""
     precision: Literal["auto", "float32", "tf32", "bfloat16"] = "auto"
-    """Precision of the convolutions. auto: float32 on CPUs, bfloat16 on GPUs and TPUs."""
+    """Precision of the convolutions. auto: float32 on CPUs, bfloat16 on GPUs and TPUs. tf32: float32 features,
+    multiplied as TF32 on NVIDIA GPUs, which is faster and less exact than float32; on CPUs it is float32."""
     device: Literal["auto", "cpu", "gpu", "tpu"] = "auto"
     """Device to compute on. auto: the fastest that JAX finds."""
     deterministic: bool = False

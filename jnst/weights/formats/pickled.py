@@ -8,11 +8,11 @@ import numpy as np
 
 from jnst.errors import WeightsError
 from jnst.weights.formats.tensors import Keep, Tensors, check_size, keep_all
-from jnst.weights.formats.unpickler import DataType, PickledArray, StateDictUnpickler, leaves
+from jnst.weights.formats.unpickler import DataType, LatinText, PickledArray, StateDictUnpickler, leaves
 
 
 def read_pickle(path: Path, keep: Keep = keep_all) -> Tensors:
-    """Read a pickle of nested dictionaries of NumPy arrays (protocols 3 and 4).
+    """Read a pickle of nested dictionaries of NumPy arrays (protocols 2 to 5).
 
     Args:
         path: The file.
@@ -32,10 +32,10 @@ def read_pickle(path: Path, keep: Keep = keep_all) -> Tensors:
     if not found:
         raise WeightsError(f"{path}: is a pickle without NumPy arrays in dictionaries: save those, or an .npz")
     kept = keep(found, {})
-    arrays = {name: _view(path, name, array) for name, array in found.items() if name in kept}
+    found = {name: array for name, array in found.items() if name in kept}
     # The same bytes may occur under many names.
-    check_size(path, sum(array.nbytes for array in arrays.values()))
-    return Tensors(arrays, {}, "pickle", str(path))
+    check_size(path, sum(len(array.data) for array in found.values() if isinstance(array.data, bytes | LatinText)))
+    return Tensors({name: _view(path, name, array) for name, array in found.items()}, {}, "pickle", str(path))
 
 
 def _view(path: Path, name: str, array: PickledArray) -> np.ndarray:
@@ -44,7 +44,9 @@ def _view(path: Path, name: str, array: PickledArray) -> np.ndarray:
         raise WeightsError(
             f"{path}: array `{name}` is not one of plain numbers, or its bytes do not fit its shape: save it as .npz"
         )
-    return np.frombuffer(array.data, dtype).reshape(array.shape, order="F" if array.fortran else "C")
+    data = array.data.text.encode("latin1") if isinstance(array.data, LatinText) else array.data
+    view = np.frombuffer(data, dtype).reshape(array.shape, order="F" if array.fortran else "C")
+    return view if array.axes is None else view.transpose(array.axes)
 
 
 def _data_type(pickled: object) -> np.dtype | None:
@@ -54,11 +56,16 @@ def _data_type(pickled: object) -> np.dtype | None:
     return None
 
 
+def _is_permutation(axes: object, count: int) -> bool:
+    return isinstance(axes, tuple) and all(type(axis) is int for axis in axes) and sorted(axes) == list(range(count))
+
+
 def _fits(array: PickledArray, dtype: np.dtype) -> bool:
     return (
-        isinstance(array.data, bytes)
+        isinstance(array.data, bytes | LatinText)
         and isinstance(array.shape, tuple)
         and len(array.shape) < 8
         and all(type(side) is int and 0 <= side < 1 << 40 for side in array.shape)
         and len(array.data) == math.prod(array.shape) * dtype.itemsize
+        and (array.axes is None or _is_permutation(array.axes, len(array.shape)))
     )

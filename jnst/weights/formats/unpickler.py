@@ -1,5 +1,6 @@
 """A restricted unpickler for PyTorch's tensors and NumPy's arrays. It knows only what dictionaries of them need."""
 
+import dataclasses
 import pickle
 import reprlib
 from collections import OrderedDict
@@ -62,12 +63,26 @@ class DataType:
         self.order = state[1]
 
 
+@dataclasses.dataclass(frozen=True, eq=False)
+class LatinText:
+    """Bytes as protocol 2 has them: characters of Latin-1. One text may occur often, so it is not encoded yet."""
+
+    text: str
+
+    def __len__(self) -> int:
+        return len(self.text)
+
+
 class PickledArray:
-    """A NumPy array as pickled: shape, data type and bytes, which follow. Nothing has been checked."""
+    """A NumPy array as pickled: shape, data type and bytes, which follow. Nothing has been checked.
+
+    The order of its axes in memory is C, Fortran (``fortran``), or that of ``axes`` after `numpy.transpose`.
+    """
 
     shape: Any = ()
     dtype: Any = None
     fortran: Any = False
+    axes: Any = None
     data: Any = b""
 
     def set_state(self, state: Any) -> None:
@@ -82,6 +97,19 @@ def _reconstruct(kind: object, *_: object) -> PickledArray:
     if kind is not _NDARRAY:
         raise TypeError("not a plain array")
     return PickledArray()
+
+
+def _from_buffer(data: object, dtype: object, shape: object, order: object, axes: object = None) -> PickledArray:
+    array = PickledArray()
+    array.set_state((1, shape, dtype, order == "F", data))
+    array.axes = axes
+    return array
+
+
+def _encode(text: object, encoding: object) -> LatinText:
+    if not isinstance(text, str) or encoding != "latin1":
+        raise TypeError("not bytes")
+    return LatinText(text)
 
 
 def _rebuild_tensor(
@@ -115,6 +143,9 @@ GLOBALS: dict[tuple[str, str], object] = {
     ("numpy", "dtype"): DataType,
     ("numpy.core.multiarray", "_reconstruct"): _reconstruct,
     ("numpy._core.multiarray", "_reconstruct"): _reconstruct,
+    ("numpy.core.numeric", "_frombuffer"): _from_buffer,
+    ("numpy._core.numeric", "_frombuffer"): _from_buffer,
+    ("_codecs", "encode"): _encode,
 }
 """The globals that a pickle may use, and what each of them is replaced by."""
 
@@ -143,6 +174,11 @@ def _add(target: Any, items: Iterable[tuple[object, object]]) -> None:
     target.update(checked)
 
 
+def _bytearray8(unpickler: Any) -> None:
+    """Read the bytes of an array in protocol 5. Python's own method allocates them before it reads."""
+    unpickler.append(unpickler.read(int.from_bytes(unpickler.read(8), "little")))
+
+
 class _Bounded(NamedTuple):
     """A file that refuses to read more than it has, because the lengths in a pickle may lie."""
 
@@ -162,9 +198,9 @@ class _Bounded(NamedTuple):
 _REFUSED = (
     pickle.INST + pickle.OBJ + pickle.NEWOBJ + pickle.NEWOBJ_EX + pickle.EXT1 + pickle.EXT2 + pickle.EXT4
     + pickle.DICT + pickle.EMPTY_SET + pickle.ADDITEMS + pickle.FROZENSET
-    + pickle.BYTEARRAY8 + pickle.NEXT_BUFFER + pickle.READONLY_BUFFER
+    + pickle.NEXT_BUFFER + pickle.READONLY_BUFFER
 )  # fmt: skip
-"""Opcodes that no state dict needs: instances, registered extensions, sets, and buffers."""
+"""Opcodes that no state dict needs: instances, registered extensions, sets, and buffers outside of the file."""
 
 
 Leaf = TypeVar("Leaf")
@@ -196,6 +232,7 @@ class StateDictUnpickler(pickle._Unpickler):
 
     dispatch = {code: load for code, load in pickle._Unpickler.dispatch.items() if code not in _REFUSED} | {
         pickle.BUILD[0]: _set_state,
+        pickle.BYTEARRAY8[0]: _bytearray8,
         pickle.SETITEM[0]: _set_item,
         pickle.SETITEMS[0]: _set_items,
     }

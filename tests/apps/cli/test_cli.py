@@ -21,7 +21,7 @@ from jnst.apps.cli.distill import Distill
 from jnst.apps.cli.stylize import Stylize
 from jnst.apps.cli.train import Classifier
 from jnst.apps.cli.weights import Convert, Show
-from jnst.backbones import BACKBONES
+from jnst.backbones import BACKBONES, POOLINGS
 from jnst.presets import PRESETS
 from jnst.weights import read_weights
 
@@ -280,6 +280,7 @@ def test_help_shows_the_values_of_the_preset(capsys):
     assert "(default: relu5_2)" in text
     assert "(default: adam)" in text
     assert "(default: 1000.0)" in text
+    assert f"--pooling {{auto,{','.join(POOLINGS)}}}" in text
 
 
 def test_subcommands_are_described(capsys):
