@@ -42,15 +42,13 @@ def narrow() -> tuple[DISTS, Params]:
 METRIC, PARAMS = narrow()
 measure = jax.jit(lambda x, y, mask=None: dists(x, y, PARAMS, metric=METRIC, mask=mask))
 evaluate = jax.jit(jax.value_and_grad(lambda x, y: dists(x, y, PARAMS, metric=METRIC)))
+features_of = jax.jit(METRIC.backbone.apply, static_argnums=2)
 
 
 def exact(image: np.ndarray, reference: np.ndarray) -> float:
     """``1 - Σ α S1 + β S2``."""
     total = 1.0
-    x, y = (
-        {"image": each} | METRIC.backbone.apply(PARAMS["backbone"], jnp.asarray(each), LAYERS)
-        for each in (image, reference)
-    )
+    x, y = ({"image": each} | features_of(PARAMS["backbone"], each, LAYERS) for each in (image, reference))
     for layer in ("image", *LAYERS):
         a, b = (np.asarray(each[layer], np.float64).reshape(-1, each[layer].shape[-1]) for each in (x, y))
         w = np.full(len(a), 1 / len(a))
@@ -182,6 +180,7 @@ def test_prepared_parameters_are_exact(make: Callable[[Backbone], Any], monkeypa
     for metric in (make(backbone), make(backbone.with_options(precision="bfloat16"))):
         prepared = metric.prepare(params)
         assert prepared["backbone"] is not drawn
-        np.testing.assert_allclose(metric(prepared, image, reference), metric(params, image, reference), rtol=1e-4)
+        value = jax.jit(metric)
+        np.testing.assert_allclose(value(prepared, image, reference), value(params, image, reference), rtol=1e-4)
     monkeypatch.setattr(algorithms, "platform_of", lambda params: "gpu")
     assert {leaf.dtype for leaf in jax.tree.leaves(make(backbone).prepare(params))} == {jnp.dtype("float32")}
