@@ -67,13 +67,12 @@ class Run(ReportFlag, CheckpointFlags, WatchingFlags, SettingsFlags, OutputFlags
         """Load the initial image.
 
         Raises:
-            ArgumentError: It is neither a file nor a known name.
-            ImageError: The file cannot be read.
+            ImageError: It is neither a known name nor a file that can be read.
         """
         path = Path(self.init)
         if not path.suffix and not path.exists():
             near = did_you_mean(self.init, INITS)
-            raise ArgumentError(
+            raise ImageError(
                 f"--init {self.init}: expected {', '.join(INITS)}, or an image file{f' ({near})' if near else ''}"
             )
         return load_image(path, background=settings.loading.background)
@@ -351,7 +350,7 @@ def _load_mask(path: Path, image: Image, of: Path) -> Guide:
             f"{own[1]}x{own[0]}: expected the same proportions; crop or stretch the mask"
         )
     if not bool(mask.max() > 0):
-        raise ImageError(f"{shown(path)} is black or transparent everywhere: draw the region in white")
+        raise ImageError(f"{shown(path)} is 0 everywhere, black or transparent: draw the region in white")
     return resize_mask(mask, size_of(image))
 
 

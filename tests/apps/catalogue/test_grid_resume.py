@@ -200,8 +200,10 @@ DAMAGES = {
 }
 
 
-@pytest.mark.parametrize("damage", DAMAGES)
-@pytest.mark.parametrize("damaged", ["contents/b.png", "styles/x.png"])
+@pytest.mark.parametrize(
+    ("damage", "damaged"),
+    [*((damage, "contents/b.png") for damage in DAMAGES), ("no image", "styles/x.png"), ("half", "styles/x.png")],
+)
 def test_a_corrupt_image_is_reported_and_the_rest_is_made(capsys, whole: Path, again: Path, damage: str, damaged: str):
     shutil.rmtree(again / "out")
     DAMAGES[damage](again / damaged)

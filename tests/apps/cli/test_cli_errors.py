@@ -196,9 +196,9 @@ def test_an_image_too_small_for_the_layers(fails, tmp_path, slim):
     Image.fromarray(np.zeros((1, 1, 3), np.uint8)).save(dot)
     message = fails(IMAGE, *slim, "--size", "1", content=dot)
     deepest = jnst.make_backbone("vgg19-slim")
-    side = deepest.smallest_side(("relu4_2",))
+    side = deepest.smallest_side(("relu5_1",))
     assert "1x1" in message
-    assert "relu4_2" in message
+    assert "relu5_1" in message
     assert f"{side}x{side}" in message
 
 
@@ -211,7 +211,7 @@ def test_weights_that_cannot_be_used(fails, shared, tmp_path):
     assert "https://" in fails(WEIGHTS, "--backbone", "vgg19")
     assert "vgg16" in fails(WEIGHTS, "--backbone", "vgg16", "--weights", shared / SLIM)
     message = fails(WEIGHTS, "--weights", shared / OXFORD, "--content-layers", "relu4_2")
-    assert "relu4_2" in message
+    assert "relu5_1" in message
     assert "relu3_4" in message
 
 

@@ -97,7 +97,7 @@ def test_an_empty_mask_is_named(stylize, tmp_path: Path) -> None:
     Image.fromarray(np.zeros((HEIGHT, WIDTH, 4), np.uint8)).save(tmp_path / "mask.png")
     finished = stylize("--mask", tmp_path / "mask.png")
     assert finished.status == 3
-    assert "mask.png' is black or transparent everywhere: draw the region in white" in finished.only_error()
+    assert "mask.png' is 0 everywhere, black or transparent: draw the region in white" in finished.only_error()
 
 
 def test_the_result_is_as_transparent_as_the_content(stylize, files: tuple[Path, Path], tmp_path: Path) -> None:
@@ -147,7 +147,7 @@ def test_small_styles_are_enlarged(stylize, tmp_path: Path, pyramid: str, shape:
 )
 def test_unknown_initial_images(stylize, flags: tuple[str, ...], message: str) -> None:
     finished = stylize(*flags)
-    assert finished.status == 2
+    assert finished.status == 3
     assert finished.only_error() == f"jnst: error: {message}"
 
 
