@@ -17,7 +17,7 @@ from jnst.images import FITS, MEAN_COLOUR, METHODS, Pyramid, check_image, demo_i
 pytestmark = pytest.mark.usefixtures("unoptimised")
 
 GOOD = random_image(0, 6, 7)
-MEAN, STD = np.float32([0.485, 0.456, 0.406]), np.float32([0.229, 0.224, 0.225])
+MEAN, STD = np.asarray([0.485, 0.456, 0.406], np.float32), np.asarray([0.229, 0.224, 0.225], np.float32)
 
 BAD: dict[str, tuple[object, str]] = {
     "uint8": (np.full((6, 7, 3), 255, np.uint8), "dtype uint8.*divide by 255 or use jnst.load_image"),
