@@ -57,16 +57,16 @@ NO_IMAGES: list[tuple[Any, tuple[str, ...]]] = [
     (np.zeros((8, 6, 3), np.int32), ("int32", "floats")),
     (np.moveaxis(IMAGE, -1, 0), ("(3, 8, 6)", "moveaxis")),
     (IMAGE[..., 0], ("(8, 6)", "grey")),
-    (IMAGE[None], ("(1, 8, 6, 3)", "one image")),
+    (IMAGE[None], ("(1, 8, 6, 3)", "image[0]")),
+    (np.stack([IMAGE, IMAGE]), ("(2, 8, 6, 3)", "one image")),
     (np.concatenate([IMAGE, IMAGE[..., :1]], -1), ("(8, 6, 4)", "alpha")),
     (np.where(np.arange(3) == 1, np.nan, IMAGE), ("48", "NaN")),
-    (IMAGE - 1, ("-0.5", "[0, 1]", "clip")),
+    (IMAGE - 1, ("-0.5", "centred", "add 0.5")),
     (IMAGE[:0], ("(0, 6, 3)", "empty")),
 ]
 """Arrays that are no image, and what the message says of each."""
 NOT_CONTENT_OR_STYLE = [
     *NO_IMAGES,
-    (IMAGE[:1, :1], ("1x1", "2x2", "relu1_")),
     ("content.png", ("str", "load_image")),
 ]
 
@@ -81,6 +81,12 @@ def test_images_that_are_none(params, argument, image, words):
     with pytest.raises(jnst.ImageError) as caught:
         stylize(params, **{argument: image})
     check_message(caught.value, (f"`{argument}`", *words))
+
+
+def test_a_result_too_small_for_a_layer(params):
+    with pytest.raises(jnst.ImageError) as caught:
+        stylize(params, content=IMAGE[:1, :1])
+    check_message(caught.value, ("1x1", "2x2", "relu1_", "size"))
 
 
 @pytest.mark.parametrize("x64", [False, True])

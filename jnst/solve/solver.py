@@ -242,7 +242,7 @@ def advance(program: Program, state: State, args: Any) -> tuple[State, Record]:
     average = state.average
     if average is not None:
         # The newest of n + 2 images. By expm1, because 1 - decayⁿ loses digits where the decay is close to 1.
-        share = (1 - solver.average) / -jnp.expm1((state.step + 2) * math.log(solver.average))
+        share = (1 - solver.average) / -jnp.expm1((state.step + 2).astype(jnp.float32) * math.log(solver.average))
         mixed = jax.tree.map(lambda old, new: old + share * (new - old), average, image)
         average = _where(running, mixed, average)
     best = state.best

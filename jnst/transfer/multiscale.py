@@ -169,13 +169,14 @@ class _Verdict(NamedTuple):
 
 
 def _judge(state: State, solver: Solver, evaluate: Callable[..., Drive]) -> _Verdict:
-    """Judge runs by their state. The last image was not evaluated; where that may matter, it is."""
+    """Judge runs by their state. The last image was not evaluated; for runs in doubt, it is."""
     verdict = _Verdict(np.asarray(fell(state)), np.asarray(diverged(state, solver)))
-    if not (~verdict.fell | verdict.diverged).any():
+    in_doubt = ~verdict.fell | verdict.diverged
+    if not in_doubt.any():
         return verdict
     assert state.best is not None
     final = evaluate(state=copied(state), last_step=int(np.max(state.step)) + 1).losses[..., -1]
-    last = np.where(np.isfinite(final), final, state.best.last)
+    last = np.where(in_doubt & np.isfinite(final), final, state.best.last)
     state = dataclasses.replace(state, best=state.best._replace(last=last))
     return _Verdict(np.asarray(fell(state)), np.asarray(diverged(state, solver)))
 

@@ -77,6 +77,7 @@ def test_classifier_on_a_folder_and_with_given_weights(capsys, tmp_path: Path):
     assert set(given.results["figures"]) == {"first style loss", "last style loss", "last content loss"}
 
 
+@pytest.mark.filterwarnings("ignore:.*matches no network jnst knows")
 def test_backbones_with_the_published_layouts(capsys, tmp_path: Path):
     files = []
     for name in ("vgg16", "vgg19", "resnet50"):
