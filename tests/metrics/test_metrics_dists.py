@@ -141,7 +141,10 @@ def test_loading(random_vgg16: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("changed", "message"),
     [
-        ({"beta": None}, "tensor `beta` is missing: pass the weights of DISTS as `heads`, from https://"),
+        (
+            {"beta": None},
+            "tensor `beta` is missing: pass the weights of DISTS as `heads`, from the package DISTS",
+        ),
         ({"alpha": np.ones((1, 1472, 1, 1), np.float32)}, r"expected floats of shape \(1, 1475, 1, 1\)"),
         ({"alpha": np.full((1, 1475, 1, 1), -1, np.float32)}, "minimum of -1"),
         ({"alpha": np.zeros((1, 1475, 1, 1), np.float32), "beta": np.zeros((1, 1475, 1, 1), np.float32)}, "are 0"),
