@@ -31,6 +31,9 @@ on_host = jax.transfer_guard("allow")
 MAX_PROGRAMS = 32
 """How many programs of one function are kept; the least recently used are evicted."""
 
+MIN_SECONDS = 0.05
+"""Programs that compile faster are not kept on disk."""
+
 
 class Jit:
     """`jax.jit` with the `OPTIONS` of the device that the first argument is on.
@@ -114,7 +117,7 @@ def keep_programs(folder: Path) -> None:
     """
     make_private(folder)
     jax.config.update("jax_compilation_cache_dir", str(folder))
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.05)
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", MIN_SECONDS)
     jax.config.update("jax_persistent_cache_min_entry_size_bytes", 0)
 
 

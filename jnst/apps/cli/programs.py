@@ -145,8 +145,9 @@ def _noticing(show: Any, own: Path) -> Any:
             show(message, *args, **kwargs)
             return
         name = text.partition("'")[2].partition("'")[0]
-        for path in own.glob(f"{name}-*"):  # JAX would not replace it
-            path.unlink(missing_ok=True)
+        for folder in (own, own.parent):  # JAX would not replace it, nor keep what compiles quickly this time
+            for path in folder.glob(f"{name}-*"):
+                path.unlink(missing_ok=True)
         if not warned:
             print(f"jnst: a compiled program could not be kept or read ({text.partition(': ')[2]})", file=sys.stderr)
         warned = True
