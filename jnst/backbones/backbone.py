@@ -9,10 +9,10 @@ import jax.numpy as jnp
 
 from jnst.backbones.kernels.algorithms import PRECISIONS, multiplying
 from jnst.backbones.modules import FeatureExtractor
-from jnst.backbones.ops import PADDINGS, POOLINGS
+from jnst.backbones.ops import PADDINGS, POOLINGS, Padding, by_axis
 from jnst.backbones.preprocessing import Preprocessing
 from jnst.errors import ArgumentError, ImageError, WeightsError, did_you_mean
-from jnst.types import Array, Features, Image, Params, RandomKey
+from jnst.types import Array, Features, Image, Params, RandomKey, Wrap
 
 OPTIONS: dict[str, tuple[str | bool, ...]] = {
     "pooling": tuple(POOLINGS),
@@ -23,7 +23,8 @@ OPTIONS: dict[str, tuple[str | bool, ...]] = {
     "precision": tuple(PRECISIONS),
     "remat": (False, True),
 }
-"""The options of networks and their values. A network has those that are among its fields."""
+"""The options of networks and their values. A network has those that are among its fields. Paddings may be pairs, of rows
+and of columns."""
 
 
 def check_options(name: str, options: Mapping[str, object], allowed: Iterable[str]) -> None:
@@ -35,7 +36,8 @@ def check_options(name: str, options: Mapping[str, object], allowed: Iterable[st
     for option, value in options.items():
         if option not in allowed:
             raise ArgumentError(f"{name} has no option {option!r}: it has {', '.join(allowed)}")
-        if option in OPTIONS and value not in OPTIONS[option]:
+        by_axis = option.endswith("padding") and isinstance(value, tuple) and len(value) == 2
+        if option in OPTIONS and not set(value if by_axis else (value,)) <= set(OPTIONS[option]):
             raise ArgumentError(f"{option} {value!r} is unknown: choose one of {', '.join(map(str, OPTIONS[option]))}")
 
 
@@ -87,7 +89,7 @@ class Backbone:
         """The network's ``precision``; "auto" for one that does not have this option."""
         return getattr(self.network, "precision", "auto")
 
-    def with_options(self, **options: str | bool) -> "Backbone":
+    def with_options(self, **options: str | bool | tuple[str, str]) -> "Backbone":
         """Return the same network with other options; see `jnst.make_backbone`.
 
         Raises:
@@ -98,6 +100,35 @@ class Backbone:
         check_options(self.name, options, self.options)
         network = dataclasses.replace(self.network, parent=None, **options)  # pyright: ignore[reportCallIssue]
         return dataclasses.replace(self, network=network)
+
+    def with_padding(self, padding: str, along: Wrap = (True, True)) -> "Backbone":
+        """Return the same network with another padding of rows, of columns, or of both.
+
+        With ``"circular"``, an image stands for its endless repetition. This is exact where the side is a multiple of the
+        stride of the deepest layer, 2^(b-1) in block b of a VGG; elsewhere the windows of poolings overlap at the seam.
+
+        Args:
+            padding: A key of `jnst.backbones.PADDINGS`.
+            along: Whether it is the padding of rows, and whether it is that of columns.
+
+        Raises:
+            ArgumentError: An unknown padding, or a network without the option ``padding``.
+        """
+        if not any(along):
+            return self
+        if padding == "circular" and "padding" not in self.options:
+            raise ArgumentError(
+                f"{self.name} has no circular padding, which seamless images need: choose a VGG network, such as vgg19"
+            )
+        options: dict[str, Padding] = {}
+        for name in ("padding", "input_padding"):
+            own = getattr(self.network, name, None)
+            if name == "padding" or own is not None:
+                rows, columns = (
+                    padding if changes else mode for mode, changes in zip(by_axis(own or "zero"), along, strict=True)
+                )
+                options[name] = rows, columns
+        return self.with_options(**options)
 
     def init(self, key: RandomKey) -> Params:
         """Draw random float32 parameters: zero biases, and He-normal kernels except for ResNets."""

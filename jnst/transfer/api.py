@@ -148,6 +148,7 @@ def synthesize(
     num_steps: int | tuple[int, ...] | None = None,
     init: str | Image = "noise",
     style_weights: Sequence[float] | None = None,
+    seamless: bool | str | None = None,
     key: RandomKey | None = None,
     **running: Unpack[Running],
 ) -> Solution:
@@ -164,6 +165,9 @@ def synthesize(
         num_steps: See `stylize`.
         init: ``"noise"``, ``"style"`` (resized), or an image.
         style_weights: See `stylize`.
+        seamless: Whether the texture can be repeated without a seam: True or ``"both"``; ``"x"`` for left to right and
+            ``"y"`` for top to bottom alone; None: as the preset says. Sides that are multiples of the stride of the
+            deepest layer, 16 for ``relu5_1``, repeat exactly.
         key: See `stylize`; another key gives another texture.
         **running: See `stylize`.
 
@@ -179,6 +183,7 @@ def synthesize(
         check_inputs(None, style, style_weights),
         backbone,
         preset=override(preset, content_layers=(), content_layer_weights=None),
+        seamless=seamless,
         objective=None if objective is None else dataclasses.replace(objective, content=()),
         optimizer=optimizer,
         num_steps=num_steps,
@@ -410,6 +415,7 @@ def _job(
     size: int | None = None,
     shape: tuple[int, int] | None = None,
     keep_color: str | None = None,
+    seamless: bool | str | None = None,
     key: RandomKey | None = None,
     change: Mapping[str, Any] | None = None,
 ) -> Job:
@@ -423,6 +429,7 @@ def _job(
                     f"a sweep over {name} beside `objective` has no effect: sweep over objectives instead"
                 )
     given = {"optimizer": optimizer, "num_steps": num_steps, "keep_color": keep_color}
+    given["seamless"] = seamless
     given["init"] = init if isinstance(init, str) else None
     settings = override(preset, **{name: value for name, value in given.items() if value is not None})
     settings = override(settings, **{name: change[name] for name in change if name not in ("seed", "objective")})
@@ -539,12 +546,13 @@ def _combinations(over: Over | None) -> list[dict[str, Any]]:
 
 def _gathered(jobs: Sequence[Job], batches: Sequence[Batch], shape: tuple[int, ...]) -> Solution:
     """All batches in the order of their jobs, with the axes of ``shape`` in front."""
-    full, method = jobs[0].plan.scales[-1].shape, jobs[0].plan.settings.schedule.resample
+    full, settings = jobs[0].plan.scales[-1].shape, jobs[0].plan.settings
+    method, wrap = settings.schedule.resample, settings.wrap
     places = {number: (batch.solution, row) for batch in batches for row, number in enumerate(batch.numbers)}
     solutions = [
         jax.tree.map(lambda leaf, row=row: leaf[row], whole) for whole, row in map(places.__getitem__, range(len(jobs)))
     ]
-    images = jnp.stack([resize(solution.image, full, method) for solution in solutions])
+    images = jnp.stack([resize(solution.image, full, method, wrap) for solution in solutions])
     names = dict.fromkeys(name for solution in solutions for name in solution.parts)
     steps = max(len(solution.losses) for solution in solutions)
     none = np.zeros(0, np.float32)

@@ -10,7 +10,7 @@ import numpy as np
 from jnst.errors import ArgumentError
 from jnst.images import check_image, check_mask, check_masks, fit_shape, noise, resize, size_of
 from jnst.solve.compilation import is_traced
-from jnst.types import Array, Guide, Image, RandomKey
+from jnst.types import NO_WRAP, Array, Guide, Image, RandomKey, Wrap
 
 
 class Inputs(NamedTuple):
@@ -81,7 +81,12 @@ def check_key(key: Any) -> RandomKey:
 
 
 def resize_inputs(
-    inputs: Inputs, shape: tuple[int, int], style_sides: tuple[float, ...], smallest_side: int, method: str
+    inputs: Inputs,
+    shape: tuple[int, int],
+    style_sides: tuple[float, ...],
+    smallest_side: int,
+    method: str,
+    wrap: Wrap = NO_WRAP,
 ) -> Inputs:
     """Resize the content image to ``shape`` and every style to its longer side.
 
@@ -91,8 +96,9 @@ def resize_inputs(
         style_sides: In pixels; a style whose shorter side is below ``smallest_side`` then is made larger.
         smallest_side: What the network needs.
         method: A key of `jnst.images.METHODS`.
+        wrap: Along which axes the content repeats.
     """
-    content = None if inputs.content is None else resize(inputs.content, shape, method)
+    content = None if inputs.content is None else resize(inputs.content, shape, method, wrap)
     styles = tuple(
         resize(style, _fitted(size_of(style), side, smallest_side), method)
         for style, side in zip(inputs.styles, style_sides, strict=True)

@@ -16,7 +16,7 @@ from made_reports import ask, state_of
 from PIL import Image
 
 import jnst
-from jnst.apps.cli.outputs import with_port
+from jnst.apps.cli.outputs import with_values
 from jnst.apps.cli.stylize import Stylize
 from jnst.apps.preview import Preview, serve
 from jnst.errors import ResourceError
@@ -214,7 +214,7 @@ def test_a_port_in_use_is_refused_before_the_run(stylize, tmp_path):
     ],
 )
 def test_a_preview_without_a_port_has_port_0(args, expected):
-    assert with_port(args.split()) == expected.split()
+    assert with_values(args.split()) == expected.split()
 
 
 @pytest.mark.parametrize(
