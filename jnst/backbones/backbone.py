@@ -23,8 +23,8 @@ OPTIONS: dict[str, tuple[str | bool, ...]] = {
     "precision": tuple(PRECISIONS),
     "remat": (False, True),
 }
-"""The options of networks and their values. A network has those that are among its fields. Paddings may be pairs, of rows
-and of columns."""
+"""The options of networks and their values. A network has those that are among its fields. A padding may be a pair, of
+rows and of columns."""
 
 
 def check_options(name: str, options: Mapping[str, object], allowed: Iterable[str]) -> None:
@@ -36,8 +36,8 @@ def check_options(name: str, options: Mapping[str, object], allowed: Iterable[st
     for option, value in options.items():
         if option not in allowed:
             raise ArgumentError(f"{name} has no option {option!r}: it has {', '.join(allowed)}")
-        by_axis = option.endswith("padding") and isinstance(value, tuple) and len(value) == 2
-        if option in OPTIONS and not set(value if by_axis else (value,)) <= set(OPTIONS[option]):
+        pair = value if option.endswith("padding") and isinstance(value, tuple) and len(value) == 2 else (value,)
+        if option in OPTIONS and any(one not in OPTIONS[option] for one in pair):
             raise ArgumentError(f"{option} {value!r} is unknown: choose one of {', '.join(map(str, OPTIONS[option]))}")
 
 
@@ -56,6 +56,7 @@ class Backbone:
         all_layers: The layers of the complete architecture, in order of depth.
         content_layers: Candidates for the content layer, best first.
         style_layers: The usual style layers.
+        maps: How many images of three channels it takes together, as one of ``3 * maps`` channels: see `apply`.
 
     Examples:
         >>> import jax, jnst
@@ -73,6 +74,12 @@ class Backbone:
     all_layers: tuple[str, ...]
     content_layers: tuple[str, ...]
     style_layers: tuple[str, ...]
+    maps: int = 1
+
+    @property
+    def channels(self) -> int:
+        """The number of channels of an image."""
+        return 3 * self.maps
 
     @property
     def layers(self) -> tuple[str, ...]:
@@ -104,8 +111,8 @@ class Backbone:
     def with_padding(self, padding: str, along: Wrap = (True, True)) -> "Backbone":
         """Return the same network with another padding of rows, of columns, or of both.
 
-        With ``"circular"``, an image stands for its endless repetition. This is exact where the side is a multiple of the
-        stride of the deepest layer, 2^(b-1) in block b of a VGG; elsewhere the windows of poolings overlap at the seam.
+        With ``"circular"``, an image stands for its endless repetition. This is exact where the side is a multiple of
+        the stride of the deepest layer, 2^(b-1) in block b of a VGG; elsewhere windows of poolings overlap at the seam.
 
         Args:
             padding: A key of `jnst.backbones.PADDINGS`.
@@ -168,9 +175,12 @@ class Backbone:
     def apply(self, params: Params, image: Image, layers: Sequence[str]) -> dict[str, Features]:
         """Compute the features of an image.
 
+        Several ``maps`` go through the network one by one. Their features are concatenated, so that statistics of a
+        layer's channels are also those between maps.
+
         Args:
             params: The network's parameters, which determine the dtype of the features.
-            image: ``(..., h, w, 3)``, sRGB in [0, 1].
+            image: ``(..., h, w, 3 * maps)``, sRGB in [0, 1].
             layers: Names from `layers`. Nothing deeper than the deepest of them is computed.
 
         Returns:
@@ -183,11 +193,13 @@ class Backbone:
         """
         layers = self.check_layers(layers)
         self.check_size(image, layers)
+        image = image if self.maps == 1 else _separate(image)
         batch, plane = image.shape[:-3], image.shape[-3:]
         x = self.preprocessing.apply(image).reshape(-1, *plane)
         with multiplying(self.precision):
             found = cast(dict[str, Array], self.network.apply(self.network.split_collections(params), x, layers))
-        return {layer: features.reshape(*batch, *features.shape[1:]) for layer, features in found.items()}
+        features = {layer: array.reshape(*batch, *array.shape[1:]) for layer, array in found.items()}
+        return features if self.maps == 1 else {layer: _joined(array) for layer, array in features.items()}
 
     def check_layers(self, layers: Iterable[str]) -> tuple[str, ...]:
         """Return ``layers`` as a tuple if all of them can be computed.
@@ -219,7 +231,7 @@ class Backbone:
         """Check that ``image`` has the dtype and shape of an image and is large enough for ``layers``.
 
         Args:
-            image: Expected to be ``(..., h, w, 3)``; only its shape and dtype are read.
+            image: Expected to be ``(..., h, w, 3 * maps)``; only its shape and dtype are read.
             layers: Names from `layers`.
             name: The argument's name in error messages.
 
@@ -231,8 +243,9 @@ class Backbone:
             raise ImageError(
                 f"`{name}` has dtype {image.dtype}, expected floats in [0, 1]: divide by 255 or use jnst.load_image"
             )
-        if len(shape) < 3 or shape[-1] != 3:
-            raise ImageError(f"`{name}` has shape {shape}, expected (..., h, w, 3): {_shape_advice(shape)}")
+        if len(shape) < 3 or shape[-1] != self.channels:
+            advice = _shape_advice(shape) if self.maps == 1 else f"concatenate {self.maps} images along the last axis"
+            raise ImageError(f"`{name}` has shape {shape}, expected (..., h, w, {self.channels}): {advice}")
         layers = tuple(layers)
         side = self.smallest_side(layers)
         if min(shape[-3:-1]) < side:
@@ -241,6 +254,17 @@ class Backbone:
                 f"`{name}` is {shape[-2]}x{shape[-3]} pixels, but {deepest} of {self.name} needs at least "
                 f"{side}x{side}: enlarge it or choose a shallower layer"
             )
+
+
+def _separate(image: Array) -> Array:
+    """``(..., h, w, 3 * maps)`` to ``(..., maps, h, w, 3)``."""
+    return jnp.moveaxis(image.reshape(*image.shape[:-1], -1, 3), -2, -4)
+
+
+def _joined(features: Array) -> Array:
+    """``(..., maps, h, w, c)`` to ``(..., h, w, maps * c)``."""
+    by_position = jnp.moveaxis(features, -4, -2)
+    return by_position.reshape(*by_position.shape[:-2], -1)
 
 
 def _shape_advice(shape: tuple[int, ...]) -> str:

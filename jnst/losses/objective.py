@@ -102,7 +102,7 @@ class Objective:
     def wrapping(self, wrap: Wrap) -> "Objective":
         """The same terms for images that repeat along the axes that ``wrap``: their neighbours reach across the seam.
 
-        Only losses with a field ``wrap`` look at neighbours; `jnst.Backbone.with_padding` does the same for the network.
+        Only losses with a field ``wrap`` look at neighbours; `jnst.Backbone.with_padding` does it for the network.
         """
 
         def wrapped(term: Any) -> Any:

@@ -15,7 +15,7 @@ from jnst.types import NO_WRAP, Array, Image, PerImage, Wrap, sum_dtype
 
 def _differences(image: Image, wrap: Wrap) -> tuple[Array, Array]:
     """Differences between vertical and between horizontal neighbours."""
-    return differences(image, -3, wrap[0]), steps(image, -2, wrap[1])
+    return differences(image, -3, wrap[0]), differences(image, -2, wrap[1])
 
 
 def _absolute(image: Image, power: float, wrap: Wrap) -> list[Array]:

@@ -28,7 +28,8 @@ def hypercolumns(layers: Sequence[Features], indices: Array, wrap: Wrap = NO_WRA
     """Sample each layer bilinearly at positions of the finest layer, and concatenate the channels.
 
     Row y of a finest layer with h rows corresponds to row ``(y + 1/2) h'/h - 1/2`` of a layer with h' rows, and
-    likewise for columns. Beyond the outermost centres the border is repeated, or the other side of the image if it wraps.
+    likewise for columns. Beyond the outermost centres the border is repeated, or the image
+    goes on at its other side if it wraps.
 
     Args:
         layers: ``(..., h', w', c)`` each, of any sizes.

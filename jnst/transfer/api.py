@@ -154,8 +154,12 @@ def synthesize(
 ) -> Solution:
     """Synthesise a texture: an image with a style and no content (Gatys, Ecker & Bethge, NeurIPS 2015).
 
+    Several maps of one material, such as albedo, normals and roughness, are synthesised together if they are one image
+    with 3 channels for each: statistics between maps are matched too, so that they stay aligned. `jnst.rgb_groups`
+    separates the maps of the result.
+
     Args:
-        style: ``(h', w', 3)`` in [0, 1], or several such.
+        style: ``(h', w', 3)`` in [0, 1], or ``(h', w', 3 k)`` for k maps; or several such.
         shape: Height and width of the texture; None: those of the (first) style.
         params: As for `stylize`, like all that follow.
         backbone: See `stylize`.
@@ -180,7 +184,7 @@ def synthesize(
     _check_keywords("synthesize", running, Running)
     backbone, params = _network(backbone, params)
     job = _job(
-        check_inputs(None, style, style_weights),
+        check_inputs(None, style, style_weights, several_maps=True),
         backbone,
         preset=override(preset, content_layers=(), content_layer_weights=None),
         seamless=seamless,

@@ -311,7 +311,8 @@ def _position(state: Any, job: Job) -> tuple[int, State]:
         )
     index = shapes.index(image.shape[:2])
     like = jax.eval_shape(
-        partial(start, job.plan.scales[index].solver), jax.ShapeDtypeStruct((*shapes[index], 3), jnp.float32)
+        partial(start, job.plan.scales[index].solver),
+        jax.ShapeDtypeStruct((*shapes[index], job.inputs.channels), jnp.float32),
     )
     return index, copied(restore(leaves, like))
 

@@ -99,8 +99,9 @@ def make_job(
         WeightsError: A layer beyond the weights.
     """
     shape = shape or size_of(inputs.styles[0] if inputs.content is None else inputs.content)
+    backbone = dataclasses.replace(backbone, maps=inputs.channels // 3)
     plan = make_plan(settings, backbone, shape, size=size, objective=objective)
-    start = None if init is None or isinstance(init, str) else check_image(init, "init")
+    start = None if init is None or isinstance(init, str) else check_image(init, "init", inputs.channels)
     job = Job(plan, inputs, check_key(key), start)
     if settings.keep_color is None or inputs.content is None:
         return job

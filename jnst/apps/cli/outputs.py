@@ -115,13 +115,18 @@ class OutputFlags:
     force: bool = False
     """Allow the output to replace an input, and a new checkpoint to replace an old one."""
 
+    def outputs(self) -> tuple[Path, ...]:
+        """The image files that are written."""
+        return (self.output,)
+
     def check_output(self, inputs: Iterable[Path]) -> None:
         """Fail before the run if the image could not be written.
 
         Raises:
             ArgumentError: See `jnst.apps.io.check_output`.
         """
-        check_output(self.output, inputs=inputs, force=self.force, bit_depth=self.bit_depth, quality=self.quality)
+        for path in self.outputs():
+            check_output(path, inputs=inputs, force=self.force, bit_depth=self.bit_depth, quality=self.quality)
 
     def save_image(self, image: Image, alpha: np.ndarray | None = None) -> None:
         """Write the image, with how opaque it is."""
