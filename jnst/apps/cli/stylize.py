@@ -396,7 +396,7 @@ def map_names(files: Sequence[Path]) -> list[str]:
     return names
 
 
-def _check_maps(files: tuple[Path, ...], weights: Sequence[float] | None, init: str) -> None:
+def _check_maps(files: Sequence[Path], weights: Sequence[float] | None, init: str) -> None:
     if len(files) < 2:
         raise ArgumentError(f"--maps: only {shown(files[0])} is given, expected several maps of one material")
     if weights is not None:

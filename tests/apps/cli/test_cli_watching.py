@@ -210,10 +210,13 @@ def test_a_port_in_use_is_refused_before_the_run(stylize, tmp_path):
         ("--preview --steps 3", "--preview 0 --steps 3"),
         ("--preview=8000 a", "--preview=8000 a"),
         ("--preview-host ::1", "--preview-host ::1"),
+        ("--seamless a.png", "--seamless both a.png"),
+        ("a --seamless x -o b", "a --seamless x -o b"),
+        ("a --seamless", "a --seamless both"),
         ("", ""),
     ],
 )
-def test_a_preview_without_a_port_has_port_0(args, expected):
+def test_flags_that_may_stand_alone_get_a_value(args, expected):
     assert with_values(args.split()) == expected.split()
 
 
