@@ -6,6 +6,7 @@ within those of the interior.
 """
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import jax.numpy as jnp
@@ -48,8 +49,8 @@ def weave(side: int) -> np.ndarray:
     return bands * np.where(over[..., None], (0.85, 0.7, 0.4), (0.35, 0.5, 0.65))
 
 
-def textures(shared: Any, side: int) -> dict[str, Image]:
-    """Ten textures by name: crops of the shared images, if there are any, and images made by code."""
+def textures(shared: Path | None, side: int, count: int) -> dict[str, Image]:
+    """The first of ten textures by name: crops of the shared images, if there are any, and images made by code."""
     found: dict[str, Any] = {}
     if shared:
         found |= {path.split("/")[1].split(".")[0]: jnst.load_image(shared / "images" / path) for path in SHARED}
@@ -67,7 +68,7 @@ def textures(shared: Any, side: int) -> dict[str, Image]:
         )
     }
     found |= {name: jnp.asarray(np.clip(image, 0, 1), jnp.float32) for name, image in made.items()}
-    return {name: crop_to_fit(image, (side, side)) for name, image in list(found.items())[:10]}
+    return {name: crop_to_fit(image, (side, side)) for name, image in list(found.items())[: min(count, 10)]}
 
 
 def seam(image: np.ndarray, axis: int, order: int) -> tuple[float, float, bool]:
@@ -82,9 +83,11 @@ def seam(image: np.ndarray, axis: int, order: int) -> tuple[float, float, bool]:
 
 def main(words: Sequence[str]) -> None:
     """Run the experiment, and write its results."""
-    args = parse(make_parser("seamless", __doc__, size=128, steps=120, several=False), words)
+    parser = make_parser("seamless", __doc__, size=128, steps=120, several=False)
+    parser.add_argument("--count", type=int, default=10, help="how many of the ten textures")
+    args = parse(parser, words)
     backbone, params = jnst.load_backbone()
-    sources = textures(args.shared, args.size)
+    sources = textures(args.shared, args.size, args.count)
     made: dict[str, dict[str, np.ndarray]] = {}
     results: list[dict[str, Any]] = []
     for name, source in sources.items():
