@@ -264,7 +264,7 @@ def preview_facts(settings: Preset, name: str, backbone: Backbone, files: Sequen
     """
     facts: dict[str, object] = {"images": tuple(path.name for path in files), "preset": name, "network": backbone.name}
     facts |= {field.replace("_", " "): setting(settings, field) for field in PREVIEWED}
-    facts["keep color"] = settings.keep_color
+    facts |= {"keep color": settings.keep_color, "seamless": settings.seamless}
     return {fact: _in_words(value) for fact, value in facts.items() if value}
 
 
