@@ -171,7 +171,7 @@ def synthesize(
         style_weights: See `stylize`.
         seamless: Whether the texture can be repeated without a seam: True or ``"both"``; ``"x"`` for left to right and
             ``"y"`` for top to bottom alone; None: as the preset says. Sides that are multiples of the stride of the
-            deepest layer, 16 for ``relu5_1``, repeat exactly.
+            deepest layer, 16 for ``relu5_1``, repeat exactly; others may have a faint seam.
         key: See `stylize`; another key gives another texture.
         **running: See `stylize`.
 

@@ -109,7 +109,7 @@ class SettingsFlags:
     """Padding of the network. auto: as trained."""
     seamless: Annotated[Literal["both", "x", "y"] | None, optional("[both|x|y]")] = None
     """Make an image that can be repeated without a seam: in both directions, or from left to right (x) or top to
-    bottom (y) alone. It repeats exactly if its sides are multiples of 16."""
+    bottom (y) alone. Sides that are multiples of 16 repeat exactly."""
     precision: Literal["auto", "float32", "tf32", "bfloat16"] = "auto"
     """Precision of the convolutions. auto: float32 on CPUs, bfloat16 on GPUs and TPUs. tf32: float32 features,
     multiplied as TF32 on NVIDIA GPUs, which is faster and less exact than float32; on CPUs it is float32."""

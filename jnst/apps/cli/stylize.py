@@ -32,7 +32,7 @@ from jnst.presets import Preset, preset
 from jnst.solve import Solution
 from jnst.transfer import Compiling, Report
 from jnst.transfer.inputs import INITS
-from jnst.types import Guide, Image, Params
+from jnst.types import Guide, Image, Params, Wrap
 from jnst.weights.files import shown
 
 Styles = Annotated[
@@ -45,6 +45,8 @@ IMAGE_FLAGS = ("content", "style", "mask", "style_mask")
 BLACK = (0.0, 0.0, 0.0)
 PROPORTIONS = 0.01
 """By how much the proportions of a mask may differ from those of its image."""
+STRIDE = 16
+"""The stride of the deepest usual layer, ``relu5_1``, in pixels."""
 OTHER_FLAGS = ("seed", "style_weights", "shape", "maps")
 """Flags that determine the result besides the settings, the network and the images."""
 
@@ -338,6 +340,14 @@ class Synthesize(Run):
             _check_maps(self.style, self.style_weights, self.init)
             styles = [jnp.concatenate(styles, axis=-1)]
         shape = _parse_shape(self.shape) if self.shape else fit_shape(size_of(styles[0]), size)
+        exact = _divisible(shape, settings.wrap)
+        if self.shape and shape != exact:
+            print(
+                f"jnst: {self.shape} pixels repeat with a faint seam: multiples of {STRIDE}, such as "
+                f"{exact[1]}x{exact[0]}, have none",
+                file=sys.stderr,
+            )
+        shape = shape if self.shape else exact
         init = self.init if self.init in INITS else self.load_init(settings)
         loaded = preset(settings, style_scale=1.0)  # styles have their scale already
         return {"preset": loaded, "style": styles, "shape": shape, "style_weights": self.style_weights, "init": init}
@@ -410,6 +420,14 @@ def _check_maps(files: Sequence[Path], weights: Sequence[float] | None, init: st
                 f"{shown(file)} is {own[1]}x{own[0]} pixels, but {shown(files[0])} {first[1]}x{first[0]}: maps of one "
                 "material have one size, resize them to it first"
             )
+
+
+def _divisible(shape: tuple[int, int], wrap: Wrap) -> tuple[int, int]:
+    """The nearest height and width that repeat exactly."""
+    height, width = (
+        max(1, round(side / STRIDE)) * STRIDE if wraps else side for side, wraps in zip(shape, wrap, strict=True)
+    )
+    return height, width
 
 
 def _check_styles(styles: tuple[Path, ...]) -> None:
