@@ -8,9 +8,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import tifffile
 from cli_runs import run
 from contracts import CASES, random_features, random_image, random_params
-import tifffile
 from PIL import Image
 
 import jnst
@@ -243,7 +243,7 @@ def test_a_material_on_the_command_line(capsys: Any, tmp_path: Path, weights: Pa
     for name, channels in (("albedo", 3), ("normal", 3), ("roughness", 1)):
         pixels = tifffile.imread(tmp_path / f"new_{name}.tif")
         assert pixels.dtype == np.uint16
-        assert pixels.shape == ((16, 32, 3) if channels == 3 else (16, 32))
+        assert pixels.shape == ((32, 32, 3) if channels == 3 else (32, 32))
     Image.fromarray(np.zeros((20, 20, 3), np.uint8)).save(tmp_path / "small.png")
     refused = run(capsys, "synthesize", files[0], tmp_path / "small.png", "--maps", *flags, "-o", tmp_path / "o.png")
     assert refused.only_error().endswith("maps of one material have one size, resize them to it first")
