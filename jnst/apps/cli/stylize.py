@@ -3,6 +3,7 @@
 import abc
 import contextlib
 import dataclasses
+import functools
 import re
 import sys
 from collections.abc import Sequence
@@ -313,10 +314,12 @@ class Synthesize(Run):
 
     def shown(self, image: Image) -> Image:
         """See `Run`: maps side by side."""
-        return jnp.concatenate(list(rgb_groups(image)), axis=1)
+        return jnp.concatenate(list(rgb_groups(image)), axis=1) if self.maps else image
 
     def shown_inputs(self, images: dict[str, Any]) -> dict[str, Any]:
         """See `Run`."""
+        if not self.maps:
+            return images
         return images | {"style": [image for style in images["style"] for image in rgb_groups(style)]}
 
     def save_images(self, image: Image) -> None:
@@ -324,7 +327,7 @@ class Synthesize(Run):
         if not self.maps:
             return super().save_images(image)
         for path, source, one in zip(self.outputs(), self.style, rgb_groups(image), strict=True):
-            grey = is_grey(source)
+            grey = _is_grey(source)
             values = jnp.mean(one, -1, keepdims=True).repeat(3, -1) if grey else one
             save_image(path, values, bit_depth=self.bit_depth, quality=self.quality, grey=grey)
         return None
@@ -338,6 +341,8 @@ class Synthesize(Run):
         styles = [load_image(path, side, resample=schedule.resample, background=background) for path in self.style]
         if self.maps:
             _check_maps(self.style, self.style_weights, self.init)
+            for path in self.style:  # Which are grey is known before the run: files may be gone after it.
+                _is_grey(path)
             styles = [jnp.concatenate(styles, axis=-1)]
         shape = _parse_shape(self.shape) if self.shape else fit_shape(size_of(styles[0]), size)
         exact = _divisible(shape, settings.wrap)
@@ -404,6 +409,9 @@ def map_names(files: Sequence[Path]) -> list[str]:
     if len(set(names)) < len(names) or not all(names):
         raise ArgumentError(f"--maps: {', '.join(map(shown, files))} need different names, after which files are named")
     return names
+
+
+_is_grey = functools.cache(is_grey)
 
 
 def _check_maps(files: Sequence[Path], weights: Sequence[float] | None, init: str) -> None:
