@@ -29,7 +29,27 @@ RandomKey = Key[Array, ""]
 Params = Mapping[str, Any]
 """A network's parameters: nested mappings whose leaves are arrays (``params["conv4_2"]["kernel"]``)."""
 
-__all__ = ["Array", "Features", "Guide", "Image", "Matrix", "Params", "PerImage", "RandomKey", "of_rank", "sum_dtype"]
+Wrap = tuple[bool, bool]
+"""Whether an image repeats downwards, so that its last row is followed by the first, and whether it repeats to the
+right."""
+
+NO_WRAP: Wrap = (False, False)
+"""An image that ends at its border."""
+
+__all__ = [
+    "NO_WRAP",
+    "Array",
+    "Features",
+    "Guide",
+    "Image",
+    "Matrix",
+    "Params",
+    "PerImage",
+    "RandomKey",
+    "Wrap",
+    "of_rank",
+    "sum_dtype",
+]
 
 
 def sum_dtype(*arrays: Array) -> Any:

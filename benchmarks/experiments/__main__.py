@@ -2,7 +2,7 @@
 
 import sys
 
-from benchmarks.experiments import backbones, classifier, layer_weights, layers, loss_table
+from benchmarks.experiments import backbones, classifier, layer_weights, layers, loss_table, seamless
 from jnst.errors import ArgumentError, JnstError, hint
 
 EXPERIMENTS = {
@@ -11,6 +11,7 @@ EXPERIMENTS = {
     "layer-weights": layer_weights.main,
     "loss-table": loss_table.main,
     "layers": layers.main,
+    "seamless": seamless.main,
 }
 """In the order of the projects."""
 

@@ -128,7 +128,8 @@ def make_backbone(
 
             - ``pooling``: "max", "avg", "l2" or "hann" (`ops.hann_pool`).
             - ``rescale_pooling``: Whether to scale pooled values to about those of max pooling.
-            - ``padding``, ``input_padding``: "zero", "reflect" or "replicate" (VGG networks only).
+            - ``padding``, ``input_padding``: "zero", "reflect", "replicate" or "circular", or a pair of these, for the
+              rows above and below and the columns on the left and right (VGG networks only).
             - ``ceil_mode``: Whether to pool partial windows (SqueezeNet only).
             - ``precision``: "auto", "float32", "tf32" or "bfloat16"; see `Backbone.prepare` (not for ResNets).
             - ``remat``: Less memory for the gradient, for a second forward pass; see `FeatureExtractor`.

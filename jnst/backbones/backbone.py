@@ -9,10 +9,10 @@ import jax.numpy as jnp
 
 from jnst.backbones.kernels.algorithms import PRECISIONS, multiplying
 from jnst.backbones.modules import FeatureExtractor
-from jnst.backbones.ops import PADDINGS, POOLINGS
+from jnst.backbones.ops import PADDINGS, POOLINGS, Padding, by_axis
 from jnst.backbones.preprocessing import Preprocessing
 from jnst.errors import ArgumentError, ImageError, WeightsError, did_you_mean
-from jnst.types import Array, Features, Image, Params, RandomKey
+from jnst.types import Array, Features, Image, Params, RandomKey, Wrap
 
 OPTIONS: dict[str, tuple[str | bool, ...]] = {
     "pooling": tuple(POOLINGS),
@@ -23,7 +23,8 @@ OPTIONS: dict[str, tuple[str | bool, ...]] = {
     "precision": tuple(PRECISIONS),
     "remat": (False, True),
 }
-"""The options of networks and their values. A network has those that are among its fields."""
+"""The options of networks and their values. A network has those that are among its fields. A padding may be a pair, of
+rows and of columns."""
 
 
 def check_options(name: str, options: Mapping[str, object], allowed: Iterable[str]) -> None:
@@ -35,7 +36,8 @@ def check_options(name: str, options: Mapping[str, object], allowed: Iterable[st
     for option, value in options.items():
         if option not in allowed:
             raise ArgumentError(f"{name} has no option {option!r}: it has {', '.join(allowed)}")
-        if option in OPTIONS and value not in OPTIONS[option]:
+        pair = value if option.endswith("padding") and isinstance(value, tuple) and len(value) == 2 else (value,)
+        if option in OPTIONS and any(one not in OPTIONS[option] for one in pair):
             raise ArgumentError(f"{option} {value!r} is unknown: choose one of {', '.join(map(str, OPTIONS[option]))}")
 
 
@@ -54,6 +56,7 @@ class Backbone:
         all_layers: The layers of the complete architecture, in order of depth.
         content_layers: Candidates for the content layer, best first.
         style_layers: The usual style layers.
+        maps: How many images of three channels it takes together, as one of ``3 * maps`` channels: see `apply`.
 
     Examples:
         >>> import jax, jnst
@@ -71,6 +74,12 @@ class Backbone:
     all_layers: tuple[str, ...]
     content_layers: tuple[str, ...]
     style_layers: tuple[str, ...]
+    maps: int = 1
+
+    @property
+    def channels(self) -> int:
+        """The number of channels of an image."""
+        return 3 * self.maps
 
     @property
     def layers(self) -> tuple[str, ...]:
@@ -87,7 +96,7 @@ class Backbone:
         """The network's ``precision``; "auto" for one that does not have this option."""
         return getattr(self.network, "precision", "auto")
 
-    def with_options(self, **options: str | bool) -> "Backbone":
+    def with_options(self, **options: str | bool | tuple[str, str]) -> "Backbone":
         """Return the same network with other options; see `jnst.make_backbone`.
 
         Raises:
@@ -98,6 +107,35 @@ class Backbone:
         check_options(self.name, options, self.options)
         network = dataclasses.replace(self.network, parent=None, **options)  # pyright: ignore[reportCallIssue]
         return dataclasses.replace(self, network=network)
+
+    def with_padding(self, padding: str, along: Wrap = (True, True)) -> "Backbone":
+        """Return the same network with another padding of rows, of columns, or of both.
+
+        With ``"circular"``, an image stands for its endless repetition. This is exact where the side is a multiple of
+        the stride of the deepest layer, 2^(b-1) in block b of a VGG; elsewhere windows of poolings overlap at the seam.
+
+        Args:
+            padding: A key of `jnst.backbones.PADDINGS`.
+            along: Whether it is the padding of rows, and whether it is that of columns.
+
+        Raises:
+            ArgumentError: An unknown padding, or a network without the option ``padding``.
+        """
+        if not any(along):
+            return self
+        if padding == "circular" and "padding" not in self.options:
+            raise ArgumentError(
+                f"{self.name} has no circular padding, which seamless images need: choose a VGG network, such as vgg19"
+            )
+        options: dict[str, Padding] = {}
+        for name in ("padding", "input_padding"):
+            own = getattr(self.network, name, None)
+            if name == "padding" or own is not None:
+                rows, columns = (
+                    padding if changes else mode for mode, changes in zip(by_axis(own or "zero"), along, strict=True)
+                )
+                options[name] = rows, columns
+        return self.with_options(**options)
 
     def init(self, key: RandomKey) -> Params:
         """Draw random float32 parameters: zero biases, and He-normal kernels except for ResNets."""
@@ -137,9 +175,12 @@ class Backbone:
     def apply(self, params: Params, image: Image, layers: Sequence[str]) -> dict[str, Features]:
         """Compute the features of an image.
 
+        Several ``maps`` go through the network one by one. Their features are concatenated, so that statistics of a
+        layer's channels are also those between maps.
+
         Args:
             params: The network's parameters, which determine the dtype of the features.
-            image: ``(..., h, w, 3)``, sRGB in [0, 1].
+            image: ``(..., h, w, 3 * maps)``, sRGB in [0, 1].
             layers: Names from `layers`. Nothing deeper than the deepest of them is computed.
 
         Returns:
@@ -152,11 +193,13 @@ class Backbone:
         """
         layers = self.check_layers(layers)
         self.check_size(image, layers)
+        image = image if self.maps == 1 else _separate(image)
         batch, plane = image.shape[:-3], image.shape[-3:]
         x = self.preprocessing.apply(image).reshape(-1, *plane)
         with multiplying(self.precision):
             found = cast(dict[str, Array], self.network.apply(self.network.split_collections(params), x, layers))
-        return {layer: features.reshape(*batch, *features.shape[1:]) for layer, features in found.items()}
+        features = {layer: array.reshape(*batch, *array.shape[1:]) for layer, array in found.items()}
+        return features if self.maps == 1 else {layer: _joined(array) for layer, array in features.items()}
 
     def check_layers(self, layers: Iterable[str]) -> tuple[str, ...]:
         """Return ``layers`` as a tuple if all of them can be computed.
@@ -188,7 +231,7 @@ class Backbone:
         """Check that ``image`` has the dtype and shape of an image and is large enough for ``layers``.
 
         Args:
-            image: Expected to be ``(..., h, w, 3)``; only its shape and dtype are read.
+            image: Expected to be ``(..., h, w, 3 * maps)``; only its shape and dtype are read.
             layers: Names from `layers`.
             name: The argument's name in error messages.
 
@@ -200,8 +243,9 @@ class Backbone:
             raise ImageError(
                 f"`{name}` has dtype {image.dtype}, expected floats in [0, 1]: divide by 255 or use jnst.load_image"
             )
-        if len(shape) < 3 or shape[-1] != 3:
-            raise ImageError(f"`{name}` has shape {shape}, expected (..., h, w, 3): {_shape_advice(shape)}")
+        if len(shape) < 3 or shape[-1] != self.channels:
+            advice = _shape_advice(shape) if self.maps == 1 else f"concatenate {self.maps} images along the last axis"
+            raise ImageError(f"`{name}` has shape {shape}, expected (..., h, w, {self.channels}): {advice}")
         layers = tuple(layers)
         side = self.smallest_side(layers)
         if min(shape[-3:-1]) < side:
@@ -210,6 +254,17 @@ class Backbone:
                 f"`{name}` is {shape[-2]}x{shape[-3]} pixels, but {deepest} of {self.name} needs at least "
                 f"{side}x{side}: enlarge it or choose a shallower layer"
             )
+
+
+def _separate(image: Array) -> Array:
+    """``(..., h, w, 3 * maps)`` to ``(..., maps, h, w, 3)``."""
+    return jnp.moveaxis(image.reshape(*image.shape[:-1], -1, 3), -2, -4)
+
+
+def _joined(features: Array) -> Array:
+    """``(..., maps, h, w, c)`` to ``(..., h, w, maps * c)``."""
+    by_position = jnp.moveaxis(features, -4, -2)
+    return by_position.reshape(*by_position.shape[:-2], -1)
 
 
 def _shape_advice(shape: tuple[int, ...]) -> str:

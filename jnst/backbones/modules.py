@@ -100,7 +100,7 @@ class Convolution(nn.Module):
     features: int
     size: int = 3
     stride: int = 1
-    padding: str | None = "zero"
+    padding: ops.Padding | None = "zero"
 
     @nn.compact
     def __call__(self, x: Array) -> Array:

@@ -13,17 +13,32 @@ from jax import lax
 
 from jnst.types import Array, of_rank, sum_dtype
 
-PADDINGS: dict[str, str] = {"zero": "constant", "reflect": "reflect", "replicate": "edge"}
+PADDINGS: dict[str, str] = {"zero": "constant", "reflect": "reflect", "replicate": "edge", "circular": "wrap"}
 """Padding modes, and NumPy's names for them."""
+
+Padding = str | tuple[str, str]
+"""A key of `PADDINGS`, or one for the rows above and below and one for the columns on the left and right."""
 
 Correlation = Callable[[Array], Array]
 """The cross-correlation of a zero-padded map with a given 3x3 kernel, of the map's size."""
 
 
-def pad(x: Array, amount: int, padding: str) -> Array:
-    """Pad height and width by ``amount`` on each side (``padding``: a key of `PADDINGS`)."""
-    widths = ((0, 0), (amount, amount), (amount, amount), (0, 0))
-    return x if amount == 0 else jnp.pad(x, widths, mode=PADDINGS[padding])
+def by_axis(padding: Padding) -> tuple[str, str]:
+    """The padding of rows and that of columns."""
+    return (padding, padding) if isinstance(padding, str) else padding
+
+
+def pad(x: Array, amount: int, padding: Padding) -> Array:
+    """Pad height and width by ``amount`` on each side."""
+    for axis, mode in enumerate(by_axis(padding), 1):
+        x = _pad_axis(x, axis, (amount, amount), mode)
+    return x
+
+
+def _pad_axis(x: Array, axis: int, widths: tuple[int, int], padding: str) -> Array:
+    if not any(widths):
+        return x
+    return jnp.pad(x, [widths if i == axis else (0, 0) for i in range(x.ndim)], mode=PADDINGS[padding])
 
 
 def convolve(
@@ -32,7 +47,7 @@ def convolve(
     bias: Array | None = None,
     *,
     stride: int = 1,
-    padding: str | None = "zero",
+    padding: Padding | None = "zero",
     correlate: Correlation | None = None,
 ) -> Array:
     """Cross-correlate ``x`` with ``kernel`` and add ``bias``.
@@ -42,7 +57,7 @@ def convolve(
         kernel: ``(size, size, c_in, c_out)``.
         bias: ``(c_out,)``.
         stride: The stride of both axes.
-        padding: A key of `PADDINGS`: at stride 1 the output has the size of the input. None: no padding.
+        padding: See `Padding`: at stride 1 the output has the size of the input. None: no padding.
         correlate: A faster correlation with this kernel, used for zero-padded 3x3 convolutions of stride 1.
 
     Returns:
@@ -53,10 +68,11 @@ def convolve(
     same_size = kernel.shape[:2] == (3, 3) and stride == 1 and padding is not None
     if correlate is None or not same_size:
         correlate = partial(_correlate, kernel=kernel, rows=amount, columns=amount, stride=stride)
-    if padding in ("zero", None) or amount == 0:
+    if padding is None or amount == 0 or by_axis(padding) == ("zero", "zero"):
         y = correlate(x)
     elif same_size:
-        y = _correlate_and_add_border(x, kernel, padding, correlate)
+        # On CPUs this is faster than a correlation without zeros, whose results need no cropping.
+        y = correlate(pad(x, amount, padding))[:, amount:-amount, amount:-amount]
     else:
         y = _correlate(pad(x, amount, padding), kernel, 0, 0, stride)
     return y if bias is None else y + of_rank(bias, y.ndim)
@@ -71,23 +87,6 @@ def _correlate(x: Array, kernel: Array, rows: int, columns: int, stride: int = 1
         padding=((rows, rows), (columns, columns)),
         dimension_numbers=("NHWC", "HWIO", "NHWC"),
     )
-
-
-def _correlate_and_add_border(x: Array, kernel: Array, padding: str, correlate: Correlation) -> Array:
-    """Correlate with zero padding, then add the contribution of the row or column beyond each border.
-
-    Correlating a padded copy costs three times as much on CPUs: the copy is written and read, and so is its gradient.
-    """
-    border = {"reflect": 1, "replicate": 0}[padding]
-    height, width = x.shape[1:3]
-    # The gradient of one gather is one scatter; the gradient of two slices would pad the whole map twice.
-    rows, columns = x[:, jnp.array([border, height - 1 - border])], x[:, :, jnp.array([border, width - 1 - border])]
-    rows = jnp.pad(rows, ((0, 0), (0, 0), (1, 1), (0, 0)), mode=PADDINGS[padding])
-    y = correlate(x)
-    y = y.at[:, :1].add(_correlate(rows[:, :1], kernel[:1], 0, 0))
-    y = y.at[:, -1:].add(_correlate(rows[:, 1:], kernel[2:], 0, 0))
-    y = y.at[:, :, :1].add(_correlate(columns[:, :, :1], kernel[:, :1], 1, 0))
-    return y.at[:, :, -1:].add(_correlate(columns[:, :, 1:], kernel[:, 2:], 1, 0))
 
 
 @partial(jax.custom_jvp, nondiff_argnums=(1,))
@@ -183,11 +182,11 @@ HANN_EPSILON = 1e-12
 """Added to mean squares before the root, as in DISTS."""
 
 
-def hann_pool(x: Array, window: int = 2, stride: int = 2, ceil: bool = False) -> Array:
+def hann_pool(x: Array, window: int = 2, stride: int = 2, ceil: bool = False, padding: Padding = "zero") -> Array:
     """The root of the mean square under a Hann window, which does not alias: ``sqrt(hann ∗ x² + 1e-12)``.
 
     The window has an odd number of taps, 3 for 2 (¼, ½, ¼ along each axis). A window that is larger than asked for is
-    centred on its first element, with zeros beyond the border.
+    centred on its first element, with ``padding`` beyond the border.
 
     References:
         Hénaff & Simoncelli, Geodesics of learned representations, ICLR 2016; Ding, Ma, Wang & Simoncelli, Image Quality
@@ -196,7 +195,7 @@ def hann_pool(x: Array, window: int = 2, stride: int = 2, ceil: bool = False) ->
     taps = window + 1 - window % 2
     hann = [math.sin(math.pi * (i + 1) / (taps + 1)) ** 2 for i in range(taps)]
     weights = [a * b / sum(hann) ** 2 for a in hann for b in hann]
-    squares = pad(x.astype(sum_dtype(x)), taps - window, "zero") ** 2
+    squares = pad(x.astype(sum_dtype(x)), taps - window, padding) ** 2
     parts = _window_elements(squares, taps, stride, ceil, 0.0)
     mean = sum((weight * part for weight, part in zip(weights, parts, strict=True)), jnp.zeros((), squares.dtype))
     return jnp.sqrt(mean + HANN_EPSILON).astype(x.dtype)
@@ -213,9 +212,34 @@ the mean of four squares is half the root of their sum)."""
 
 
 def pool(
-    x: Array, pooling: str, *, rescale: bool = False, window: int = 2, stride: int = 2, ceil: bool = False
+    x: Array,
+    pooling: str,
+    *,
+    rescale: bool = False,
+    window: int = 2,
+    stride: int = 2,
+    ceil: bool = False,
+    padding: Padding = "zero",
 ) -> Array:
-    """Pool with a row of `POOLINGS`; ``rescale`` multiplies the result by the row's factor."""
+    """Pool with a row of `POOLINGS`.
+
+    Args:
+        x: ``(n, h, w, c)``.
+        pooling: A key of `POOLINGS`.
+        rescale: Whether to multiply the result by the row's factor.
+        window: The side of a window.
+        stride: The step between windows.
+        ceil: Whether a partial window at the end counts.
+        padding: The network's. Along circular axes the last window goes on at the beginning, so that every position is
+            in a window; with other paddings poolings know only what lies inside.
+    """
     function, factor = POOLINGS[pooling]
+    rows, columns = ("circular" if mode == "circular" else "zero" for mode in by_axis(padding))
+    if pooling == "hann":
+        function = partial(hann_pool, padding=(rows, columns))
+    else:
+        for axis in (axis for axis, mode in enumerate((rows, columns), 1) if mode == "circular" and x.shape[axis]):
+            reach = (-(-x.shape[axis] // stride) - 1) * stride + window
+            x = _pad_axis(x, axis, (0, max(0, reach - x.shape[axis])), "circular")
     y = function(x, window, stride, ceil)
     return y * factor if rescale and factor != 1.0 else y

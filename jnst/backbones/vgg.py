@@ -35,7 +35,7 @@ class VGG(FeatureExtractor):
         widths: The number of filters of each convolution, block by block.
         pooling: A key of `ops.POOLINGS`.
         rescale_pooling: Scale pooled values to about those of max pooling (crowsonkb).
-        padding: A key of `ops.PADDINGS`.
+        padding: See `ops.Padding`.
         input_padding: The padding of the first 3x3 convolution; None: ``padding``.
         input_convolution: Begin with a 1x1 convolution ``conv0``, a preprocessing stored with the weights.
         heads: The number of filters of each block's head; empty: no heads.
@@ -49,8 +49,8 @@ class VGG(FeatureExtractor):
     widths: Widths = VGG19_WIDTHS
     pooling: str = "max"
     rescale_pooling: bool = False
-    padding: str = "zero"
-    input_padding: str | None = None
+    padding: ops.Padding = "zero"
+    input_padding: ops.Padding | None = None
     input_convolution: bool = False
     heads: tuple[int, ...] = ()
     precision: str = "auto"
@@ -81,13 +81,13 @@ class VGG(FeatureExtractor):
             relu, aux = f"relu{number}_{index}", f"aux{number}_{index}"
             if index == len(widths) and self.pooling == "max" and not wanted & {relu, aux}:
                 # The ReLU commutes with max pooling; after it, it has a quarter of the elements.
-                yield f"pool{number}", ops.relu(ops.max_pool(x), output_is_kept=False)
+                yield f"pool{number}", ops.relu(ops.pool(x, "max", padding=self.padding), output_is_kept=False)
                 return
             x = ops.relu(x, output_is_kept=relu in wanted)
             yield relu, x
             if aux in wanted:
                 yield aux, ops.relu(Convolution(self.heads[number - 1], size=1, name=aux)(x))
-        yield f"pool{number}", ops.pool(x, self.pooling, rescale=self.rescale_pooling)
+        yield f"pool{number}", ops.pool(x, self.pooling, rescale=self.rescale_pooling, padding=self.padding)
 
     def prepare(self, params: Params) -> Params:
         """Prepare parameters for the device that holds them; see `Backbone.prepare`."""
@@ -96,8 +96,9 @@ class VGG(FeatureExtractor):
     def smallest_side(self, layer: str) -> int:
         """``2^(b-1)`` for a layer of block b, twice that with reflection padding, which needs two rows."""
         block = int(layer.partition("_")[0][-1])
-        reflects = "reflect" in (self.padding, self.input_padding)
-        return max(2 ** (block - 1) * (2 if self.padding == "reflect" else 1), 2 if reflects else 1)
+        everywhere = "reflect" in ops.by_axis(self.padding)
+        somewhere = everywhere or "reflect" in ops.by_axis(self.input_padding or self.padding)
+        return max(2 ** (block - 1) * (2 if everywhere else 1), 2 if somewhere else 1)
 
     def truncated(self, names: frozenset[str]) -> "VGG":
         """The network up to the last convolution in ``names``."""

@@ -23,7 +23,7 @@ from jnst.images.keep_colour import KEEP_COLOUR, ColourControl
 from jnst.images.masks import check_mask, check_masks, guides
 from jnst.images.noise import MEAN_COLOUR, faint_image, noise
 from jnst.images.pyramid import Pyramid
-from jnst.images.resize import FITS, METHODS, SHARP, fit_shape, resample, resize, resize_mask, size_of
+from jnst.images.resize import FITS, METHODS, SEAMLESS, SHARP, fit_shape, resample, resize, resize_mask, size_of
 from jnst.images.views import random_crops, rgb_groups
 
 __all__ = [
@@ -33,6 +33,7 @@ __all__ = [
     "KEEP_COLOUR",
     "MEAN_COLOUR",
     "METHODS",
+    "SEAMLESS",
     "SHARP",
     "ColourControl",
     "ColourSpace",

@@ -32,21 +32,23 @@ ImageInput = Image | np.ndarray
 """Images as arguments: JAX or NumPy arrays of any floating-point dtype, cast to float32."""
 
 
-def check_image(image: Array, name: str) -> Image:
+def check_image(image: Array, name: str, channels: int = 3) -> Image:
     """Return ``image`` as a float32 JAX array if it is one image in [0, 1].
 
     Args:
         image: ``(h, w, 3)``, float16, bfloat16, float32 or float64 (cast to float32). Inside `jax.jit` only shape and
             dtype are checked.
         name: The argument's name in error messages.
+        channels: How many channels it must have.
 
     Raises:
         ImageError: Another shape, an integer dtype, values outside [0, 1], or NaN.
     """
     image = as_array(image, name)
     shape = tuple(image.shape)
-    if len(shape) != 3 or shape[-1] != 3:
-        raise ImageError(f"`{name}` has shape {shape}, expected (h, w, 3): {_shape_advice(shape)}")
+    if len(shape) != 3 or shape[-1] != channels:
+        advice = _shape_advice(shape) if channels == 3 else "give all images equally many maps"
+        raise ImageError(f"`{name}` has shape {shape}, expected (h, w, {channels}): {advice}")
     return _check_values(image, name)
 
 

@@ -16,27 +16,28 @@ FAINT = 0.06
 """The standard deviation of `faint_image`: a third of what is usual for photographs."""
 
 
-def noise(key: RandomKey, shape: tuple[int, int], std: float, power: float = 0.0) -> Image:
-    """Gaussian noise around `MEAN_COLOUR`, clipped to [0, 1]: ``(h, w, 3)``.
+def noise(key: RandomKey, shape: tuple[int, int], std: float, power: float = 0.0, channels: int = 3) -> Image:
+    """Gaussian noise around `MEAN_COLOUR`, clipped to [0, 1]: ``(h, w, channels)``. It repeats without a seam.
 
     Args:
         key: A random key.
         shape: Height and width.
         std: The standard deviation.
         power: Amplitudes fall with the frequency f as ``f ** -power``: 0 for white noise, 1 as in photographs.
+        channels: A multiple of 3.
     """
-    return _noise(key, tuple(shape), std, power)
+    return _noise(key, tuple(shape), std, power, channels)
 
 
-@partial(Jit, static_argnames=("shape", "power"))
-def _noise(key: RandomKey, shape: tuple[int, int], std: float, power: float) -> Image:
-    values = jax.random.normal(key, (*shape, 3), jnp.float32)
+@partial(Jit, static_argnames=("shape", "power", "channels"))
+def _noise(key: RandomKey, shape: tuple[int, int], std: float, power: float, channels: int) -> Image:
+    values = jax.random.normal(key, (*shape, channels), jnp.float32)
     if power:
         spectrum = jnp.fft.rfft2(values, axes=(0, 1))
         factor = jnp.asarray(_amplitudes(shape, power)[..., None], spectrum.dtype)
         values = jnp.fft.irfft2(spectrum * factor, shape, axes=(0, 1))
         values = values / jnp.maximum(jnp.std(values), 1e-6)
-    image = jnp.asarray(MEAN_COLOUR, jnp.float32)[None, None] + std * values
+    image = jnp.asarray(MEAN_COLOUR * (channels // 3), jnp.float32)[None, None] + std * values
     return jnp.clip(image, 0.0, 1.0)
 
 

@@ -10,9 +10,10 @@ import jax.numpy as jnp
 
 from jnst.losses.position_sets import check_channels, mix
 from jnst.statistics.moments import flatten_positions, unit_mean
+from jnst.statistics.neighbourhoods import wrap_border
 from jnst.statistics.patch_search import nearest_patches, patch_counts, patch_entries, patches
 from jnst.statistics.sampling import take_rows
-from jnst.types import Array, Features, Guide, PerImage, RandomKey, sum_dtype
+from jnst.types import NO_WRAP, Array, Features, Guide, PerImage, RandomKey, Wrap, sum_dtype
 
 
 class PatchTarget(NamedTuple):
@@ -70,11 +71,14 @@ class MarkovRandomField:
     Attributes:
         size: See `mrf_loss`.
         stride: See `mrf_loss`.
+        wrap: Whether patches of the image go on from the last row to the first, and from the last column to the first;
+            a style ends at its border.
     """
 
     joint = False
     size: int = 3
     stride: int = 1
+    wrap: Wrap = NO_WRAP
 
     def fit(self, features: Features, guide: Guide | None = None) -> tuple[PatchTarget, ...]:
         """Return the features, and the weights of their patches."""
@@ -93,6 +97,9 @@ class MarkovRandomField:
     ) -> PerImage:
         """See `mrf_loss`."""
         check_channels(features, target[0].features)
+        beyond = (0, self.size - 1)
+        features = wrap_border(jnp.asarray(features), beyond, self.wrap)
+        guide = None if guide is None else wrap_border(jnp.asarray(guide), beyond, self.wrap, channels=False)
         weights = _patch_weights(features, guide, self.size, self.stride)
         scores, squares = zip(*(self._compare(features, part) for part in target), strict=True)
         best, nearest = scores[0], squares[0]

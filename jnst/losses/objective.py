@@ -19,11 +19,13 @@ from jax.sharding import Mesh
 from jnst.backbones import Backbone
 from jnst.errors import ArgumentError
 from jnst.losses.base import FeatureLoss, Regularizer
+from jnst.losses.combined import Sum
 from jnst.losses.content import SquaredError
 from jnst.losses.gradient import unit_gradient
 from jnst.losses.gram import Gram
+from jnst.losses.relative import Relative
 from jnst.solve.devices import row_sharding
-from jnst.types import Array, Features, Image, Params, PerImage, RandomKey, sum_dtype
+from jnst.types import Array, Features, Image, Params, PerImage, RandomKey, Wrap, sum_dtype
 
 Weight = float | Array
 IMAGE = "image"
@@ -96,6 +98,25 @@ class Objective:
     def layers(self) -> tuple[str, ...]:
         """Every layer of the network that is needed, each once; without `IMAGE`."""
         return network_layers(self.content + self.style)
+
+    def wrapping(self, wrap: Wrap) -> "Objective":
+        """The same terms for images that repeat along the axes that ``wrap``: their neighbours reach across the seam.
+
+        Only losses with a field ``wrap`` look at neighbours; `jnst.Backbone.with_padding` does it for the network.
+        """
+
+        def wrapped(term: Any) -> Any:
+            return dataclasses.replace(term, loss=_wrapping(term.loss, wrap))
+
+        return Objective(*(tuple(map(wrapped, terms)) for terms in (self.content, self.style, self.regularizers)))
+
+
+def _wrapping(loss: Any, wrap: Wrap) -> Any:
+    if isinstance(loss, Relative):
+        return Relative(_wrapping(loss.inner, wrap))
+    if isinstance(loss, Sum):
+        return Sum(tuple((_wrapping(part, wrap), weight) for part, weight in loss.parts))
+    return dataclasses.replace(loss, wrap=wrap) if hasattr(loss, "wrap") else loss
 
 
 @partial(jax.tree_util.register_dataclass, data_fields=["target", "guide", "weight"], meta_fields=[])

@@ -10,8 +10,8 @@ import jax
 import jax.numpy as jnp
 
 from jnst.errors import ArgumentError
-from jnst.statistics import unit_mean, windows
-from jnst.types import Array, Features, Guide, PerImage, RandomKey, sum_dtype
+from jnst.statistics import unit_mean, windows, wrap_border
+from jnst.types import NO_WRAP, Array, Features, Guide, PerImage, RandomKey, Wrap, sum_dtype
 
 REDUCTIONS: dict[str, Callable[[Array, int], Array]] = {
     "mean": lambda energies, values: jnp.mean(energies, (-2, -1)) / values,
@@ -32,18 +32,20 @@ class AffineModels(NamedTuple):
     basis: Array
 
 
-def affine_models(content: Features, radius: int = 1, epsilon: float = 1e-7) -> AffineModels:
+def affine_models(content: Features, radius: int = 1, epsilon: float = 1e-7, wrap: Wrap = NO_WRAP) -> AffineModels:
     """Prepare `photorealism_loss` for a content image.
 
     Args:
         content: ``(..., h, w, c)``: the content image.
         radius: Windows have a side of 2·radius + 1 positions.
         epsilon: Regularisation of the slopes of the affine functions, in squared units of the content; above 0.
+        wrap: Whether windows go on from the last row to the first, and from the last column to the first.
 
     Raises:
         ArgumentError: A content image smaller than a window.
     """
     side = 2 * radius + 1
+    content = wrap_border(content, (radius, radius), wrap)
     if min(content.shape[-3:-1]) < side:
         raise ArgumentError(
             f"an image of {content.shape[-3]}x{content.shape[-2]} has no window of {side}x{side}: "
@@ -64,6 +66,7 @@ def photorealism_loss(
     radius: int = 1,
     reduction: str = "mean",
     guide: Guide | None = None,
+    wrap: Wrap = NO_WRAP,
 ) -> PerImage:
     """Distance of the colours from affine functions of the content's colours, in all windows: ``Σ_c x_cᵀ L x_c``.
 
@@ -80,6 +83,7 @@ def photorealism_loss(
             c·(2·radius + 1)² values in one, which gives a mean squared error.
         guide: ``(..., h, w)``, the relative weight of each position. None weights all positions equally. A window has
             the minimum weight of its positions.
+        wrap: As for `affine_models`.
 
     Returns:
         ``(...)``, in squared units of the features. For the content itself the sum is up to ε per window and channel.
@@ -94,14 +98,16 @@ def photorealism_loss(
     if reduction not in REDUCTIONS:
         raise ArgumentError(f"reduction {reduction!r} is unknown: choose one of {', '.join(REDUCTIONS)}")
     height, width, channels = features.shape[-3:]
-    goal = models.basis.shape[-2] + 2 * radius, models.basis.shape[-1] + 2 * radius, models.basis.shape[-4]
+    rows, columns = (size + 2 * radius * (not wraps) for size, wraps in zip(models.basis.shape[-2:], wrap, strict=True))
+    goal = rows, columns, models.basis.shape[-4]
     if (height, width, channels) != goal:
         raise ArgumentError(
             f"features have shape {(height, width, channels)}, the target {goal}: "
             "fit the target with the same layer at the same image size"
         )
-    energies = _energies(features, models.basis, radius)
+    energies = _energies(wrap_border(features, (radius, radius), wrap), models.basis, radius)
     if guide is not None:
+        guide = wrap_border(jnp.asarray(guide), (radius, radius), wrap, channels=False)
         energies = energies * unit_mean(reduce(jnp.minimum, windows(guide, radius)))
     return REDUCTIONS[reduction](energies, channels * (2 * radius + 1) ** 2)
 
@@ -147,6 +153,7 @@ class Photorealism:
         radius: See `affine_models`; at least 1.
         epsilon: See `affine_models`; above 0.
         reduction: See `photorealism_loss`.
+        wrap: See `affine_models`.
 
     Raises:
         ArgumentError: A radius below 1, or an epsilon that is not above 0.
@@ -156,6 +163,7 @@ class Photorealism:
     radius: int = 1
     epsilon: float = 1e-7
     reduction: str = "mean"
+    wrap: Wrap = NO_WRAP
 
     def __post_init__(self) -> None:
         if self.radius < 1 or not self.epsilon > 0:
@@ -166,10 +174,10 @@ class Photorealism:
 
     def fit(self, features: Features, guide: Guide | None = None) -> AffineModels:
         """See `affine_models`."""
-        return affine_models(features, self.radius, self.epsilon)
+        return affine_models(features, self.radius, self.epsilon, self.wrap)
 
     def loss(
         self, features: Features, target: AffineModels, guide: Guide | None = None, key: RandomKey | None = None
     ) -> PerImage:
         """See `photorealism_loss`."""
-        return photorealism_loss(features, target, self.radius, self.reduction, guide)
+        return photorealism_loss(features, target, self.radius, self.reduction, guide, self.wrap)

@@ -15,7 +15,7 @@ from jnst.errors import ArgumentError
 from jnst.statistics.hypercolumn import hypercolumn_weights, hypercolumns
 from jnst.statistics.moments import flatten_positions
 from jnst.statistics.sampling import draw_positions, position_weights, take_rows
-from jnst.types import Array, Features, Guide, RandomKey, sum_dtype
+from jnst.types import NO_WRAP, Array, Features, Guide, RandomKey, Wrap, sum_dtype
 
 
 class Positions(NamedTuple):
@@ -60,14 +60,14 @@ def mix(targets: Sequence[tuple[Any, ...]], weights: Array) -> tuple[Any, ...]:
     return tuple(part._replace(weights=share * part.weights) for target, share in shares for part in target)
 
 
-def draw(part: Positions | Layers, count: int, *, key: RandomKey | None) -> Positions:
+def draw(part: Positions | Layers, count: int, *, key: RandomKey | None, wrap: Wrap = NO_WRAP) -> Positions:
     """Draw at most ``count`` positions; the same ones every time if the key is None.
 
-    See `jnst.statistics.draw_positions`.
+    See `jnst.statistics.draw_positions`, and `jnst.statistics.hypercolumns` for ``wrap``.
     """
     sample = draw_positions(part.weights, count, key=jax.random.key(0) if key is None else key)
     if isinstance(part, Layers):
-        return Positions(hypercolumns(part.layers, sample.indices), sample.weights)
+        return Positions(hypercolumns(part.layers, sample.indices, wrap), sample.weights)
     return Positions(take_rows(part.rows, sample.indices).astype(sum_dtype(part.rows)), sample.weights)
 
 

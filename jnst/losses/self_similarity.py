@@ -10,7 +10,7 @@ from jnst.errors import ArgumentError
 from jnst.losses.base import absolute
 from jnst.losses.position_sets import check_channels, check_layers, draw, joint_layers, positions, unit_sum
 from jnst.statistics.distances import cosine_distances
-from jnst.types import Array, Features, Guide, PerImage, RandomKey
+from jnst.types import NO_WRAP, Array, Features, Guide, PerImage, RandomKey, Wrap
 
 EPSILON = 1e-6
 """Added to mean distances, for images of one colour."""
@@ -92,10 +92,12 @@ class HypercolumnSelfSimilarity:
 
     Attributes:
         max_positions: Maximum number of positions.
+        wrap: See `jnst.statistics.hypercolumns`.
     """
 
     joint = True
     max_positions: int = 1024
+    wrap: Wrap = NO_WRAP
 
     def fit(self, features: Any, guide: Any = None) -> tuple[Features, ...]:
         """Return the layers."""
@@ -113,6 +115,6 @@ class HypercolumnSelfSimilarity:
         for layer, fitted in zip(features, target, strict=True):
             _check_positions(layer, fitted)
         image = joint_layers(features, guide)
-        x = draw(image, self.max_positions, key=key)
-        y = draw(image._replace(layers=joint_layers(target).layers), self.max_positions, key=key)
+        x = draw(image, self.max_positions, key=key, wrap=self.wrap)
+        y = draw(image._replace(layers=joint_layers(target).layers), self.max_positions, key=key, wrap=self.wrap)
         return self_similarity_loss(x.rows, y.rows, x.weights)

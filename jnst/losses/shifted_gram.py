@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jnst.errors import ArgumentError
 from jnst.losses.base import blend_linearly, squared_error
 from jnst.statistics import shifted_gram_matrix
-from jnst.types import Array, Features, Guide, Matrix, PerImage, RandomKey
+from jnst.types import NO_WRAP, Array, Features, Guide, Matrix, PerImage, RandomKey, Wrap
 
 
 class ShiftedGrams(NamedTuple):
@@ -31,6 +31,7 @@ class ShiftedGram:
         shifts: Distances in positions of the layer, at least 1.
         normalization: As in `jnst.statistics.shifted_gram_matrix`.
         reduction: As in `jnst.losses.style_loss`, for each matrix.
+        wrap: As in `jnst.statistics.shifted_gram_matrix`, for the image; a style ends at its border.
 
     Raises:
         ArgumentError: No shift, or one below 1.
@@ -43,6 +44,7 @@ class ShiftedGram:
     shifts: tuple[int, ...] = (2, 4, 8, 16)
     normalization: str = "chw"
     reduction: str = "mean"
+    wrap: Wrap = NO_WRAP
 
     def __post_init__(self) -> None:
         if not self.shifts or min(self.shifts) < 1:
@@ -54,11 +56,16 @@ class ShiftedGram:
         Raises:
             ArgumentError: Unknown normalization.
         """
+        return self._grams(features, guide, NO_WRAP)
+
+    def _grams(self, features: Features, guide: Guide | None, wrap: Wrap) -> ShiftedGrams:
         height, width = features.shape[-3:-1]
 
         def gram(down: int, right: int) -> Matrix | None:
             inside = down < height and right < width
-            return shifted_gram_matrix(features, (down, right), self.normalization, guide) if inside else None
+            if not inside:
+                return None
+            return shifted_gram_matrix(features, (down, right), self.normalization, guide, wrap)
 
         return ShiftedGrams(
             tuple(gram(shift, 0) for shift in self.shifts), tuple(gram(0, shift) for shift in self.shifts)
@@ -85,7 +92,7 @@ class ShiftedGram:
             ArgumentError: A number of channels that differs from the target's, an unknown normalization or reduction,
                 or no shift that both the features and the target have.
         """
-        grams = self.fit(features, guide)
+        grams = self._grams(features, guide, self.wrap)
         pairs = [
             (gram, goal)
             for mine, goals in zip(grams, target, strict=True)

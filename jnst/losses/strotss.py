@@ -22,7 +22,7 @@ from jnst.losses.position_sets import (
     unit_sum,
 )
 from jnst.losses.relaxed_earth_mover import relaxed_earth_movers_distance
-from jnst.types import Array, PerImage, RandomKey, sum_dtype
+from jnst.types import NO_WRAP, Array, PerImage, RandomKey, Wrap, sum_dtype
 
 FORMULAS: dict[str, Callable[[float], tuple[float, float]]] = {
     "paper": lambda alpha: (1.0 / alpha, 2.0 + alpha + 1.0 / alpha),
@@ -126,12 +126,14 @@ class Strotss:
         alpha: See `strotss_style_loss`.
         formula: See `strotss_style_loss`.
         max_positions: Maximum number of positions per image.
+        wrap: See `jnst.statistics.hypercolumns`; a style ends at its border.
     """
 
     joint = True
     alpha: float = 1.0
     formula: str = "paper"
     max_positions: int = 1024
+    wrap: Wrap = NO_WRAP
 
     def fit(self, features: Any, guide: Any = None) -> tuple[Layers, ...]:
         """Return the layers, and the weights of their hypercolumns from the guides."""
@@ -150,7 +152,7 @@ class Strotss:
     ) -> PerImage:
         """See `strotss_style_loss`."""
         check_layers(features, target[0].layers)
-        x = draw(joint_layers(features, guide), self.max_positions, key=key)
+        x = draw(joint_layers(features, guide), self.max_positions, key=key, wrap=self.wrap)
         y = concatenate([draw(part, self.max_positions, key=key) for part in target])
         colours = features[0].shape[-1] == 3
         return strotss_style_loss(x.rows, y.rows, x.weights, y.weights, self.alpha, self.formula, colours)

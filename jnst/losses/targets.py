@@ -185,7 +185,8 @@ def find_floors(terms: Sequence[FeatureTerm], params: Params, *, backbone: Backb
         return (None,) * len(terms)
     layers = network_layers(relative)
     side = max(FAINT_SIDE, backbone.smallest_side(layers))
-    features = features_of(jnp.asarray(faint_image(side)), layers, params, backbone)
+    faint = jnp.tile(jnp.asarray(faint_image(side)), backbone.maps)
+    features = features_of(faint, layers, params, backbone)
     return tuple(
         SHARE * term.loss.fit(term.pick(features))[1] if isinstance(term.loss, Relative) else None for term in terms
     )
@@ -222,7 +223,7 @@ def _located(
     mask: Guide, objective: Objective, params: Params, shape: tuple[int, int], backbone: Backbone
 ) -> dict[str, Guide]:
     """A region's guides at the resolution that each style layer has in an image of ``shape``."""
-    image = jax.ShapeDtypeStruct((*shape, 3), jnp.float32)
+    image = jax.ShapeDtypeStruct((*shape, backbone.channels), jnp.float32)
     layers = network_layers(objective.style)
     features = jax.eval_shape(lambda params, x: features_of(x, layers, params, backbone), params, image)
     return guides(mask, _shapes(features))

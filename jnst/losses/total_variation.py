@@ -9,42 +9,49 @@ from jax import lax
 
 from jnst.errors import ArgumentError
 from jnst.losses.base import absolute
-from jnst.types import Array, Image, PerImage, sum_dtype
+from jnst.statistics import differences, wrap_border
+from jnst.types import NO_WRAP, Array, Image, PerImage, Wrap, sum_dtype
 
 
-def _differences(image: Image) -> tuple[Array, Array]:
+def _differences(image: Image, wrap: Wrap) -> tuple[Array, Array]:
     """Differences between vertical and between horizontal neighbours."""
-    return image[..., 1:, :, :] - image[..., :-1, :, :], image[..., :, 1:, :] - image[..., :, :-1, :]
+    return differences(image, -3, wrap[0]), differences(image, -2, wrap[1])
 
 
-def _absolute(image: Image, power: float) -> list[Array]:
-    return [absolute(difference) for difference in _differences(image)]
+def _absolute(image: Image, power: float, wrap: Wrap) -> list[Array]:
+    return [absolute(difference) for difference in _differences(image, wrap)]
 
 
-def _squares(image: Image, power: float) -> list[Array]:
-    return [jnp.square(difference) for difference in _differences(image)]
+def _squares(image: Image, power: float, wrap: Wrap) -> list[Array]:
+    return [jnp.square(difference) for difference in _differences(image, wrap)]
 
 
-def _nine_point(image: Image, power: float) -> list[Array]:
-    image = jnp.pad(image, [(0, 0)] * (image.ndim - 3) + [(1, 1), (1, 1), (0, 0)], mode="edge")
+def _nine_point(image: Image, power: float, wrap: Wrap) -> list[Array]:
+    rows, columns = ((0, 0) if wraps else (1, 1) for wraps in wrap)
+    image = jnp.pad(image, [(0, 0)] * (image.ndim - 3) + [rows, columns, (0, 0)], mode="edge")
+    image = wrap_border(image, (1, 1), wrap)
     pixels = image[..., 1:-1, 1:-1, :]
     straight = [image[..., 2:, 1:-1, :] - pixels, image[..., 1:-1, 2:, :] - pixels]
     diagonal = [
         image[..., 1:, 1:, :] - image[..., :-1, :-1, :],
         image[..., 1:, :-1, :] - image[..., :-1, 1:, :],
     ]
+    # Of an image that repeats, the squares before the first pixel are those after the last one.
+    down, right = (int(wraps) for wraps in wrap)
+    diagonal = [step[..., down:, right:, :] for step in diagonal]
     return [2 * jnp.square(step) / 3 for step in straight] + [jnp.square(step) / 6 for step in diagonal]
 
 
-def _isotropic(image: Image, power: float) -> list[Array]:
-    vertical, horizontal = _differences(image)
-    squares = jnp.square(vertical[..., :, :-1, :]) + jnp.square(horizontal[..., :-1, :, :])
+def _isotropic(image: Image, power: float, wrap: Wrap) -> list[Array]:
+    vertical, horizontal = _differences(image, wrap)
+    rows, columns = vertical.shape[-3], horizontal.shape[-2]
+    squares = jnp.square(vertical[..., :columns, :]) + jnp.square(horizontal[..., :rows, :, :])
     # Where both differences are 0, powers below 1 have no gradient. Take the subgradient 0.
     positive = squares > 0
     return [jnp.where(positive, jnp.where(positive, squares, 1.0) ** power, 0.0)]
 
 
-NORMS: dict[str, Callable[[Image, float], list[Array]]] = {
+NORMS: dict[str, Callable[[Image, float, Wrap], list[Array]]] = {
     "l1": _absolute,
     "l2": _squares,
     "nine_point": _nine_point,
@@ -61,7 +68,12 @@ REDUCTIONS: dict[str, Callable[[Array], Array]] = {
 
 
 def total_variation(
-    image: Image, norm: str = "l1", reduction: str = "sum", value_range: float = 1.0, power: float = 1.25
+    image: Image,
+    norm: str = "l1",
+    reduction: str = "sum",
+    value_range: float = 1.0,
+    power: float = 1.25,
+    wrap: Wrap = NO_WRAP,
 ) -> PerImage:
     """Differences between neighbouring pixels, such as ``Σ|dy| + Σ|dx|``, over all channels.
 
@@ -81,6 +93,7 @@ def total_variation(
             that optimise 0-255 images.
         power: For ``"isotropic"``, above 0: 1.25 in Keras' example, ½ in Rudin, Osher & Fatemi; 1 with
             ``"half_sum"`` has the gradient of neural-style.
+        wrap: Whether the last row is next to the first, and whether the last column is.
 
     Returns:
         ``(...)``; 0 for an image of one colour.
@@ -102,7 +115,7 @@ def total_variation(
         raise ArgumentError(f"reduction {reduction!r} is unknown: choose one of {', '.join(REDUCTIONS)}")
     if not power > 0:
         raise ArgumentError(f"power {power} is invalid: it must be above 0")
-    terms = NORMS[norm](image.astype(sum_dtype(image)) * value_range, power)
+    terms = NORMS[norm](image.astype(sum_dtype(image)) * value_range, power, wrap)
     return sum(map(REDUCTIONS[reduction], terms), jnp.float32(0.0))
 
 
@@ -117,6 +130,7 @@ class TotalVariation:
         power: See `total_variation`.
         counted: If False, the value is 0 but the gradient remains. neural-style adds the gradient to the image's
             and leaves the term out of the loss that it prints and passes to L-BFGS.
+        wrap: See `total_variation`.
     """
 
     norm: str = "l1"
@@ -124,8 +138,9 @@ class TotalVariation:
     value_range: float = 1.0
     power: float = 1.25
     counted: bool = True
+    wrap: Wrap = NO_WRAP
 
     def loss(self, image: Image) -> PerImage:
         """See `total_variation`."""
-        value = total_variation(image, self.norm, self.reduction, self.value_range, self.power)
+        value = total_variation(image, self.norm, self.reduction, self.value_range, self.power, self.wrap)
         return value if self.counted else value - lax.stop_gradient(value)

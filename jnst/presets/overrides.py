@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from jnst.errors import ArgumentError, hint
-from jnst.images import KEEP_COLOUR, METHODS, SHARP, Pyramid
+from jnst.images import KEEP_COLOUR, METHODS, SEAMLESS, SHARP, Pyramid
 from jnst.losses import STYLE_LOSSES, Relative, SquaredError
 from jnst.presets.settings import Loading, Network, Preset, Schedule, Terms
 from jnst.presets.style_statistics import STATISTICS
@@ -18,7 +18,7 @@ PARTS: dict[str, Any] = {"terms": Terms, "solver": Solver, "schedule": Schedule,
 PLACES: dict[str, str] = {field.name: part for part, kind in PARTS.items() for field in dataclasses.fields(kind)}
 """The part of a preset that each setting belongs to. Names are unique, so that overrides need not say the part."""
 
-SPECIAL = ("style_statistic", "learning_rate", "min_size", "clamp", "keep_color")
+SPECIAL = ("style_statistic", "learning_rate", "min_size", "clamp", "keep_color", "seamless")
 """Settings that are not fields of a part: they change several fields, or one field of a value."""
 
 SETTINGS = (*PLACES, *SPECIAL)
@@ -45,6 +45,7 @@ def preset(name: str | Preset = "jnst", **changes: Any) -> Preset:
             * ``clamp``: True to clip the image to [0, 1] after every step.
             * ``average``: above 0, the average is returned instead of the best image.
             * ``keep_color``: a key of `jnst.images.KEEP_COLOUR`, or None.
+            * ``seamless``: a key of `jnst.images.SEAMLESS`, None, or True and False for ``"both"`` and None.
 
     Raises:
         ArgumentError: An unknown name, setting or value; the message names near matches.
@@ -69,6 +70,8 @@ def preset(name: str | Preset = "jnst", **changes: Any) -> Preset:
         rest["bounds"] = (0.0, 1.0) if rest.pop("clamp") else None
     if rest.get("average"):
         rest.setdefault("keep_best", False)
+    if isinstance(rest.get("seamless"), bool):
+        rest["seamless"] = "both" if rest["seamless"] else None
     if isinstance(rest.get("pyramid"), bool):
         rest["pyramid"] = (settings.schedule.pyramid or Pyramid()) if rest["pyramid"] else None
     if (min_size := rest.pop("min_size", None)) is not None:
@@ -101,7 +104,12 @@ def _replace(settings: Preset, changes: dict[str, Any]) -> Preset:
 
 
 def _check_names(changes: dict[str, Any]) -> None:
-    known: dict[str, Iterable[str]] = {"keep_color": KEEP_COLOUR, "resample": METHODS, "enlarge": (*METHODS, SHARP)}
+    known: dict[str, Iterable[str]] = {
+        "keep_color": KEEP_COLOUR,
+        "seamless": SEAMLESS,
+        "resample": METHODS,
+        "enlarge": (*METHODS, SHARP),
+    }
     for name, choices in known.items():
         value = changes.get(name)
         if value is not None and value not in choices:

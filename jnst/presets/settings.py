@@ -7,11 +7,12 @@ from collections.abc import Callable
 import jax
 
 from jnst.backbones import Backbone, Preprocessing
-from jnst.images import Pyramid
+from jnst.images import SEAMLESS, Pyramid
 from jnst.losses import FeatureLoss, Gram, Regularizer, SquaredError, StyleLoss, TotalVariation
 from jnst.losses.objective import IMAGE, Objective, make_objective
 from jnst.solve import LBFGS, Solver
 from jnst.solve.optimizers import Named
+from jnst.types import NO_WRAP, Wrap
 from jnst.weights.trainings import TRAININGS, equivalent
 
 MEASURES: dict[str, Callable[[int, int], float]] = {
@@ -223,6 +224,7 @@ class Preset:
         network: The network's options.
         loading: How files are read.
         keep_color: How the content's colours are kept: a key of `jnst.images.KEEP_COLOUR`, or None.
+        seamless: In which directions the result repeats without a seam: a key of `jnst.images.SEAMLESS`, or None.
         alternatives: Settings of other optimisers, where the system states them.
     """
 
@@ -234,4 +236,10 @@ class Preset:
     network: Network = Network()
     loading: Loading = Loading()
     keep_color: str | None = None
+    seamless: str | None = None
     alternatives: tuple[Named, ...] = ()
+
+    @property
+    def wrap(self) -> Wrap:
+        """The axes along which the result repeats."""
+        return NO_WRAP if self.seamless is None else SEAMLESS[self.seamless]

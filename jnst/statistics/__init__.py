@@ -14,7 +14,7 @@ from jnst.statistics.moments import (
     safe_sqrt,
     unit_mean,
 )
-from jnst.statistics.neighbourhoods import average_pool, laplacian, windows
+from jnst.statistics.neighbourhoods import average_pool, differences, laplacian, windows, wrap_border
 from jnst.statistics.patch_search import nearest_patches, patches
 from jnst.statistics.sampling import draw_positions
 from jnst.statistics.square_root import matrix_square_root, root_fidelity
@@ -26,6 +26,7 @@ __all__ = [
     "cosine_distances",
     "covariance",
     "cross_gram_matrix",
+    "differences",
     "directions",
     "draw_positions",
     "flatten_positions",
@@ -48,4 +49,5 @@ __all__ = [
     "unit_mean",
     "weighted_set",
     "windows",
+    "wrap_border",
 ]

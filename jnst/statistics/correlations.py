@@ -14,7 +14,7 @@ from jnst.statistics.moments import (
     safe_sqrt,
     unit_mean,
 )
-from jnst.types import Array, Features, Guide, sum_dtype
+from jnst.types import NO_WRAP, Array, Features, Guide, Wrap, sum_dtype
 
 
 def cross_gram_matrix(
@@ -62,7 +62,11 @@ def cross_gram_matrix(
 
 
 def shifted_gram_matrix(
-    features: Features, shift: tuple[int, int], normalization: str = "chw", guide: Guide | None = None
+    features: Features,
+    shift: tuple[int, int],
+    normalization: str = "chw",
+    guide: Guide | None = None,
+    wrap: Wrap = NO_WRAP,
 ) -> Array:
     """Gram matrix between features and their shifted copy: ``G = Σ_p F(p) F(p + shift)ᵀ / n``.
 
@@ -73,6 +77,7 @@ def shifted_gram_matrix(
         normalization: As in `gram_matrix`, with the number of positions p for which p + shift exists in place of h·w.
         guide: ``(..., h, w)``, the relative weight of each position. None weights all positions equally. A pair is
             weighted by the geometric mean of its two positions.
+        wrap: Whether the first row follows the last, and whether the first column does, so that p + shift exists.
 
     Returns:
         ``(..., c, c)``, in squared units of the features; not symmetric.
@@ -91,8 +96,10 @@ def shifted_gram_matrix(
             "use shifts of at least 0 and less than that"
         )
 
+    rows, columns = height - down * (not wrap[0]), width - right * (not wrap[1])
+
     def pairs(array: Array) -> tuple[Array, Array]:
-        return array[..., : height - down, : width - right, :], array[..., down:, right:, :]
+        return array[..., :rows, :columns, :], jnp.roll(array, (-down, -right), (-3, -2))[..., :rows, :columns, :]
 
     if guide is None:
         gram = channel_products(*map(flatten_positions, pairs(features)))
@@ -101,7 +108,7 @@ def shifted_gram_matrix(
         mean = jnp.mean(math.prod(pairs(root)), (-3, -2))
         gram = channel_products(*map(flatten_positions, pairs(features * root)))
         gram = gram / jnp.maximum(mean, 1e-12)[..., None]
-    return gram / _divisor(normalization, channels, channels, (height - down) * (width - right))
+    return gram / _divisor(normalization, channels, channels, rows * columns)
 
 
 def _divisor(normalization: str, first: int, second: int, positions: int) -> float:

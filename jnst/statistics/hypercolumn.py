@@ -1,14 +1,14 @@
 """Hypercolumns: the features of several layers at the same position, concatenated."""
 
 from collections.abc import Sequence
-from functools import reduce
+from functools import partial, reduce
 
 import jax
 import jax.numpy as jnp
 
 from jnst.statistics.moments import check_positions, flatten_positions, unit_mean
 from jnst.statistics.sampling import take_rows
-from jnst.types import Array, Features, Guide, of_rank, sum_dtype
+from jnst.types import NO_WRAP, Array, Features, Guide, Wrap, of_rank, sum_dtype
 
 
 def finest_grid(layers: Sequence[Features]) -> tuple[int, int]:
@@ -23,16 +23,18 @@ def finest_grid(layers: Sequence[Features]) -> tuple[int, int]:
     return height, width
 
 
-@jax.jit
-def hypercolumns(layers: Sequence[Features], indices: Array) -> Array:
+@partial(jax.jit, static_argnames="wrap")
+def hypercolumns(layers: Sequence[Features], indices: Array, wrap: Wrap = NO_WRAP) -> Array:
     """Sample each layer bilinearly at positions of the finest layer, and concatenate the channels.
 
     Row y of a finest layer with h rows corresponds to row ``(y + 1/2) h'/h - 1/2`` of a layer with h' rows, and
-    likewise for columns. Beyond the outermost centres the border is repeated.
+    likewise for columns. Beyond the outermost centres the border is repeated, or the image
+    goes on at its other side if it wraps.
 
     Args:
         layers: ``(..., h', w', c)`` each, of any sizes.
         indices: ``(..., k)``, flat positions of the finest layer.
+        wrap: Whether the first row follows the last, and whether the first column does.
 
     Returns:
         ``(..., k, sum of c)``, with the channels in the order of the layers.
@@ -44,16 +46,16 @@ def hypercolumns(layers: Sequence[Features], indices: Array) -> Array:
         Hariharan et al., Hypercolumns for object segmentation and fine-grained localization, CVPR 2015.
     """
     grid = finest_grid(layers)
-    return jnp.concatenate([_sample(layer, indices, grid) for layer in layers], -1)
+    return jnp.concatenate([_sample(layer, indices, grid, wrap) for layer in layers], -1)
 
 
-def _sample(layer: Features, indices: Array, grid: tuple[int, int]) -> Array:
+def _sample(layer: Features, indices: Array, grid: tuple[int, int], wrap: Wrap) -> Array:
     rows, (height, width) = flatten_positions(layer), layer.shape[-3:-1]
     rows = rows.astype(sum_dtype(rows))
     if (height, width) == grid:
         return take_rows(rows, indices)
-    tops, bottoms, down = _neighbours(indices // grid[1], grid[0], height)
-    lefts, rights, across = _neighbours(indices % grid[1], grid[1], width)
+    tops, bottoms, down = _neighbours(indices // grid[1], grid[0], height, wrap[0])
+    lefts, rights, across = _neighbours(indices % grid[1], grid[1], width, wrap[1])
     down, across = down[..., None], across[..., None]
 
     def line(y: Array) -> Array:
@@ -63,9 +65,14 @@ def _sample(layer: Features, indices: Array, grid: tuple[int, int]) -> Array:
     return (1.0 - down) * line(tops) + down * line(bottoms)
 
 
-def _neighbours(positions: Array, fine: int, coarse: int) -> tuple[Array, Array, Array]:
+def _neighbours(positions: Array, fine: int, coarse: int, wraps: bool = False) -> tuple[Array, Array, Array]:
     """The two coarse positions around each fine one, and how far it lies from the first towards the second."""
-    centres = jnp.clip((positions.astype(jnp.float32) + 0.5) * (coarse / fine) - 0.5, 0.0, coarse - 1.0)
+    centres = (positions.astype(jnp.float32) + 0.5) * (coarse / fine) - 0.5
+    if wraps:
+        before = jnp.floor(centres)
+        first = before.astype(jnp.int32)
+        return first % coarse, (first + 1) % coarse, centres - before
+    centres = jnp.clip(centres, 0.0, coarse - 1.0)
     first = jnp.floor(centres).astype(jnp.int32)
     return first, jnp.minimum(first + 1, coarse - 1), centres - first.astype(jnp.float32)
 

@@ -6,7 +6,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from jnst.statistics.moments import check_positions
-from jnst.types import Array, Features, of_rank, sum_dtype
+from jnst.types import NO_WRAP, Array, Features, Wrap, of_rank, sum_dtype
 
 
 def average_pool(features: Features, size: int, valid: Array | None = None) -> Features:
@@ -36,7 +36,26 @@ def _block_sums(array: Array, size: int) -> Array:
     return jnp.sum(array.reshape(*batch, rows, size, columns, size, channels), (-4, -2))
 
 
-def laplacian(features: Features, valid: Array | None = None) -> Features:
+def wrap_border(array: Array, widths: tuple[int, int], wrap: Wrap, channels: bool = True) -> Array:
+    """Repeat the last rows in front of an image and the first ones behind it, and likewise for columns.
+
+    Args:
+        array: ``(..., h, w, c)``.
+        widths: How many to add in front, and how many behind.
+        wrap: To which axes they are added.
+        channels: False for arrays ``(..., h, w)``.
+    """
+    rows, columns = (widths if wraps else (0, 0) for wraps in wrap)
+    padding = [rows, columns, (0, 0)] if channels else [rows, columns]
+    return jnp.pad(array, [(0, 0)] * (array.ndim - len(padding)) + padding, mode="wrap")
+
+
+def differences(array: Array, axis: int, wraps: bool = False) -> Array:
+    """Differences of neighbours along an axis: of n - 1 pairs, or of n if the first one also follows the last."""
+    return jnp.roll(array, -1, axis) - array if wraps else jnp.diff(array, axis=axis)
+
+
+def laplacian(features: Features, valid: Array | None = None, wrap: Wrap = NO_WRAP) -> Features:
     """Laplacian over the four neighbours: ``Σ_q (F(q) - F(p))`` for the neighbours q of position p.
 
     Neighbours beyond the border are left out, which is the same as repeating the border.
@@ -44,6 +63,7 @@ def laplacian(features: Features, valid: Array | None = None) -> Features:
     Args:
         features: ``(..., h, w, c)``.
         valid: Booleans ``(..., h, w)``, False for positions to ignore, also as neighbours. None for no such positions.
+        wrap: Whether the last row is next to the first, and whether the last column is.
 
     Returns:
         ``(..., h, w, c)``, in the features' units; 0 where they are constant or linear.
@@ -54,17 +74,22 @@ def laplacian(features: Features, valid: Array | None = None) -> Features:
     check_positions(features)
     features = features.astype(sum_dtype(features))
     valid = None if valid is None else valid[..., None]
-    return _second_difference(features, valid, -3) + _second_difference(features, valid, -2)
+    return _second_difference(features, valid, -3, wrap[0]) + _second_difference(features, valid, -2, wrap[1])
 
 
-def _second_difference(features: Array, valid: Array | None, axis: int) -> Array:
-    steps = jnp.diff(features, axis=axis)
+def _second_difference(features: Array, valid: Array | None, axis: int, wraps: bool) -> Array:
+    forward = differences(features, axis, wraps)
     if valid is not None:
-        both = lax.slice_in_dim(valid, 1, None, axis=axis) & lax.slice_in_dim(valid, 0, -1, axis=axis)
-        steps = steps * of_rank(both, steps.ndim).astype(steps.dtype)
+        if wraps:
+            both = valid & jnp.roll(valid, -1, axis)
+        else:
+            both = lax.slice_in_dim(valid, 1, None, axis=axis) & lax.slice_in_dim(valid, 0, -1, axis=axis)
+        forward = forward * of_rank(both, forward.ndim).astype(forward.dtype)
+    if wraps:
+        return forward - jnp.roll(forward, 1, axis)
     before, after = [[(0, 0)] * features.ndim for _ in range(2)]
     before[axis], after[axis] = (1, 0), (0, 1)
-    return jnp.pad(steps, after) - jnp.pad(steps, before)
+    return jnp.pad(forward, after) - jnp.pad(forward, before)
 
 
 def windows(planes: Array, radius: int) -> list[Array]:

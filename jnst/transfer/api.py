@@ -148,13 +148,18 @@ def synthesize(
     num_steps: int | tuple[int, ...] | None = None,
     init: str | Image = "noise",
     style_weights: Sequence[float] | None = None,
+    seamless: bool | str | None = None,
     key: RandomKey | None = None,
     **running: Unpack[Running],
 ) -> Solution:
     """Synthesise a texture: an image with a style and no content (Gatys, Ecker & Bethge, NeurIPS 2015).
 
+    Several maps of one material, such as albedo, normals and roughness, are synthesised together if they are one image
+    with 3 channels for each: statistics between maps are matched too, so that they stay aligned. `jnst.rgb_groups`
+    separates the maps of the result.
+
     Args:
-        style: ``(h', w', 3)`` in [0, 1], or several such.
+        style: ``(h', w', 3)`` in [0, 1], or ``(h', w', 3 k)`` for k maps; or several such.
         shape: Height and width of the texture; None: those of the (first) style.
         params: As for `stylize`, like all that follow.
         backbone: See `stylize`.
@@ -164,6 +169,9 @@ def synthesize(
         num_steps: See `stylize`.
         init: ``"noise"``, ``"style"`` (resized), or an image.
         style_weights: See `stylize`.
+        seamless: Whether the texture can be repeated without a seam: True or ``"both"``; ``"x"`` for left to right and
+            ``"y"`` for top to bottom alone; None: as the preset says. Sides that are multiples of the stride of the
+            deepest layer, 16 for ``relu5_1``, repeat exactly; others may have a faint seam.
         key: See `stylize`; another key gives another texture.
         **running: See `stylize`.
 
@@ -176,9 +184,10 @@ def synthesize(
     _check_keywords("synthesize", running, Running)
     backbone, params = _network(backbone, params)
     job = _job(
-        check_inputs(None, style, style_weights),
+        check_inputs(None, style, style_weights, several_maps=True),
         backbone,
         preset=override(preset, content_layers=(), content_layer_weights=None),
+        seamless=seamless,
         objective=None if objective is None else dataclasses.replace(objective, content=()),
         optimizer=optimizer,
         num_steps=num_steps,
@@ -410,6 +419,7 @@ def _job(
     size: int | None = None,
     shape: tuple[int, int] | None = None,
     keep_color: str | None = None,
+    seamless: bool | str | None = None,
     key: RandomKey | None = None,
     change: Mapping[str, Any] | None = None,
 ) -> Job:
@@ -423,6 +433,7 @@ def _job(
                     f"a sweep over {name} beside `objective` has no effect: sweep over objectives instead"
                 )
     given = {"optimizer": optimizer, "num_steps": num_steps, "keep_color": keep_color}
+    given["seamless"] = seamless
     given["init"] = init if isinstance(init, str) else None
     settings = override(preset, **{name: value for name, value in given.items() if value is not None})
     settings = override(settings, **{name: change[name] for name in change if name not in ("seed", "objective")})
@@ -539,12 +550,13 @@ def _combinations(over: Over | None) -> list[dict[str, Any]]:
 
 def _gathered(jobs: Sequence[Job], batches: Sequence[Batch], shape: tuple[int, ...]) -> Solution:
     """All batches in the order of their jobs, with the axes of ``shape`` in front."""
-    full, method = jobs[0].plan.scales[-1].shape, jobs[0].plan.settings.schedule.resample
+    full, settings = jobs[0].plan.scales[-1].shape, jobs[0].plan.settings
+    method, wrap = settings.schedule.resample, settings.wrap
     places = {number: (batch.solution, row) for batch in batches for row, number in enumerate(batch.numbers)}
     solutions = [
         jax.tree.map(lambda leaf, row=row: leaf[row], whole) for whole, row in map(places.__getitem__, range(len(jobs)))
     ]
-    images = jnp.stack([resize(solution.image, full, method) for solution in solutions])
+    images = jnp.stack([resize(solution.image, full, method, wrap) for solution in solutions])
     names = dict.fromkeys(name for solution in solutions for name in solution.parts)
     steps = max(len(solution.losses) for solution in solutions)
     none = np.zeros(0, np.float32)

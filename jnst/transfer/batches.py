@@ -160,8 +160,8 @@ def _groups(jobs: Sequence[Job], params: Params) -> list[list[int]]:
 
 def _structure(job: Job) -> Any:
     """What a job's programs are compiled for, apart from its inputs."""
-    schedule = job.plan.settings.schedule
-    carried = (schedule.carry_average, schedule.carry_optimizer, schedule.enlarge)
+    settings, schedule = job.plan.settings, job.plan.settings.schedule
+    carried = (schedule.carry_average, schedule.carry_optimizer, schedule.enlarge, settings.wrap)
     scales = tuple(
         (
             scale.shape,

@@ -10,7 +10,7 @@ import numpy as np
 from jnst.errors import ArgumentError
 from jnst.images import check_image, check_mask, check_masks, fit_shape, noise, resize, size_of
 from jnst.solve.compilation import is_traced
-from jnst.types import Array, Guide, Image, RandomKey
+from jnst.types import NO_WRAP, Array, Guide, Image, RandomKey, Wrap
 
 
 class Inputs(NamedTuple):
@@ -22,11 +22,17 @@ class Inputs(NamedTuple):
     masks: tuple[Guide, ...] | None = None
     style_masks: tuple[Guide | None, ...] | None = None
 
+    @property
+    def channels(self) -> int:
+        """The number of channels of every image: 3 for each map that is made."""
+        image = self.styles[0] if self.content is None else self.content
+        return image.shape[-1]
+
 
 INITS: dict[str, Callable[[RandomKey, Inputs, tuple[int, int], float, float], Image]] = {
     "content": lambda key, inputs, shape, std, power: _needed("content", inputs.content),
     "style": lambda key, inputs, shape, std, power: resize(_needed("style", *inputs.styles[:1]), shape),
-    "noise": lambda key, inputs, shape, std, power: noise(key, shape, std, power),
+    "noise": lambda key, inputs, shape, std, power: noise(key, shape, std, power, inputs.channels),
 }
 """Initial images by name: functions of a key, the inputs at the first size, that size, and the noise's standard
 deviation and power."""
@@ -38,11 +44,16 @@ def check_inputs(
     style_weights: Sequence[float] | None = None,
     masks: Sequence[Guide] | None = None,
     style_masks: Sequence[Guide | None] | None = None,
+    *,
+    several_maps: bool = False,
 ) -> Inputs:
-    """Check the images of a run; arguments and errors as for `jnst.stylize`."""
+    """Check the images of a run; arguments and errors as for `jnst.stylize`.
+
+    With ``several_maps``, styles may have more than 3 channels, as for `jnst.synthesize`.
+    """
     refuse_tracers((content, style, style_weights, masks, style_masks))
     content = None if content is None else check_image(content, "content")
-    styles = () if style is None else _check_styles(style)
+    styles = () if style is None else _check_styles(style, several_maps)
     return Inputs(
         content,
         styles,
@@ -81,7 +92,12 @@ def check_key(key: Any) -> RandomKey:
 
 
 def resize_inputs(
-    inputs: Inputs, shape: tuple[int, int], style_sides: tuple[float, ...], smallest_side: int, method: str
+    inputs: Inputs,
+    shape: tuple[int, int],
+    style_sides: tuple[float, ...],
+    smallest_side: int,
+    method: str,
+    wrap: Wrap = NO_WRAP,
 ) -> Inputs:
     """Resize the content image to ``shape`` and every style to its longer side.
 
@@ -91,8 +107,9 @@ def resize_inputs(
         style_sides: In pixels; a style whose shorter side is below ``smallest_side`` then is made larger.
         smallest_side: What the network needs.
         method: A key of `jnst.images.METHODS`.
+        wrap: Along which axes the content repeats.
     """
-    content = None if inputs.content is None else resize(inputs.content, shape, method)
+    content = None if inputs.content is None else resize(inputs.content, shape, method, wrap)
     styles = tuple(
         resize(style, _fitted(size_of(style), side, smallest_side), method)
         for style, side in zip(inputs.styles, style_sides, strict=True)
@@ -112,12 +129,14 @@ def _needed(name: str, image: Image | None = None) -> Image:
     return image
 
 
-def _check_styles(style: Image | Sequence[Image]) -> tuple[Image, ...]:
-    if not isinstance(style, list | tuple):
-        return (check_image(style, "style"),)  # pyright: ignore[reportArgumentType]
-    if not style:
+def _check_styles(style: Any, several_maps: bool) -> tuple[Image, ...]:
+    if isinstance(style, list | tuple) and not style:
         raise ArgumentError("`style` is an empty sequence: pass at least one image")
-    return tuple(check_image(image, f"style[{index}]") for index, image in enumerate(style))
+    named = {f"style[{n}]": image for n, image in enumerate(style)} if isinstance(style, list | tuple) else None
+    named = named or {"style": style}
+    first = np.shape(next(iter(named.values()))) if several_maps else ()
+    channels = first[-1] if len(first) == 3 and first[-1] > 3 and first[-1] % 3 == 0 else 3
+    return tuple(check_image(image, name, channels) for name, image in named.items())
 
 
 def _check_style_weights(weights: Sequence[float] | None, count: int) -> Array:

@@ -47,7 +47,7 @@ def check(job: Job, params: Params, *, chunk: int | None = None, free: int | Non
     """
     free = free_bytes() if free is None else free
     height, width = job.plan.scales[-1].shape
-    if free is None or height * width * MAX_PER_PIXEL <= free:
+    if free is None or height * width * MAX_PER_PIXEL * job.plan.backbone.maps <= free:
         return
     state = bytes_of(_state(job))
     # The state alone may tell, without seconds of compilation.
@@ -89,7 +89,9 @@ def bytes_of(tree: Any) -> int:
 
 def _state(job: Job) -> State:
     scale = job.plan.scales[-1]
-    return jax.eval_shape(partial(start, scale.solver), jax.ShapeDtypeStruct((*scale.shape, 3), jnp.float32))
+    return jax.eval_shape(
+        partial(start, scale.solver), jax.ShapeDtypeStruct((*scale.shape, job.inputs.channels), jnp.float32)
+    )
 
 
 def _refusal(job: Job, needed: int, free: int, state: int) -> str:

@@ -23,7 +23,7 @@ from jnst.solve.solver import Program, diverged, fell, result, start
 from jnst.transfer.plan import Job, Plan, finish, initial_image
 from jnst.transfer.stages import AXES, OnCompile, Stages, background
 from jnst.transfer.target_store import TargetStore
-from jnst.types import Array, Image, Params
+from jnst.types import Array, Image, Params, Wrap
 
 
 @dataclasses.dataclass(frozen=True)
@@ -130,6 +130,7 @@ def run_jobs(
                     program,
                     shape=plan.scales[index].shape,
                     method=schedule.enlarge,
+                    wrap=plan.settings.wrap,
                     carry_average=schedule.carry_average,
                     carry_optimizer=schedule.carry_optimizer,
                     worse=verdicts[-1].diverged if verdicts else np.zeros_like(finite),
@@ -194,13 +195,14 @@ def _divided(program: Program, state: State, args: TransferArgs, mesh: Mesh) -> 
     return own(program), own(state), args
 
 
-@partial(Jit, static_argnames=("shape", "method", "carry_average", "carry_optimizer", "axes"))
+@partial(Jit, static_argnames=("shape", "method", "wrap", "carry_average", "carry_optimizer", "axes"))
 def _enlarged(
     state: State,
     program: Program,
     *,
     shape: tuple[int, int],
     method: str,
+    wrap: Wrap,
     carry_average: bool,
     carry_optimizer: bool,
     worse: Any,
@@ -216,7 +218,7 @@ def _enlarged(
             image = jnp.where(worse, state.best.image, image)
         # In a batch, runs that have ended keep their result, which may be far outside [0, 1].
         image = jnp.where(state.running, image, jnp.clip(end, 0.0, 1.0))
-        fresh = start(solver, resize(image, shape, method))
+        fresh = start(solver, resize(image, shape, method, wrap))
         # Copies, because a buffer can be donated only once, see `jnst.solve.driver`.
         fresh = jax.tree.map(jnp.copy, dataclasses.replace(fresh, running=state.running))
         smaller, larger = jax.tree.leaves(state.optimizer), jax.tree.leaves(fresh.optimizer)
@@ -226,7 +228,7 @@ def _enlarged(
         )
         if not carry_optimizer or not fits:
             return fresh
-        carry = partial(_carried, old_shape=state.image.shape, method=method)
+        carry = partial(_carried, old_shape=state.image.shape, method=method, wrap=wrap)
         return dataclasses.replace(fresh, optimizer=jax.tree.map(carry, state.optimizer, fresh.optimizer))
 
     if axes is None:
@@ -234,7 +236,7 @@ def _enlarged(
     return jax.vmap(enlarge, in_axes=(0, axes[0], 0))(state, program, worse)
 
 
-def _carried(old: Array, fresh: Array, old_shape: tuple[int, ...], method: str) -> Array:
+def _carried(old: Array, fresh: Array, old_shape: tuple[int, ...], method: str, wrap: Wrap) -> Array:
     """Moments of the image are enlarged with it, and counts are kept.
 
     Those that cannot be negative, such as Adam's second, are enlarged bilinearly as in Crowson's program. Filters that
@@ -242,7 +244,7 @@ def _carried(old: Array, fresh: Array, old_shape: tuple[int, ...], method: str) 
     """
     if old.shape != old_shape:
         return old
-    first, second = (resample(old, size_of(fresh), each) for each in (method, "bilinear"))
+    first, second = (resample(old, size_of(fresh), each, wrap) for each in (method, "bilinear"))
     return jnp.where(jnp.min(old) >= 0, second, first)
 
 
@@ -309,7 +311,8 @@ def _position(state: Any, job: Job) -> tuple[int, State]:
         )
     index = shapes.index(image.shape[:2])
     like = jax.eval_shape(
-        partial(start, job.plan.scales[index].solver), jax.ShapeDtypeStruct((*shapes[index], 3), jnp.float32)
+        partial(start, job.plan.scales[index].solver),
+        jax.ShapeDtypeStruct((*shapes[index], job.inputs.channels), jnp.float32),
     )
     return index, copied(restore(leaves, like))
 

@@ -33,6 +33,7 @@ class Plan(NamedTuple):
     Attributes:
         settings: The preset, with all overrides.
         backbone: The network, with the preset's options.
+        style_backbone: The same for styles, which end at their border even where the result is seamless.
         scales: The sizes, coarse to fine.
         size: The longer side of the result that was asked for; None: the content image's.
         smallest_side: What the network needs, in pixels.
@@ -40,6 +41,7 @@ class Plan(NamedTuple):
 
     settings: Preset
     backbone: Backbone
+    style_backbone: Backbone
     scales: tuple[Scale, ...]
     size: int | None
     smallest_side: int
@@ -97,8 +99,9 @@ def make_job(
         WeightsError: A layer beyond the weights.
     """
     shape = shape or size_of(inputs.styles[0] if inputs.content is None else inputs.content)
+    backbone = dataclasses.replace(backbone, maps=inputs.channels // 3)
     plan = make_plan(settings, backbone, shape, size=size, objective=objective)
-    start = None if init is None or isinstance(init, str) else check_image(init, "init")
+    start = None if init is None or isinstance(init, str) else check_image(init, "init", inputs.channels)
     job = Job(plan, inputs, check_key(key), start)
     if settings.keep_color is None or inputs.content is None:
         return job
@@ -111,7 +114,7 @@ def initial_image(job: Job, inputs: Inputs) -> Image:
     """The image that a run starts from, given its inputs at the first size."""
     shape, schedule = job.plan.scales[0].shape, job.plan.settings.schedule
     if job.init is not None:
-        return resize(job.init, shape, schedule.resample)
+        return resize(job.init, shape, schedule.resample, job.plan.settings.wrap)
     return INITS[schedule.init](job.key, inputs, shape, schedule.noise_std, schedule.noise_power)
 
 
@@ -120,7 +123,7 @@ def finish(job: Job, image: Image) -> Image:
     image, settings = _clipped(image), job.plan.settings
     if job.content is None or settings.keep_color is None:
         return image
-    content = resize(job.content, size_of(image), settings.schedule.resample)
+    content = resize(job.content, size_of(image), settings.schedule.resample, settings.wrap)
     return KEEP_COLOUR[settings.keep_color].result(image, content)
 
 
@@ -141,12 +144,17 @@ def make_plan(
     _check(settings)
     if size is not None and not (isinstance(size, int | float | np.number) and 1 <= size < np.inf):
         raise ArgumentError(f"size {size}: expected the longer side in pixels, at least 1")
-    backbone = settings.network.configure(backbone)
+    configured = settings.network.configure(backbone)
+    backbone = configured.with_padding("circular", settings.wrap)
+    # Zeros beyond the border of a style make features that a seamless image cannot have.
+    style_backbone = configured.with_padding("replicate", settings.wrap)
     objective = settings.terms.objective(backbone) if objective is None else objective
+    if any(settings.wrap):
+        objective = objective.wrapping(settings.wrap)
     if not (objective.content or objective.style or objective.regularizers):
         raise ArgumentError("the objective is empty, it has neither layers nor regularizers: name at least one layer")
     least = backbone.smallest_side(objective.layers) if objective.layers else 1
-    shapes = _shapes(settings, shape, size)
+    shapes = _shapes(settings, shape, size, least)
     if min(shapes[-1]) < least:
         raise ImageError(_too_small(backbone, objective, shape, shapes[-1]))
     shapes = (*(smaller for smaller in shapes[:-1] if min(smaller) >= least), shapes[-1])
@@ -155,7 +163,7 @@ def make_plan(
         factor = settings.schedule.content_weight_per_size**index
         solver = _solver(settings, last=index == len(shapes) - 1)
         scales.append(Scale(smaller, num_steps, _with_content_factor(objective, factor), solver))
-    return Plan(settings, backbone, tuple(scales), size, least)
+    return Plan(settings, backbone, style_backbone, tuple(scales), size, least)
 
 
 def _too_small(backbone: Backbone, objective: Objective, shape: tuple[int, int], full: tuple[int, int]) -> str:
@@ -184,9 +192,21 @@ def _check(settings: Preset) -> None:
             raise ArgumentError(f"{name} {value!r}: expected a tuple, such as ({value!r},)")
 
 
-def _shapes(settings: Preset, shape: tuple[int, int], size: int | None) -> tuple[tuple[int, int], ...]:
+def _shapes(settings: Preset, shape: tuple[int, int], size: int | None, stride: int) -> tuple[tuple[int, int], ...]:
+    """The sizes, coarse to fine. Where the result wraps, all but the last are multiples of the network's stride."""
     full, pyramid = shape if size is None else fit_shape(shape, size), settings.schedule.pyramid
-    return (full,) if pyramid is None else (*pyramid.shapes(full, proportions=shape)[:-1], full)
+    if pyramid is None:
+        return (full,)
+
+    def divisible(smaller: tuple[int, int]) -> tuple[int, int]:
+        height, width = (
+            max(1, round(side / stride)) * stride if wraps else side
+            for side, wraps in zip(smaller, settings.wrap, strict=True)
+        )
+        return height, width
+
+    smaller = dict.fromkeys(map(divisible, pyramid.shapes(full, proportions=shape)[:-1]))
+    return (*(one for one in smaller if one != full), full)
 
 
 def _with_content_factor(objective: Objective, factor: float) -> Objective:

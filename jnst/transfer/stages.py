@@ -131,7 +131,9 @@ class Stages:
         if self._pool is None or is_committed or not compiles or scale.num_steps == 0:
             return Stage(program, inputs, args, None)
         # Traced here, because JAX's configuration may differ from thread to thread.
-        images = jax.ShapeDtypeStruct((*[len(self._jobs)] * self._batched, *scale.shape, 3), jnp.float32)
+        images = jax.ShapeDtypeStruct(
+            (*[len(self._jobs)] * self._batched, *scale.shape, self._jobs[0].inputs.channels), jnp.float32
+        )
         axes = AXES if self._batched else None
         state = jax.eval_shape(lambda program, images: start_runs(program, images, axes), program, images)
         lowered = lower_steps(program, state, args, axes=axes, chunk=self._chunk)
@@ -165,7 +167,7 @@ def is_compiling() -> bool:
 def make_program(jobs: Sequence[Job], index: int, mesh: Mesh | None = None, *, batched: bool) -> Program:
     """The loss and the solver at one size, stacked for a batch."""
     plan = jobs[0].plan
-    image = jax.ShapeDtypeStruct((*plan.scales[index].shape, 3), jnp.float32)
+    image = jax.ShapeDtypeStruct((*plan.scales[index].shape, plan.backbone.channels), jnp.float32)
     loss = transfer_loss(plan.backbone, mesh=mesh)
     programs = [as_program(loss, job.plan.scales[index].solver, image) for job in jobs]
     return stack(programs) if batched else programs[0]

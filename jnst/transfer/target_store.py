@@ -10,7 +10,7 @@ import jax
 from jnst.backbones import Backbone
 from jnst.backbones.kernels.algorithms import for_single_use
 from jnst.losses.objective import Objective, Targets
-from jnst.losses.targets import find_floors, fit_content, fit_style, fit_targets
+from jnst.losses.targets import find_floors, fit_content, fit_style
 from jnst.solve.compilation import Jit
 from jnst.transfer.inputs import Inputs, resize_inputs
 from jnst.transfer.plan import Job, Plan, style_sides
@@ -58,8 +58,9 @@ def _style_size(job: Job, index: int) -> StyleSize:
 
 def inputs_at(plan: Plan, index: int, inputs: Inputs) -> Inputs:
     """The inputs at the sizes that they have beside one size of the image."""
-    sides = style_sides(plan, index, inputs.styles)
-    return resize_inputs(inputs, plan.scales[index].shape, sides, plan.smallest_side, plan.settings.schedule.resample)
+    sides, settings = style_sides(plan, index, inputs.styles), plan.settings
+    method, wrap = settings.schedule.resample, settings.wrap
+    return resize_inputs(inputs, plan.scales[index].shape, sides, plan.smallest_side, method, wrap)
 
 
 def target_shapes(job: Job, index: int, params: Params) -> Targets:
@@ -68,12 +69,12 @@ def target_shapes(job: Job, index: int, params: Params) -> Targets:
 
     def fit(inputs: Inputs, params: Params) -> Targets:
         content, styles, weights, masks, style_masks = inputs_at(plan, index, inputs)
-        return fit_targets(
-            content,
+        of_content = fit_content(content, scale.objective, params, backbone=plan.backbone)
+        return of_content + fit_style(
             styles,
             scale.objective,
             params,
-            backbone=plan.backbone,
+            backbone=plan.style_backbone,
             style_weights=weights,
             masks=masks,
             style_masks=style_masks,
@@ -126,7 +127,7 @@ class TargetStore:
             floors = self._floors_of(scale.objective, params, plan)[: len(terms.content)]
             return content, _fit_content(content, terms, own, backbone=plan.backbone, floors=floors)
 
-        resample = plan.settings.schedule.resample
+        resample = plan.settings.schedule.resample, plan.settings.wrap
         key = (id(image), id(params), scale.shape, resample, plan.backbone, jax.tree.structure(terms))
         return self._get(key, (image, params), compute)
 
@@ -140,7 +141,7 @@ class TargetStore:
             *(id(style) for style in given.styles),
             None if given.style_weights is None else tuple(given.style_weights.tolist()),
             jax.tree.map(id, (given.masks, given.style_masks)),
-            *(id(params), plan.settings.schedule.resample, plan.smallest_side, plan.backbone),
+            *(id(params), plan.settings.schedule.resample, plan.smallest_side, plan.style_backbone),
             jax.tree.structure(terms),
         )
         later = {_style_size(job, later): later for later in range(index, len(plan.scales))}
@@ -154,7 +155,7 @@ class TargetStore:
                 terms,
                 for_single_use(params),
                 self._floors_of(objective, params, plan)[len(objective.content) :],
-                backbone=plan.backbone,
+                backbone=plan.style_backbone,
                 shapes=tuple(shape for _, shape in missing),
             )
             own, *others = ((at_size.styles, fitted) for at_size, fitted in zip(inputs, targets, strict=True))
@@ -167,9 +168,9 @@ class TargetStore:
     def _floors_of(self, objective: Objective, params: Params, plan: Plan) -> tuple[Array | None, ...]:
         """The least scales of the content terms, then of the style terms: the same at every size and for all images."""
         terms = objective.content + objective.style
-        key = (id(params), plan.backbone, jax.tree.structure(terms))
+        key = (id(params), plan.style_backbone, jax.tree.structure(terms))
         if key not in self._floors:
-            self._floors[key] = params, _find_floors(terms, for_single_use(params), backbone=plan.backbone)
+            self._floors[key] = params, _find_floors(terms, for_single_use(params), backbone=plan.style_backbone)
         return self._floors[key][1]
 
     def _get(self, key: Hashable, alive: Any, compute: Callable[[], Any]) -> Any:

@@ -15,6 +15,7 @@ from jnst.backbones import ops
 pytestmark = pytest.mark.usefixtures("unoptimised")
 
 REDUCE = {"max": np.max, "avg": np.mean, "l2": lambda window, axis: np.sqrt(np.sum(window**2, axis=axis))}
+MODES = {"zero": "constant", "reflect": "reflect", "replicate": "edge", "circular": "wrap"}
 WINDOWS = list(itertools.product(REDUCE, [(2, 2), (3, 2)], [False, True]))
 
 
@@ -116,7 +117,7 @@ def test_gradient_of_l2_pooling_is_zero_where_the_window_is_zero() -> None:
 @pytest.mark.parametrize("stride", [1, 2])
 def test_convolution_against_a_loop(padding: str, stride: int) -> None:
     x, kernel, bias = random_features(3, 1, 5, 6, 2), random_features(4, 3, 3, 2, 4), random_features(5, 4)
-    mode: Any = {"zero": "constant", "reflect": "reflect", "replicate": "edge"}[padding]
+    mode: Any = MODES[padding]
     padded = np.pad(x.astype(np.float64), ((0, 0), (1, 1), (1, 1), (0, 0)), mode=mode)
     rows, columns = (-(-size // stride) for size in (5, 6))
     y = np.zeros((1, rows, columns, 4))

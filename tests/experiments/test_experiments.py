@@ -1,4 +1,4 @@
-"""The five experiments at the smallest sizes: tables, contact sheets and reports are complete and consistent."""
+"""The experiments at the smallest sizes: tables, contact sheets and reports are complete and consistent."""
 
 import json
 from pathlib import Path
@@ -16,6 +16,7 @@ import jnst
 from benchmarks.experiments import procedural_images
 from benchmarks.experiments.__main__ import EXPERIMENTS, main
 from benchmarks.experiments.experiment import MAX_BYTES, small_jpeg
+from benchmarks.experiments.seamless import seam
 from jnst.weights.load import EMBEDDED
 
 pytestmark = pytest.mark.usefixtures("unoptimised")
@@ -161,6 +162,24 @@ def test_layers(capsys, tmp_path: Path, small: Path):
         expected = row["content_loss"] + row["style_loss"] / row["alpha_over_beta"]
         assert row["last"] == pytest.approx(expected, rel=1e-5)
     assert len(made.page.curves()) == 3 * 4
+
+
+def test_seamless(capsys, tmp_path: Path):
+    made = run(capsys, tmp_path, "seamless", "--count", 2)
+    rows = made.results["rows"]
+    assert len(rows) == 2 * 2 * 2 * 2  # textures, with and without, directions, measures
+    assert {
+        label: sum(row["within"] for row in rows if row["label"] == label) for label in ("seamless", "without")
+    } == (made.results["within"])
+
+
+def test_the_seam_of_a_ring_is_like_its_interior():
+    """A sine of whole periods has no seam; one of half a period more has a jump."""
+    x = np.arange(64) / 64
+    whole, half = (np.sin(2 * np.pi * periods * x)[None, :, None] * np.ones((8, 1, 3)) for periods in (3, 3.25))
+    for order in (1, 2):
+        assert seam(whole, 1, order)[2]
+        assert not seam(half, 1, order)[2]
 
 
 def test_errors_are_one_line(capsys, tmp_path: Path):

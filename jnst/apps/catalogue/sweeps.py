@@ -113,6 +113,7 @@ def _known_settings() -> dict[str, _Kind]:
         "min_size": _KINDS[int],
         "optimizer": _KINDS[str],
         "pyramid": _KINDS[bool],
+        "seamless": _optional(_KINDS[str]),
         "seed": _Kind(f"a whole number from 0 to {2**32 - 1}", _seed),
         "style_statistic": _KINDS[str],
     }

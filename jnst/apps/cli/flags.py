@@ -6,7 +6,7 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 
 import tyro
 
-from jnst.apps.cli.arguments import Counts, Names, Number, Numbers, Text, parse_colour
+from jnst.apps.cli.arguments import Counts, Names, Number, Numbers, Text, optional, parse_colour
 from jnst.apps.cli.startup import choose_device, no_accelerator
 from jnst.backbones import PADDINGS, POOLINGS, Backbone
 from jnst.errors import ArgumentError
@@ -107,6 +107,9 @@ class SettingsFlags:
     """Pooling of the network. auto: as trained."""
     padding: Annotated[Text, tyro.conf.arg(metavar=f"{{auto,{','.join(PADDINGS)}}}")] = None
     """Padding of the network. auto: as trained."""
+    seamless: Annotated[Literal["both", "x", "y"] | None, optional("[both|x|y]")] = None
+    """Make an image that can be repeated without a seam: in both directions, or from left to right (x) or top to
+    bottom (y) alone. Sides that are multiples of 16 repeat exactly."""
     precision: Literal["auto", "float32", "tf32", "bfloat16"] = "auto"
     """Precision of the convolutions. auto: float32 on CPUs, bfloat16 on GPUs and TPUs. tf32: float32 features,
     multiplied as TF32 on NVIDIA GPUs, which is faster and less exact than float32; on CPUs it is float32."""
@@ -138,6 +141,7 @@ class SettingsFlags:
             pyramid=settings.schedule.pyramid is not None,
             min_size=(settings.schedule.pyramid or Pyramid()).min_size,
             clamp=settings.solver.bounds is not None,
+            seamless=settings.seamless,  # pyright: ignore[reportArgumentType]
             **{field: setting(settings, field) for field in SAME_NAMES},
             **cls.own_defaults(settings),
         )
@@ -160,6 +164,7 @@ class SettingsFlags:
             pyramid=self.pyramid,
             min_size=self.min_size,
             clamp=self.clamp,
+            seamless=self.seamless,
             background=parse_colour(self.background or "white"),
             **{name: getattr(self, name) for name in SAME_NAMES},
         )

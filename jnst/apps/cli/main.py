@@ -19,7 +19,7 @@ from jnst.apps.cli.demo import Demo
 from jnst.apps.cli.grid import Grid
 from jnst.apps.cli.interruption import NUMBERS, Terminated, end_process, leave, promptly
 from jnst.apps.cli.listing import Backbones, Presets, Statistics
-from jnst.apps.cli.outputs import command_line, with_port
+from jnst.apps.cli.outputs import command_line, with_values
 from jnst.apps.cli.programs import kept_programs
 from jnst.apps.cli.startup import prepare_streams
 from jnst.apps.cli.stylize import Reconstruct, Stylize, Synthesize
@@ -56,7 +56,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _main(args: list[str], *, own_process: bool) -> int:
     debug = "--debug" in args
-    args = with_port([arg for arg in args if arg != "--debug"])
+    args = with_values([arg for arg in args if arg != "--debug"])
     try:
         with promptly(), _plain_warnings() if own_process else contextlib.nullcontext():
             return _run(args, own_process=own_process)

@@ -24,6 +24,7 @@ from jnst.apps.io import check_output, save_image
 from jnst.apps.preview import Preview, serve
 from jnst.backbones import Backbone
 from jnst.errors import ArgumentError, JnstError
+from jnst.images import SEAMLESS
 from jnst.presets import Preset
 from jnst.presets.overrides import setting
 from jnst.solve import Solution
@@ -35,7 +36,12 @@ from jnst.weights.files import shown
 command_line: ContextVar[tuple[str, ...]] = ContextVar("command_line", default=())
 """The arguments of the command that is running."""
 
-PREVIEW = "--preview"
+ALONE: dict[str, tuple[str, Callable[[str], bool]]] = {
+    "--preview": ("0", str.isdecimal),
+    "--seamless": ("both", SEAMLESS.__contains__),
+}
+"""Flags that need no value: the value without one, and whether what follows is a value."""
+
 PREVIEWED = (
     *("size", "num_steps", "optimizer", "content_layers", "style_layers", "content_weight", "style_weight"),
     *("tv_weight", "style_scale", "init", "pyramid", "average", "bounds", "pooling", "padding"),
@@ -109,13 +115,18 @@ class OutputFlags:
     force: bool = False
     """Allow the output to replace an input, and a new checkpoint to replace an old one."""
 
+    def outputs(self) -> tuple[Path, ...]:
+        """The image files that are written."""
+        return (self.output,)
+
     def check_output(self, inputs: Iterable[Path]) -> None:
         """Fail before the run if the image could not be written.
 
         Raises:
             ArgumentError: See `jnst.apps.io.check_output`.
         """
-        check_output(self.output, inputs=inputs, force=self.force, bit_depth=self.bit_depth, quality=self.quality)
+        for path in self.outputs():
+            check_output(path, inputs=inputs, force=self.force, bit_depth=self.bit_depth, quality=self.quality)
 
     def save_image(self, image: Image, alpha: np.ndarray | None = None) -> None:
         """Write the image, with how opaque it is."""
@@ -253,7 +264,7 @@ def preview_facts(settings: Preset, name: str, backbone: Backbone, files: Sequen
     """
     facts: dict[str, object] = {"images": tuple(path.name for path in files), "preset": name, "network": backbone.name}
     facts |= {field.replace("_", " "): setting(settings, field) for field in PREVIEWED}
-    facts["keep color"] = settings.keep_color
+    facts |= {"keep color": settings.keep_color, "seamless": settings.seamless}
     return {fact: _in_words(value) for fact, value in facts.items() if value}
 
 
@@ -268,13 +279,14 @@ def _in_words(value: object) -> str:
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
-def with_port(args: Sequence[str]) -> list[str]:
-    """The command line with 0 inserted after every ``--preview`` that no number follows."""
+def with_values(args: Sequence[str]) -> list[str]:
+    """The command line with a value after every flag that may stand alone: see `ALONE`."""
     result: list[str] = []
     for arg, following in itertools.zip_longest(args, args[1:], fillvalue=""):
         result.append(arg)
-        if arg == PREVIEW and not following.isdecimal():
-            result.append("0")
+        value, is_value = ALONE.get(arg, ("", lambda _: True))
+        if not is_value(following):
+            result.append(value)
     return result
 
 

@@ -3,12 +3,15 @@
 import abc
 import contextlib
 import dataclasses
+import functools
 import re
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, ClassVar
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import tyro
 
@@ -20,17 +23,17 @@ from jnst.apps.cli.flags import SettingsFlags, remark
 from jnst.apps.cli.interruption import Interruption, interruptible
 from jnst.apps.cli.outputs import OutputFlags, ReportFlag, WatchingFlags, check_distinct, preview_facts, stopped_line
 from jnst.apps.cli.progress import describe, open_log, progress
-from jnst.apps.io import image_size, load_alpha, load_image
+from jnst.apps.io import image_size, is_grey, load_alpha, load_image, save_image
 from jnst.apps.io.sizes import as_loaded, load_options, load_with
 from jnst.backbones import Backbone
 from jnst.errors import ArgumentError, ImageError, JnstError, NumericsError, did_you_mean
-from jnst.images import fit_shape, resize_mask, size_of
+from jnst.images import fit_shape, resize_mask, rgb_groups, size_of
 from jnst.images.keep_colour import KEEP_COLOUR
 from jnst.presets import Preset, preset
 from jnst.solve import Solution
 from jnst.transfer import Compiling, Report
 from jnst.transfer.inputs import INITS
-from jnst.types import Guide, Image, Params
+from jnst.types import Guide, Image, Params, Wrap
 from jnst.weights.files import shown
 
 Styles = Annotated[
@@ -43,7 +46,9 @@ IMAGE_FLAGS = ("content", "style", "mask", "style_mask")
 BLACK = (0.0, 0.0, 0.0)
 PROPORTIONS = 0.01
 """By how much the proportions of a mask may differ from those of its image."""
-OTHER_FLAGS = ("seed", "style_weights", "shape")
+STRIDE = 16
+"""The stride of the deepest usual layer, ``relu5_1``, in pixels."""
+OTHER_FLAGS = ("seed", "style_weights", "shape", "maps")
 """Flags that determine the result besides the settings, the network and the images."""
 
 
@@ -103,7 +108,8 @@ class Run(ReportFlag, CheckpointFlags, WatchingFlags, SettingsFlags, OutputFlags
             "seconds": float(seconds[-1]) if len(seconds) else 0.0,
             "of which compilation and targets": round(keeper.compile_seconds, 2),
         }
-        self.save_run_report(self.output, solution, images, settings, backbone, about)
+        whole = dataclasses.replace(solution, image=self.shown(solution.image))
+        self.save_run_report(self.output, whole, self.shown_inputs(images), settings, backbone, about)
         return 128 + interruption.signal_number if interruption.signal_number else 0
 
     def _solve(
@@ -123,6 +129,8 @@ class Run(ReportFlag, CheckpointFlags, WatchingFlags, SettingsFlags, OutputFlags
 
             def listen(report: Report) -> bool:
                 report = keeper.listen(report)
+                make_image = report.make_image
+                report = dataclasses.replace(report, make_image=lambda: self.shown(make_image()))
                 show.report(report)
                 log(report.first, report.losses, report.parts, report.seconds)
                 for watch in watchers.steps:
@@ -153,7 +161,7 @@ class Run(ReportFlag, CheckpointFlags, WatchingFlags, SettingsFlags, OutputFlags
             whole = keeper.whole(solution)
             keeper.end(lambda: self._save(whole), solution)
             for show_result in watchers.results:
-                show_result(solution.image)
+                show_result(self.shown(solution.image))
         return whole
 
     def _check_files(self) -> None:
@@ -161,7 +169,7 @@ class Run(ReportFlag, CheckpointFlags, WatchingFlags, SettingsFlags, OutputFlags
         weights = map(Path, self.weights)
         log, film = ([path] if path else [] for path in (self.log, self.animate))
         self.check_output(inputs)
-        used = [*inputs, *weights, self.output]
+        used = [*inputs, *weights, *self.outputs()]
         if self.log:
             check_distinct("--log", self.log, used)
         self.check_watching([*inputs, *weights, *log])
@@ -185,12 +193,25 @@ class Run(ReportFlag, CheckpointFlags, WatchingFlags, SettingsFlags, OutputFlags
         """How opaque the result is, ``(h, w)`` in [0, 1]; None: everywhere."""
         return None
 
+    def shown(self, image: Image) -> Image:
+        """What reports, films and previews show of a result."""
+        return image
+
+    def shown_inputs(self, images: dict[str, Any]) -> dict[str, Any]:
+        """The arguments of `solve`, with images that a report can show."""
+        return images
+
+    def save_images(self, image: Image) -> None:
+        """Write the result."""
+        height, width = image.shape[:2]
+        self.save_image(image, self.alpha((height, width)))
+
     def _save(self, solution: Solution) -> None:
         height, width = solution.image.shape[:2]
-        self.save_image(solution.image, self.alpha((height, width)))
+        self.save_images(solution.image)
         losses = solution.losses
         loss = f", loss {losses[0]:.5g} to {losses[-1]:.5g}" if len(losses) else ""
-        print(f"{self.output}: {width}x{height}, {len(losses)} steps{loss}")
+        print(f"{', '.join(map(str, self.outputs()))}: {width}x{height}, {len(losses)} steps{loss}")
         if warning := solution.warning():
             print(f"jnst: {warning}", file=sys.stderr)
 
@@ -270,7 +291,10 @@ class Synthesize(Run):
     compared: ClassVar[tuple[str, ...]] = ("style",)
 
     style: Styles
-    """Style image. Several are mixed."""
+    """Style image. Several are mixed, or with --maps they are maps of one material."""
+    maps: bool = False
+    """Synthesise several maps of one material, such as its albedo, normals and roughness, that stay aligned. Each map
+    has a file of its own, named after the output and the map: out_albedo.png."""
     shape: Annotated[Text, tyro.conf.arg(metavar="WIDTHxHEIGHT")] = None
     """Size of the texture in pixels. auto: --size, in the proportions of the style."""
     style_weights: Numbers = None
@@ -282,6 +306,32 @@ class Synthesize(Run):
         """See `Run`."""
         return (*self.style, *super().inputs())
 
+    def outputs(self) -> tuple[Path, ...]:
+        """See `OutputFlags`."""
+        if not self.maps:
+            return super().outputs()
+        return tuple(self.output.with_stem(f"{self.output.stem}_{name}") for name in map_names(self.style))
+
+    def shown(self, image: Image) -> Image:
+        """See `Run`: maps side by side."""
+        return jnp.concatenate(list(rgb_groups(image)), axis=1) if self.maps else image
+
+    def shown_inputs(self, images: dict[str, Any]) -> dict[str, Any]:
+        """See `Run`."""
+        if not self.maps:
+            return images
+        return images | {"style": [image for style in images["style"] for image in rgb_groups(style)]}
+
+    def save_images(self, image: Image) -> None:
+        """See `Run`: a file for each map. Those that were grey stay grey."""
+        if not self.maps:
+            return super().save_images(image)
+        for path, source, one in zip(self.outputs(), self.style, rgb_groups(image), strict=True):
+            grey = _is_grey(source)
+            values = jnp.mean(one, -1, keepdims=True).repeat(3, -1) if grey else one
+            save_image(path, values, bit_depth=self.bit_depth, quality=self.quality, grey=grey)
+        return None
+
     def load(self, settings: Preset) -> dict[str, Any]:
         """Load the images: arguments of `jnst.synthesize`."""
         _check_styles(self.style)
@@ -289,7 +339,20 @@ class Synthesize(Run):
         side = round(size * schedule.style_scale)
         background = settings.loading.background
         styles = [load_image(path, side, resample=schedule.resample, background=background) for path in self.style]
+        if self.maps:
+            _check_maps(self.style, self.style_weights, self.init)
+            for path in self.style:  # Which are grey is known before the run: files may be gone after it.
+                _is_grey(path)
+            styles = [jnp.concatenate(styles, axis=-1)]
         shape = _parse_shape(self.shape) if self.shape else fit_shape(size_of(styles[0]), size)
+        exact = _divisible(shape, settings.wrap)
+        if self.shape and shape != exact:
+            print(
+                f"jnst: {self.shape} pixels repeat with a faint seam: multiples of {STRIDE}, such as "
+                f"{exact[1]}x{exact[0]}, have none",
+                file=sys.stderr,
+            )
+        shape = shape if self.shape else exact
         init = self.init if self.init in INITS else self.load_init(settings)
         loaded = preset(settings, style_scale=1.0)  # styles have their scale already
         return {"preset": loaded, "style": styles, "shape": shape, "style_weights": self.style_weights, "init": init}
@@ -328,6 +391,51 @@ class Reconstruct(Run):
     def solve(self, **arguments: Any) -> Solution:
         """See `Run`."""
         return jnst.reconstruct(**arguments)
+
+
+def map_names(files: Sequence[Path]) -> list[str]:
+    """The names of a material's maps: those of their files without what all of them begin with.
+
+    >>> map_names([Path("bricks_albedo.png"), Path("bricks_normal.png")])
+    ['albedo', 'normal']
+
+    Raises:
+        ArgumentError: Two maps of one name.
+    """
+    words = [re.findall(r"[^-_. ]+[-_. ]*", path.stem) for path in files]
+    while len(words) > 1 and len({tuple(each[:1]) for each in words}) == 1 and all(words):
+        words = [each[1:] for each in words]
+    names = ["".join(each) for each in words]
+    if len(set(names)) < len(names) or not all(names):
+        raise ArgumentError(f"--maps: {', '.join(map(shown, files))} need different names, after which files are named")
+    return names
+
+
+_is_grey = functools.cache(is_grey)
+
+
+def _check_maps(files: Sequence[Path], weights: Sequence[float] | None, init: str) -> None:
+    if len(files) < 2:
+        raise ArgumentError(f"--maps: only {shown(files[0])} is given, expected several maps of one material")
+    if weights is not None:
+        raise ArgumentError("--style-weights with --maps: maps are not mixed, leave the weights out")
+    if init not in ("noise", "style"):
+        raise ArgumentError(f"--init {init} with --maps: expected noise or style")
+    first = image_size(files[0])
+    for file in files[1:]:
+        if (own := image_size(file)) != first:
+            raise ImageError(
+                f"{shown(file)} is {own[1]}x{own[0]} pixels, but {shown(files[0])} {first[1]}x{first[0]}: maps of one "
+                "material have one size, resize them to it first"
+            )
+
+
+def _divisible(shape: tuple[int, int], wrap: Wrap) -> tuple[int, int]:
+    """The nearest height and width that repeat exactly."""
+    height, width = (
+        max(1, round(side / STRIDE)) * STRIDE if wraps else side for side, wraps in zip(shape, wrap, strict=True)
+    )
+    return height, width
 
 
 def _check_styles(styles: tuple[Path, ...]) -> None:

@@ -154,6 +154,16 @@ def image_size(path: PathLike) -> tuple[int, int]:
     return height, width
 
 
+def is_grey(path: PathLike) -> bool:
+    """Whether the pixels of an image file are all grey, by their values.
+
+    Raises:
+        ImageError: As in `load_image`.
+    """
+    pixels = np.asarray(load_image(path))
+    return bool((pixels == pixels[..., :1]).all())
+
+
 def find_images(folder: PathLike) -> tuple[list[Path], list[Path]]:
     """List the image files in a folder, recognised by their suffixes, and its other files.
 

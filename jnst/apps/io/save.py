@@ -30,6 +30,7 @@ def save_image(
     alpha: np.ndarray | None = None,
     bit_depth: int = 8,
     quality: int = 95,
+    grey: bool = False,
 ) -> None:
     """Write an sRGB image to a file, in the format that the suffix of its name selects.
 
@@ -43,6 +44,7 @@ def save_image(
         alpha: `(h, w)`, how opaque each pixel is, in [0, 1]; None: all of them are. JPEG cannot store it.
         bit_depth: Bits per sample: 8, or 16 for PNG and TIFF.
         quality: Of JPEG and WebP, 1 to 100. Ignored for PNG and TIFF, which are lossless.
+        grey: Whether to write one channel only, the first, where the format has such images.
 
     Raises:
         ImageError: `image` has another shape, is not floating-point, contains NaN or infinite values, or is too large
@@ -51,7 +53,7 @@ def save_image(
         ResourceError: The disk is full.
     """
     check_output(path, force=True, bit_depth=bit_depth, quality=quality)
-    write_atomically(path, encode_image(path, image, alpha=alpha, bit_depth=bit_depth, quality=quality))
+    write_atomically(path, encode_image(path, image, alpha=alpha, bit_depth=bit_depth, quality=quality, grey=grey))
 
 
 def encode_image(
@@ -61,9 +63,12 @@ def encode_image(
     alpha: np.ndarray | None = None,
     bit_depth: int = 8,
     quality: int = 95,
+    grey: bool = False,
 ) -> bytes:
     """Return the content of the file that `save_image` would write; the arguments and errors are the same."""
     kind, values = _format_of(path), _checked_values(path, image)
+    if grey and alpha is None and kind != "WEBP":
+        values = values[..., 0]
     if alpha is not None and kind in _ALPHA_FORMATS:
         values = np.concatenate([values, np.asarray(alpha, np.float32)[..., None]], axis=-1)
     levels = np.floor(np.clip(values, 0, 1) * np.float32(2**bit_depth - 1) + np.float32(0.5))
@@ -162,8 +167,9 @@ def _encode(path: PathLike, kind: str, levels: np.ndarray, quality: int) -> byte
     if levels.dtype == np.uint16 and kind == "PNG":
         return bytes(imagecodecs.png_encode(levels))
     if levels.dtype == np.uint16:
-        extra = ["unassalpha"] if levels.shape[-1] == 4 else None
-        tifffile.imwrite(buffer, levels, photometric="rgb", extrasamples=extra, metadata=None, software=False)
+        kind = "rgb" if levels.ndim == 3 else "minisblack"
+        extra = ["unassalpha"] if levels.ndim == 3 and levels.shape[-1] == 4 else None
+        tifffile.imwrite(buffer, levels, photometric=kind, extrasamples=extra, metadata=None, software=False)
         return buffer.getvalue()
     try:
         Image.fromarray(levels).save(buffer, kind, quality=quality, exact=True)

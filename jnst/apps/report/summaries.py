@@ -76,7 +76,10 @@ def _loss_table(curves: Mapping[str, np.ndarray]) -> Table:
 def _settings_facts(settings: Preset, backbone: Backbone) -> dict[str, str]:
     """All settings that are set, with the layers as they are on this network."""
     content, style = settings.terms.layers(backbone)
-    values = {name: setting(settings, name) for name in PLACES} | {"keep_color": settings.keep_color}
+    values = {name: setting(settings, name) for name in PLACES} | {
+        "keep_color": settings.keep_color,
+        "seamless": settings.seamless,
+    }
     facts = {"network": f"{backbone.name}, {backbone.training} weights, to {backbone.layers[-1]}"}
     if "precision" in backbone.options:
         facts["precision"] = resolve_precision(backbone.precision, jax.default_backend())

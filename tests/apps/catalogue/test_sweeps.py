@@ -79,7 +79,7 @@ def test_a_setting_is_swept_only_once_under_any_name():
 
 
 def test_settings_are_those_of_presets_and_the_seed():
-    special = {"clamp", "keep_color", "learning_rate", "min_size", "seed", "style_statistic"}
+    special = {"clamp", "keep_color", "learning_rate", "min_size", "seamless", "seed", "style_statistic"}
     assert set(SETTINGS) - set(PLACES) == special
     assert {"weights", "style_loss"}.isdisjoint(SETTINGS)
     assert set(CHOICES) <= set(SETTINGS)

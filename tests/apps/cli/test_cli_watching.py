@@ -16,7 +16,7 @@ from made_reports import ask, state_of
 from PIL import Image
 
 import jnst
-from jnst.apps.cli.outputs import with_port
+from jnst.apps.cli.outputs import with_values
 from jnst.apps.cli.stylize import Stylize
 from jnst.apps.preview import Preview, serve
 from jnst.errors import ResourceError
@@ -210,11 +210,14 @@ def test_a_port_in_use_is_refused_before_the_run(stylize, tmp_path):
         ("--preview --steps 3", "--preview 0 --steps 3"),
         ("--preview=8000 a", "--preview=8000 a"),
         ("--preview-host ::1", "--preview-host ::1"),
+        ("--seamless a.png", "--seamless both a.png"),
+        ("a --seamless x -o b", "a --seamless x -o b"),
+        ("a --seamless", "a --seamless both"),
         ("", ""),
     ],
 )
-def test_a_preview_without_a_port_has_port_0(args, expected):
-    assert with_port(args.split()) == expected.split()
+def test_flags_that_may_stand_alone_get_a_value(args, expected):
+    assert with_values(args.split()) == expected.split()
 
 
 @pytest.mark.parametrize(
