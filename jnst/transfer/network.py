@@ -110,7 +110,9 @@ class StyleNetwork:
             )
         }
 
-    def apply(self, params: Params, image: Image, style_weights: Array | Sequence[float] | None = None) -> Image:
+    def apply(
+        self, params: Params, image: Image, style_weights: Array | np.ndarray | Sequence[float] | None = None
+    ) -> Image:
         """Repaint images.
 
         Args:
@@ -191,14 +193,14 @@ class StyleNetwork:
         if style_weights is None:
             if count > 1:
                 raise ArgumentError(
-                    f"this network has {count} styles ({', '.join(self.styles)}): pass `style_weights`, a number for each"
+                    f"this network has {count} styles ({', '.join(self.styles)}): give each a number in `style_weights`"
                 )
             style_weights = np.ones(1, np.float32)
         weights = style_weights if isinstance(style_weights, jax.Array) else np.asarray(style_weights, np.float32)
         if weights.ndim == 0 or weights.shape[-1] != count:
             raise ArgumentError(
-                f"`style_weights` has shape {tuple(weights.shape)}, expected ({count},) or (..., {count}): give a number "
-                f"for each style ({', '.join(self.styles)})"
+                f"`style_weights` has shape {tuple(weights.shape)}, expected ({count},) or (..., {count}): give a "
+                f"number for each style ({', '.join(self.styles)})"
             )
         weights = jnp.asarray(_checked_weights(weights))
         if weights.ndim > 1:
@@ -206,8 +208,8 @@ class StyleNetwork:
                 weights = jnp.broadcast_to(weights, (*batch, count))
             except ValueError:
                 raise ArgumentError(
-                    f"`style_weights` has leading axes {weights.shape[:-1]}, the images {batch}, which do not broadcast: "
-                    "give one row of weights, or one for each image"
+                    f"`style_weights` has leading axes {weights.shape[:-1]}, the images {batch}, which do not "
+                    "broadcast: give one row of weights, or one for each image"
                 ) from None
         weights = weights.reshape(-1, count)
         return weights / jnp.sum(weights, -1, keepdims=True)

@@ -138,9 +138,7 @@ def _are(kind: type, values: Any) -> bool:
 def _check_params(network: StyleNetwork, arrays: Mapping[str, np.ndarray]) -> None:
     shapes = flatten(network.shapes)
     if odd := sorted(shapes.keys() ^ arrays.keys()):
-        raise WeightsError(
-            f"tensor `{odd[0]}` is missing or unknown: expected {len(shapes)} tensors, get the file again"
-        )
+        raise WeightsError(f"tensor `{odd[0]}` is missing or unknown: get the file again")
     for name, shape in shapes.items():
         array = arrays[name]
         if array.shape != shape or array.dtype.kind != "f":

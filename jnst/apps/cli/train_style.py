@@ -193,9 +193,7 @@ class Style:
         sizes = (2 * self.size,) if self.style_size is None else self.style_size
         sizes = sizes * len(self.style) if len(sizes) == 1 else sizes
         if len(sizes) != len(self.style):
-            raise ArgumentError(
-                f"--style-size: {len(sizes)} sizes for {len(self.style)} styles: give one, or one for each"
-            )
+            raise ArgumentError(f"--style-size: {len(sizes)} sizes for {len(self.style)} styles: give one for each")
         styles: dict[str, Image] = {}
         for path, size in zip(self.style, sizes, strict=True):
             if path.stem in styles:
@@ -239,9 +237,8 @@ class Style:
             **{name: getattr(self, name) for name in ("content_weight", "style_weight", "tv_weight")},
             "loss": {name: last[name] for name in ("total", *PARTS)},
         }
-        save_style_network(
-            self.output, network, trained.params, about=about, dtype="float16" if self.half else "float32"
-        )
+        dtype = "float16" if self.half else "float32"
+        save_style_network(self.output, network, trained.params, about=about, dtype=dtype)
         count = sum(leaf.size for leaf in jax.tree.leaves(trained.params))
         told = ", ".join(f"{name} {last[name]:.4g}" for name in ("total", *PARTS))
         print(f"{self.output}: {len(network.styles)} styles, {count:,} parameters, {told}")
@@ -255,10 +252,7 @@ def _draw(
 ) -> None:
     """Draw a row for each photograph: itself, then in every style."""
     rows = [Heading(name.replace("_", " "), shape=image.shape[:2]) for name, image in shown.items()]  # pyright: ignore[reportArgumentType]
-    columns = [
-        Heading("photograph"),
-        *(Heading(name.replace("_", " "), (to_levels(image),)) for name, image in styles.items()),
-    ]
+    columns = [Heading(name.replace("_", " "), (to_levels(image),)) for name, image in styles.items()]
     images, corners = list(shown.values()), np.eye(len(styles), dtype=np.float32)
 
     def tile(row: int, column: int) -> Tile:
@@ -266,7 +260,9 @@ def _draw(
 
     shape = max(image.shape[0] for image in images), max(image.shape[1] for image in images)
     buffer = io.BytesIO()
-    contact_sheet(rows, columns, tile, shape=shape).save(buffer, SHEET_FORMATS[path.suffix.lower()], quality=90)
+    contact_sheet(rows, [Heading("photograph"), *columns], tile, shape=shape).save(
+        buffer, SHEET_FORMATS[path.suffix.lower()], quality=90
+    )
     write_atomically(path, buffer.getvalue())
 
 

@@ -138,7 +138,7 @@ class StyleLoss:
         content = fit_content(images, task.objective, task.params, backbone=self.backbone, floors=task.floors)
         style = jax.tree.map(lambda leaf: leaf[chosen], task.styles)
         total, parts = total_loss(output, task.objective, content + style, task.params, backbone=self.backbone)
-        sums = dict.fromkeys(PARTS, jnp.zeros(()))
+        sums: dict[str, Array] = {name: jnp.zeros(()) for name in PARTS}
         for name, value in parts.items():
             kind = name.partition("/")[0]
             sums[kind] = sums[kind] + jnp.mean(value)
@@ -261,7 +261,9 @@ def train_style_network(
     task = make_task(list(styles.values()), backbone, params, recipe.terms, style_weights)
     if (least := backbone.smallest_side(task.objective.layers)) > recipe.size:
         raise ImageError(f"size {recipe.size}: the layers of {backbone.name} need crops of at least {least} pixels")
-    mesh = check_mesh(mesh or local_mesh(jax.local_devices()[: math.gcd(recipe.batch_size, jax.local_device_count())]))
+    if mesh is None:
+        mesh = local_mesh(jax.local_devices()[: math.gcd(recipe.batch_size, jax.local_device_count())])
+    check_mesh(mesh)
     if recipe.batch_size % mesh.size:
         raise ArgumentError(f"batch size {recipe.batch_size} on {mesh.size} devices: expected a multiple of them")
     about = {
