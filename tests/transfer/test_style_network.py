@@ -27,7 +27,9 @@ def params() -> Any:
     drawn = NETWORK.init(jax.random.key(0))
     return {
         layer: {
-            name: leaf if name == "kernel" else leaf + jnp.asarray(0.3 * random.standard_normal(leaf.shape), jnp.float32)
+            name: leaf
+            if name == "kernel"
+            else leaf + jnp.asarray(0.3 * random.standard_normal(leaf.shape), jnp.float32)
             for name, leaf in leaves.items()
         }
         for layer, leaves in drawn.items()
@@ -35,7 +37,7 @@ def params() -> Any:
 
 
 def reference(params: Any, image: np.ndarray, style: int) -> np.ndarray:
-    """The network for one image of a size that is a multiple of 4, in float64, by loops over the kernels' taps."""
+    """The network for one image, in float64, by loops over the kernels' taps."""
 
     def convolution(x: np.ndarray, kernel: np.ndarray, stride: int = 1) -> np.ndarray:
         height, width = x.shape[:2]
@@ -49,18 +51,20 @@ def reference(params: Any, image: np.ndarray, style: int) -> np.ndarray:
         y = convolution(x, own["kernel"], stride)
         return own["scale"][style] * (y - y.mean((0, 1))) / np.sqrt(y.var((0, 1)) + 1e-5) + own["shift"][style]
 
-    x = 2 * np.pad(np.asarray(image, np.float64), ((8, 8), (8, 8), (0, 0)), mode="reflect") - 1
+    after = [8 + -side % 4 for side in image.shape[:2]]
+    x = np.pad(np.asarray(image, np.float64), ((8, after[0]), (8, after[1]), (0, 0)), mode="reflect")
+    x = 2 * x - 1
     for name, stride in (("down1", 1), ("down2", 2), ("down3", 2)):
         x = np.maximum(layer(name, x, stride), 0)
     for number in (1, 2):
         x = x + layer(f"block{number}_2", np.maximum(layer(f"block{number}_1", x), 0))
     for name in ("up1", "up2"):
         x = np.maximum(layer(name, x.repeat(2, 0).repeat(2, 1)), 0)
-    return (1 / (1 + np.exp(-layer("output", x))))[8:-8, 8:-8]
+    return (1 / (1 + np.exp(-layer("output", x))))[8 : -after[0], 8 : -after[1]]
 
 
 def test_it_computes_the_published_network(params: Any) -> None:
-    image = random_image(0, 20, 28)
+    image = random_image(0, 21, 26)
     for style, name in enumerate(NETWORK.styles):
         result = NETWORK.apply(params, image, NETWORK.style_weights(name))
         np.testing.assert_allclose(result, reference(params, image, style), atol=2e-5)
@@ -83,15 +87,6 @@ def test_results_have_the_size_of_the_image(params: Any, shape: tuple[int, int])
     result = NETWORK.apply(params, random_image(2, *shape), [1, 0, 0])
     assert (result.shape, result.dtype) == ((*shape, 3), np.float32)
     assert 0 < float(result.min()) < float(result.max()) < 1
-
-
-def test_an_odd_size_is_continued_by_reflection(params: Any) -> None:
-    """A larger image whose last rows and columns are reflections themselves has the same inside."""
-    image = random_image(3, 18, 21)
-    whole = np.pad(image, ((0, 2), (0, 3), (0, 0)), mode="reflect")
-    odd = NETWORK.apply(params, image, [1, 0, 0])
-    # Their margins differ beyond the border, which reaches some pixels into the image.
-    assert np.abs(np.asarray(odd)[:4, :4] - np.asarray(NETWORK.apply(params, whole, [1, 0, 0]))[:4, :4]).max() < 0.1
 
 
 def test_instance_normalisation_has_the_mean_and_the_deviation_asked_for() -> None:
