@@ -26,9 +26,9 @@ EPSILON = 1e-5
 """Added to variances, as by Ulyanov et al."""
 STRIDE = 4
 """The residual blocks work at a quarter of the image's height and width."""
-MARGIN = 8
+MARGIN = 16
 """Images are reflected at their borders by this many pixels, which are cut off the result."""
-SMALLEST_SIDE = 16
+SMALLEST_SIDE = 20
 """The least height and width of an image in pixels: reflections must fit into it."""
 OUTPUT_CHANNELS = 3
 MOST_FILTERS, MOST_BLOCKS, MOST_STYLES = 1024, 64, 1000
@@ -118,7 +118,7 @@ class StyleNetwork:
         Args:
             params: The network's parameters. The dtype of the kernels is that of the convolutions; statistics are
                 float32.
-            image: ``(..., h, w, 3)``, sRGB in [0, 1], of any size from 16x16 pixels.
+            image: ``(..., h, w, 3)``, sRGB in [0, 1], of any size from 20x20 pixels.
             style_weights: ``(S,)`` or ``(..., S)``: how much each style counts, at least 0; only proportions matter.
                 None: the only style.
 
@@ -127,7 +127,7 @@ class StyleNetwork:
 
         Raises:
             ArgumentError: Not as many weights as styles, or weights that are negative, not finite, or all 0.
-            ImageError: Not the shape or dtype of an image, or fewer than 16 pixels on a side.
+            ImageError: Not the shape or dtype of an image, or fewer than 20 pixels on a side.
         """
         _check_image(image)
         batch, (height, width, _) = image.shape[:-3], image.shape[-3:]

@@ -46,7 +46,7 @@ def export_style_network(
     Args:
         network: The network.
         params: Its parameters, which become constants of the program.
-        size: Height and width; None: any that are multiples of 4 and at least 16.
+        size: Height and width; None: any that are multiples of 4 and at least 20.
         style_weights: ``(S,)``, built in; None: the program takes them as its second argument.
         platforms: Where it will run: "cpu", "cuda", "rocm", "tpu".
 
@@ -54,15 +54,15 @@ def export_style_network(
         The program of images ``(n, h, w, 3)`` for any n, as `jax.export.export` returns it.
 
     Raises:
-        ArgumentError: Sides below 16, or wrong weights.
+        ArgumentError: Sides below 20, or wrong weights.
 
     Examples:
         >>> import jax, jnst
         >>> from jnst.transfer.network_export import export_style_network
         >>> network = jnst.StyleNetwork(("night",), widths=(4, 4, 4), blocks=0)
         >>> program = export_style_network(network, network.init(jax.random.key(0)), style_weights=[1.0])
-        >>> program.call(jax.numpy.zeros((2, 16, 24, 3))).shape
-        (2, 16, 24, 3)
+        >>> program.call(jax.numpy.zeros((2, 20, 24, 3))).shape
+        (2, 20, 24, 3)
     """
     if size is not None and min(size) < SMALLEST_SIDE:
         raise ArgumentError(f"size {size[1]}x{size[0]}: expected at least {SMALLEST_SIDE}x{SMALLEST_SIDE} pixels")

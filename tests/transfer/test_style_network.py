@@ -51,8 +51,8 @@ def reference(params: Any, image: np.ndarray, style: int) -> np.ndarray:
         y = convolution(x, own["kernel"], stride)
         return own["scale"][style] * (y - y.mean((0, 1))) / np.sqrt(y.var((0, 1)) + 1e-5) + own["shift"][style]
 
-    after = [8 + -side % 4 for side in image.shape[:2]]
-    x = np.pad(np.asarray(image, np.float64), ((8, after[0]), (8, after[1]), (0, 0)), mode="reflect")
+    after = [16 + -side % 4 for side in image.shape[:2]]
+    x = np.pad(np.asarray(image, np.float64), ((16, after[0]), (16, after[1]), (0, 0)), mode="reflect")
     x = 2 * x - 1
     for name, stride in (("down1", 1), ("down2", 2), ("down3", 2)):
         x = np.maximum(layer(name, x, stride), 0)
@@ -60,7 +60,7 @@ def reference(params: Any, image: np.ndarray, style: int) -> np.ndarray:
         x = x + layer(f"block{number}_2", np.maximum(layer(f"block{number}_1", x), 0))
     for name in ("up1", "up2"):
         x = np.maximum(layer(name, x.repeat(2, 0).repeat(2, 1)), 0)
-    return (1 / (1 + np.exp(-layer("output", x))))[8 : -after[0], 8 : -after[1]]
+    return (1 / (1 + np.exp(-layer("output", x))))[16 : -after[0], 16 : -after[1]]
 
 
 def test_it_computes_the_published_network(params: Any) -> None:
@@ -71,7 +71,7 @@ def test_it_computes_the_published_network(params: Any) -> None:
 
 
 def test_jit_equals_eager_and_vmap_equals_a_loop_and_a_batch(params: Any) -> None:
-    images, weights = random_image(1, 3, 17, 22), np.eye(3, dtype=np.float32)
+    images, weights = random_image(1, 3, 21, 22), np.eye(3, dtype=np.float32)
     loop = np.stack([NETWORK.apply(params, image, row) for image, row in zip(images, weights, strict=True)])
     assert np.abs(loop[0] - loop[1]).max() > 1e-2
     compiled = jax.jit(NETWORK.apply)
@@ -82,7 +82,7 @@ def test_jit_equals_eager_and_vmap_equals_a_loop_and_a_batch(params: Any) -> Non
     assert compilations(compiled) == 1
 
 
-@pytest.mark.parametrize("shape", [(16, 16), (17, 30), (19, 23), (33, 18)])
+@pytest.mark.parametrize("shape", [(20, 20), (21, 30), (23, 27), (33, 22)])
 def test_results_have_the_size_of_the_image(params: Any, shape: tuple[int, int]) -> None:
     result = NETWORK.apply(params, random_image(2, *shape), [1, 0, 0])
     assert (result.shape, result.dtype) == ((*shape, 3), np.float32)
@@ -140,7 +140,7 @@ def test_mixtures_lie_between_styles_and_end_at_them(params: Any) -> None:
 
 
 def test_gradients_by_parameters_image_and_style_weights(params: Any) -> None:
-    image, weights = random_image(6, 16, 20), np.float32([0.2, 0.5, 0.3])
+    image, weights = random_image(6, 20, 24), np.float32([0.2, 0.5, 0.3])
 
     def loss(params: Any, image: Any, weights: Any) -> Any:
         return jnp.mean(NETWORK.apply(params, image, weights) ** 2)
@@ -154,7 +154,7 @@ def test_gradients_by_parameters_image_and_style_weights(params: Any) -> None:
 
 
 def test_a_constant_image_has_finite_gradients(params: Any) -> None:
-    gradient = jax.grad(lambda x: NETWORK.apply(params, x, [1, 0, 0]).sum())(jnp.full((16, 16, 3), 0.5))
+    gradient = jax.grad(lambda x: NETWORK.apply(params, x, [1, 0, 0]).sum())(jnp.full((20, 20, 3), 0.5))
     assert np.isfinite(gradient).all()
 
 
@@ -173,13 +173,13 @@ def test_styles_have_names_and_numbers() -> None:
         (lambda p: NETWORK.style_weights({"wave": 1, 2: 1}), ArgumentError, "named twice"),
         (lambda p: NETWORK.style_weights({"wave": 0.0}), ArgumentError, "one above 0"),
         (lambda p: NETWORK.style_weights({"wave": float("nan")}), ArgumentError, "finite"),
-        (lambda p: NETWORK.apply(p, np.zeros((16, 16, 3), np.float32)), ArgumentError, "3 styles"),
-        (lambda p: NETWORK.apply(p, np.zeros((16, 16, 3), np.float32), [1, 0]), ArgumentError, r"shape \(2,\)"),
-        (lambda p: NETWORK.apply(p, np.zeros((16, 16, 3), np.float32), [1, -1, 0]), ArgumentError, "at least 0"),
-        (lambda p: NETWORK.apply(p, np.zeros((2, 16, 16, 3), np.float32), np.ones((3, 3))), ArgumentError, "broadcast"),
-        (lambda p: NETWORK.apply(p, np.zeros((15, 16, 3), np.float32), [1, 0, 0]), ImageError, "16x15 pixels"),
-        (lambda p: NETWORK.apply(p, np.zeros((16, 16, 4), np.float32), [1, 0, 0]), ImageError, r"\(16, 16, 4\)"),
-        (lambda p: NETWORK.apply(p, np.zeros((16, 16, 3), np.uint8), [1, 0, 0]), ImageError, "divide by 255"),
+        (lambda p: NETWORK.apply(p, np.zeros((20, 20, 3), np.float32)), ArgumentError, "3 styles"),
+        (lambda p: NETWORK.apply(p, np.zeros((20, 20, 3), np.float32), [1, 0]), ArgumentError, r"shape \(2,\)"),
+        (lambda p: NETWORK.apply(p, np.zeros((20, 20, 3), np.float32), [1, -1, 0]), ArgumentError, "at least 0"),
+        (lambda p: NETWORK.apply(p, np.zeros((2, 20, 20, 3), np.float32), np.ones((3, 3))), ArgumentError, "broadcast"),
+        (lambda p: NETWORK.apply(p, np.zeros((19, 20, 3), np.float32), [1, 0, 0]), ImageError, "20x19 pixels"),
+        (lambda p: NETWORK.apply(p, np.zeros((20, 20, 4), np.float32), [1, 0, 0]), ImageError, r"\(20, 20, 4\)"),
+        (lambda p: NETWORK.apply(p, np.zeros((20, 20, 3), np.uint8), [1, 0, 0]), ImageError, "divide by 255"),
         (lambda p: jnst.StyleNetwork(()), ArgumentError, "one or more"),
         (lambda p: jnst.StyleNetwork(("a", "a")), ArgumentError, "only once"),
         (lambda p: jnst.StyleNetwork(("a",), widths=(4, 0, 4)), ArgumentError, "widths"),
@@ -198,8 +198,8 @@ def test_exported_programs_take_images_of_any_size_and_number(params: Any) -> No
     free = export_style_network(NETWORK, params)
     mixture = jnp.float32([0.5, 0.5, 0])
     np.testing.assert_allclose(free.call(image, mixture), NETWORK.apply(params, image, mixture), atol=1e-5)
-    fixed = export_style_network(NETWORK, params, size=(18, 21), style_weights=[0, 0, 1])
-    smaller = image[:1, :18, :21]
+    fixed = export_style_network(NETWORK, params, size=(22, 21), style_weights=[0, 0, 1])
+    smaller = image[:1, :22, :21]
     np.testing.assert_allclose(fixed.call(smaller), NETWORK.apply(params, smaller, [0, 0, 1]), atol=1e-5)
     assert EXPORTS[".stablehlo"](fixed).startswith(b"ML\xefR")
     assert b"stablehlo.convolution" in EXPORTS[".mlir"](fixed)
@@ -207,7 +207,7 @@ def test_exported_programs_take_images_of_any_size_and_number(params: Any) -> No
 
 def test_programs_are_read_by_jax_export(params: Any) -> None:
     pytest.importorskip("flatbuffers")
-    image = jnp.asarray(random_image(7, 1, 16, 16))
+    image = jnp.asarray(random_image(7, 1, 20, 20))
     content = EXPORTS[".jax"](export_style_network(NETWORK, params, style_weights=[1, 0, 0]))
     result = jax.export.deserialize(bytearray(content)).call(image)
     np.testing.assert_allclose(result, NETWORK.apply(params, image, [1, 0, 0]), atol=1e-5)

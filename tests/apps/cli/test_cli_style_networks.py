@@ -16,7 +16,7 @@ from jnst.errors import ArgumentError
 pytestmark = pytest.mark.usefixtures("unoptimised")
 
 NETWORK = jnst.StyleNetwork(("night", "wave"), widths=(2, 3, 4), blocks=1)
-QUICK = ("--steps", 3, "--batch-size", 2, "--size", 16, "--widths", "2,3,4", "--blocks", 1, "--log-every", 2)
+QUICK = ("--steps", 3, "--batch-size", 2, "--size", 20, "--widths", "2,3,4", "--blocks", 1, "--log-every", 2)
 LAYERS = ("--content-layers", "relu1_2", "--style-layers", "relu1_1,relu1_2")
 
 
@@ -80,9 +80,9 @@ def test_a_folder_keeps_sizes_and_transparency(
 ) -> None:
     folder = tmp_path / "photos"
     folder.mkdir()
-    pixels = np.random.default_rng(0).integers(0, 256, (21, 34, 4), np.uint8)
+    pixels = np.random.default_rng(0).integers(0, 256, (23, 34, 4), np.uint8)
     Image.fromarray(pixels).save(folder / "a.png")
-    Image.fromarray(pixels[:19, :, :3]).save(folder / "b.jpg")
+    Image.fromarray(pixels[:21, :, :3]).save(folder / "b.jpg")
     (folder / "broken.png").write_bytes(b"nothing")
     out = tmp_path / "new" / "out"
     finished = run(capsys, "apply", net, folder, "--style", "wave", "-o", out)
@@ -91,15 +91,15 @@ def test_a_folder_keeps_sizes_and_transparency(
     assert len([line for line in finished.err if line.startswith("jnst: error: ") and "broken.png" in line]) == 1
     assert sorted(path.name for path in out.iterdir()) == ["a.png", "b.jpg"]
     with Image.open(out / "a.png") as image:
-        assert (image.size, image.mode) == ((34, 21), "RGBA")
+        assert (image.size, image.mode) == ((34, 23), "RGBA")
         np.testing.assert_array_equal(np.asarray(image)[..., 3], pixels[..., 3])
     with Image.open(out / "b.jpg") as image:
-        assert image.size == (34, 19)
+        assert image.size == (34, 21)
 
     monkeypatch.chdir(tmp_path)
-    assert run(capsys, "apply", net, folder / "a.png", "--size", 17, "--style", "wave").status == 0
+    assert run(capsys, "apply", net, folder / "a.png", "--size", 31, "--style", "wave").status == 0
     with Image.open(tmp_path / "a-wave.png") as image:
-        assert max(image.size) == 17
+        assert max(image.size) == 31
 
 
 @pytest.mark.parametrize(
@@ -113,7 +113,7 @@ def test_a_folder_keeps_sizes_and_transparency(
         (("--style", "night:-1"), 2, "at least 0"),
         (("--style", ","), 2, "expected the name of a style"),
         (("--size", "0"), 2, "--size 0"),
-        (("--size", "9"), 3, "at least 16x16"),
+        (("--size", "9"), 3, "at least 20x20"),
     ],
 )
 def test_wrong_flags(
@@ -163,7 +163,7 @@ def test_training_flags_that_cannot_be_obeyed(capsys: pytest.CaptureFixture[str]
         ((style, "--data", tmp_path, "--style-layers", "relu9_9"), 2, "no layer 'relu9_9'"),
         ((style, "--data", tmp_path, "--content-weight", "-1"), 2, "content weight"),
     ):
-        finished = run(capsys, "train", "style", "--style", *arguments, *QUICK, *out)
+        finished = run(capsys, "train", "style", *QUICK, *out, "--style", *arguments)
         assert finished.status == status, arguments
         assert message in finished.err[-1]
     assert not (tmp_path / "net.safetensors").exists()
@@ -171,16 +171,16 @@ def test_training_flags_that_cannot_be_obeyed(capsys: pytest.CaptureFixture[str]
 
 def test_export(capsys: pytest.CaptureFixture[str], net: Path, tmp_path: Path) -> None:
     text = tmp_path / "net.mlir"
-    finished = run(capsys, "export", net, "-o", text, "--style", "wave", "--size", "20x16", "--platforms", "cpu")
+    finished = run(capsys, "export", net, "-o", text, "--style", "wave", "--size", "24x20", "--platforms", "cpu")
     assert finished.status == 0
     assert "stablehlo.convolution" in text.read_text()
-    assert "tensor<?x16x20x3xf32>" in text.read_text()
+    assert "tensor<?x20x24x3xf32>" in text.read_text()
     assert run(capsys, "export", net, "-o", tmp_path / "net.stablehlo").status == 0
     for arguments, message in (
         (("-o", text), "exists"),
         (("-o", tmp_path / "net.onnx"), "expected a name that ends in .jax, .stablehlo, .mlir"),
         (("-o", tmp_path / "a.mlir", "--size", "20"), "--size 20"),
-        (("-o", tmp_path / "a.mlir", "--size", "20x8"), "at least 16x16"),
+        (("-o", tmp_path / "a.mlir", "--size", "20x8"), "at least 20x20"),
     ):
         finished = run(capsys, "export", net, *arguments)
         assert finished.status == 2

@@ -25,7 +25,7 @@ pytestmark = pytest.mark.usefixtures("unoptimised")
 
 BACKBONE = make_backbone("convnet", widths="4/8")
 TERMS = dataclasses.replace(Recipe.terms, content_layers=("relu2_1",), style_layers=("relu1_1", "relu2_1"))
-SHORT = Recipe(steps=6, batch_size=2, size=16, terms=TERMS)
+SHORT = Recipe(steps=6, batch_size=2, size=20, terms=TERMS)
 STYLES = {"night": random_image(1, 24, 20), "wave": random_image(2, 20, 30)}
 SMALL: dict[str, Any] = {"widths": (2, 3, 4), "blocks": 1, "log_every": 4}
 
@@ -39,7 +39,7 @@ def params() -> Any:
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("photos")
     for seed in range(5):
-        pixels = np.asarray(255 * random_image(seed, 20 + seed, 33), np.uint8)
+        pixels = np.asarray(255 * random_image(seed, 24 + seed, 33), np.uint8)
         Image.fromarray(pixels).save(folder / f"{seed}.png")
     Image.fromarray(pixels[..., 0]).save(folder / "grey.png")
     return folder
@@ -64,7 +64,7 @@ def test_the_loss_is_the_objective_of_every_image_in_its_style(photos: Photos, p
     network = jnst.StyleNetwork(tuple(STYLES), (2, 3, 4), 1)
     theta = network.init(jax.random.key(1))
     task = make_task(list(STYLES.values()), BACKBONE, params, TERMS, [1.0, 0.5])
-    (images,) = photo_batches(photos, batch_size=3, size=16, seed=0, steps=[0], augmentation=VIEWS)
+    (images,) = photo_batches(photos, batch_size=3, size=20, seed=0, steps=[0], augmentation=VIEWS)
     total, parts = StyleLoss(network, BACKBONE)(theta, (task, Batch(images, np.int32([0, 1, 1]))), jnp.int32(0))
     expected = []
     for image, name in zip(images, ("night", "wave", "wave"), strict=True):
@@ -113,7 +113,7 @@ def test_another_run_is_not_continued(photos: Photos, params: Any, tmp_path: Pat
 
 def test_batches_depend_on_the_step_alone_and_show_every_image(photos: Photos) -> None:
     def batches(steps: range) -> list[np.ndarray]:
-        return list(photo_batches(photos, batch_size=2, size=16, seed=0, steps=steps, augmentation=VIEWS))
+        return list(photo_batches(photos, batch_size=2, size=20, seed=0, steps=steps, augmentation=VIEWS))
 
     whole = batches(range(6))
     np.testing.assert_array_equal(batches(range(4, 6)), whole[4:])
@@ -179,7 +179,7 @@ def test_styles_that_are_no_images(photos: Photos, params: Any, style: np.ndarra
     ("call", "message"),
     [
         (lambda: Recipe(steps=0), "steps 0"),
-        (lambda: Recipe(size=8), "size 8: expected an integer of at least 16"),
+        (lambda: Recipe(size=16), "size 16: expected an integer of at least 20"),
         (lambda: Recipe(learning_rate=float("nan")), "learning rate nan"),
         (lambda: Recipe(seed=-1), "seed -1"),
         (lambda: make_task([STYLES["night"]], BACKBONE, {}, TERMS, [1.0, 2.0]), "style weights 1, 2 for 1 styles"),
