@@ -132,7 +132,7 @@ class Style:
         )
         if (reason := no_accelerator()) is not None:
             print(f"jnst: {reason}, running on the CPU", file=sys.stderr)
-        print(f"jnst: {len(photos.examples)} photographs, styles {', '.join(styles)}", file=sys.stderr)
+        print(f"jnst: photographs: {len(photos.examples)}; styles: {', '.join(styles)}", file=sys.stderr)
         with (
             interruptible(grace=TRAINING_GRACE) as interruption,
             _progress(recipe.steps) as (on_step, print_line),
@@ -241,7 +241,7 @@ class Style:
         save_style_network(self.output, network, trained.params, about=about, dtype=dtype)
         count = sum(leaf.size for leaf in jax.tree.leaves(trained.params))
         told = ", ".join(f"{name} {last[name]:.4g}" for name in ("total", *PARTS))
-        print(f"{self.output}: {len(network.styles)} styles, {count:,} parameters, {told}")
+        print(f"{self.output}: {', '.join(network.styles)}, {count:,} parameters, {told}")
 
 
 def _draw(

@@ -68,9 +68,9 @@ class Recipe:
     terms: Terms = Terms(  # noqa: RUF009 - frozen
         content_loss=Relative(SquaredError()),
         style_loss=Relative(Gram("chw")),
-        style_weight=100.0,
+        style_weight=15.0,
         mean_of_styles=True,
-        tv_weight=1.0,
+        tv_weight=5.0,
         total_variation=TotalVariation("l2", "mean"),
     )
     seed: int = 0

@@ -48,9 +48,9 @@ def test_train_apply_and_export(capsys: pytest.CaptureFixture[str], tmp_path: Pa
     files = ["-o", tmp_path / "net.safetensors", "--log", tmp_path / "log.jsonl", "--sheet", tmp_path / "sheet.png"]
     finished = run(capsys, "train", "style", "--style", style, "--data", photos, *QUICK, *LAYERS, *files)
     assert finished.status == 0
-    assert finished.out[0].startswith(f"{tmp_path / 'net.safetensors'}: 1 styles, ")
+    assert finished.out[0].startswith(f"{tmp_path / 'net.safetensors'}: style, ")
     assert next(line for line in finished.err if "broken.png" in line).startswith("jnst: skipped: ")
-    assert "jnst: 1 photographs, styles style" in finished.err
+    assert "jnst: photographs: 1; styles: style" in finished.err
     assert finished.err[-1].startswith("step 3/3  total ")
     records = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
     assert [record["step"] for record in records] == [2, 3]
