@@ -196,13 +196,14 @@ class StyleNetwork:
                     f"this network has {count} styles ({', '.join(self.styles)}): give each a number in `style_weights`"
                 )
             style_weights = np.ones(1, np.float32)
-        weights = style_weights if isinstance(style_weights, jax.Array) else np.asarray(style_weights, np.float32)
+        # A list may hold tracers.
+        weights = style_weights if hasattr(style_weights, "shape") else jnp.asarray(style_weights, jnp.float32)
         if weights.ndim == 0 or weights.shape[-1] != count:
             raise ArgumentError(
                 f"`style_weights` has shape {tuple(weights.shape)}, expected ({count},) or (..., {count}): give a "
                 f"number for each style ({', '.join(self.styles)})"
             )
-        weights = jnp.asarray(_checked_weights(weights))
+        weights = jnp.asarray(_checked_weights(weights), sum_dtype(weights))
         if weights.ndim > 1:
             try:
                 weights = jnp.broadcast_to(weights, (*batch, count))

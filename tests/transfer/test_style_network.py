@@ -80,6 +80,7 @@ def test_jit_equals_eager_and_vmap_equals_a_loop_and_a_batch(params: Any) -> Non
     np.testing.assert_allclose(NETWORK.apply(params, images[None], weights), loop[None], atol=1e-5)
     compiled(params, images, 0.5 * weights)
     assert compilations(compiled) == 1
+    np.testing.assert_allclose(compiled(params, images[0], [1.0, 0.0, 0.0]), loop[0], atol=1e-5)
 
 
 @pytest.mark.parametrize("shape", [(20, 20), (21, 30), (23, 27), (33, 22)])
