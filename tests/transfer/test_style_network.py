@@ -197,7 +197,7 @@ def test_wrong_arguments(params: Any, call: Any, error: type[JnstError], message
 def test_exported_programs_take_images_of_any_size_and_number(params: Any) -> None:
     image = jnp.asarray(random_image(7, 2, 24, 36))
     free = export_style_network(NETWORK, params)
-    mixture = jjnp.asarray([0.5, 0.5, 0])
+    mixture = jnp.asarray([0.5, 0.5, 0])
     np.testing.assert_allclose(free.call(image, mixture), NETWORK.apply(params, image, mixture), atol=1e-5)
     fixed = export_style_network(NETWORK, params, size=(22, 21), style_weights=[0, 0, 1])
     smaller = image[:1, :22, :21]
