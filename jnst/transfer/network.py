@@ -99,16 +99,14 @@ class StyleNetwork:
 
     def init(self, key: RandomKey) -> dict[str, dict[str, Array]]:
         """Draw random float32 parameters: He-normal kernels, and styles that do nothing yet (scale 1, shift 0)."""
-        draw = jax.nn.initializers.he_normal()
+        draw, keys = jax.nn.initializers.he_normal(), jax.random.split(key, len(self.shapes))
         return {
             layer: {
                 "kernel": draw(layer_key, shapes["kernel"], jnp.float32),
                 "scale": jnp.ones(shapes["scale"]),
                 "shift": jnp.zeros(shapes["shift"]),
             }
-            for layer_key, (layer, shapes) in zip(
-                jax.random.split(key, len(self.shapes)), self.shapes.items(), strict=True
-            )
+            for layer_key, (layer, shapes) in zip(keys, self.shapes.items(), strict=True)
         }
 
     def apply(
