@@ -37,6 +37,7 @@ BENCHMARKS: dict[str, str] = {
     "losses": "benchmarks.losses",
     "lpips": "benchmarks.lpips",
     "embedded": "benchmarks.embedded",
+    "style_network": "benchmarks.style_network",
     "convolutions": "benchmarks.convolutions",
 }
 """Every benchmark and its module."""
@@ -62,7 +63,7 @@ def main(arguments: Sequence[str]) -> int:
     if not arguments or arguments[0] in ("-h", "--help"):
         print("python -m benchmarks NAME [options]. NAME --help lists the options of a benchmark.\n")
         for name, module in BENCHMARKS.items():
-            print(f"{name:12} {summary(load(module))}")
+            print(f"{name:13} {summary(load(module))}")
         return 0
     name, *rest = arguments
     if name not in BENCHMARKS:

@@ -30,6 +30,8 @@ from jnst.presets import Preset, preset
 from jnst.solve import LBFGS, SGD, Adam, RMSprop, Solution, Solver, keep_programs, local_mesh
 from jnst.statistics import gram_matrix
 from jnst.transfer import Compiling, Report, reconstruct, stylize, stylize_batch, stylize_grid, sweep, synthesize
+from jnst.transfer.network import StyleNetwork
+from jnst.transfer.network_files import load_style_network, save_style_network
 from jnst.weights.load import load_backbone
 
 if TYPE_CHECKING:
@@ -63,6 +65,7 @@ __all__ = [
     "Solution",
     "Solver",
     "SquaredError",
+    "StyleNetwork",
     "Targets",
     "TotalVariation",
     "TransferArgs",
@@ -82,6 +85,7 @@ __all__ = [
     "load_image",
     "load_lpips",
     "load_state",
+    "load_style_network",
     "local_mesh",
     "losses",
     "lpips",
@@ -97,6 +101,7 @@ __all__ = [
     "rgb_groups",
     "save_image",
     "save_state",
+    "save_style_network",
     "solve",
     "ssim",
     "style_distance",

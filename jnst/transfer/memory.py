@@ -107,6 +107,23 @@ def _refusal(job: Job, needed: int, free: int, state: int) -> str:
     )
 
 
+def check_fits(needed: int, what: str) -> None:
+    """Check that a program finds the memory that it needs.
+
+    Args:
+        needed: In bytes.
+        what: The image, for the message.
+
+    Raises:
+        ResourceError: It does not.
+    """
+    free = free_bytes()
+    if free is not None and needed > free:
+        raise ResourceError(
+            f"{what} needs {in_words(needed)} of memory, but only {in_words(free)} are free: choose a smaller size"
+        )
+
+
 def in_words(count: int) -> str:
     """A number of bytes for a message, such as "3.2 GB"."""
     return f"{count / 1e9:.3g} GB" if count >= 1e9 else f"{count / 1e6:.3g} MB"

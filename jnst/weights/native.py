@@ -2,6 +2,7 @@
 
 import json
 import os
+from collections.abc import Mapping
 
 import numpy as np
 
@@ -34,8 +35,6 @@ def save_weights(path: str | os.PathLike[str], weights: Weights, *, dtype: str =
             shape.
         ResourceError: The disk is full.
     """
-    from safetensors.numpy import save
-
     if dtype not in DTYPES:
         raise ArgumentError(f"dtype {dtype!r} is unknown: choose one of {', '.join(DTYPES)}")
     arrays = _checked(weights, dtype)
@@ -49,8 +48,25 @@ def save_weights(path: str | os.PathLike[str], weights: Weights, *, dtype: str =
         "source": weights.source,
         "licence": weights.licence,
     }
-    metadata[KEY] = checksum(arrays, metadata)
-    write_atomically(path, _with_sorted_metadata(save(arrays, metadata)))
+    write_tensors(path, arrays, metadata)
+
+
+def write_tensors(path: str | os.PathLike[str], arrays: Mapping[str, np.ndarray], metadata: Mapping[str, str]) -> None:
+    """Write tensors and metadata, with their sha256 among these, to a safetensors file, atomically.
+
+    Args:
+        path: The file to write.
+        arrays: The tensors by name.
+        metadata: Texts by name.
+
+    Raises:
+        ArgumentError: The file cannot be written.
+        ResourceError: The disk is full.
+    """
+    from safetensors.numpy import save
+
+    complete = {**metadata, KEY: checksum(arrays, metadata)}
+    write_atomically(path, _with_sorted_metadata(save(dict(arrays), complete)))
 
 
 def _with_sorted_metadata(content: bytes) -> bytes:

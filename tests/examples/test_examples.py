@@ -9,7 +9,14 @@ import numpy as np
 import pytest
 
 import jnst
-from examples import evaluate_folder, style_weight_gradient, super_resolution, texture_parametrisation, vae_lpips
+from examples import (
+    evaluate_folder,
+    style_network,
+    style_weight_gradient,
+    super_resolution,
+    texture_parametrisation,
+    vae_lpips,
+)
 from jnst.errors import ImageError
 
 pytestmark = pytest.mark.usefixtures("unoptimised")
@@ -35,6 +42,12 @@ def test_texture_in_a_parametrisation() -> None:
     texture, losses = texture_parametrisation.synthesize(style, steps=20)
     assert texture.shape == (128, 128, 3)
     assert falls(losses, by=0.7)
+
+
+def test_style_network() -> None:
+    losses, image = style_network.train(steps=20, widths=(4, 6, 8))
+    assert image.shape == (128, 160, 3)
+    assert falls(losses, by=0.8)
 
 
 def test_style_weight_by_its_gradient() -> None:

@@ -14,6 +14,7 @@ from typing import Any
 import tyro
 
 import jnst
+from jnst.apps.cli.apply import Apply, Export
 from jnst.apps.cli.arguments import AUTO
 from jnst.apps.cli.demo import Demo
 from jnst.apps.cli.grid import Grid
@@ -138,12 +139,14 @@ def _parse(args: list[str]) -> Any:
         "synthesize": Synthesize.from_preset(*chosen),
         "reconstruct": Reconstruct.from_preset(*chosen),
         "grid": Grid.from_preset(*chosen),
+        "apply": Apply(tyro.MISSING, tyro.MISSING),
         "demo": Demo(),
         "presets": Presets(),
         "statistics": Statistics(),
         "backbones": Backbones(),
         "weights": Weights(tyro.MISSING),
         "train": Train(tyro.MISSING),
+        "export": Export(tyro.MISSING, tyro.MISSING),
     }
     if args and not args[0].startswith("-") and args[0] not in defaults:
         raise ArgumentError(f"unknown command {args[0]!r}: {hint(args[0], defaults)} (see jnst --help)")

@@ -1,4 +1,4 @@
-"""`jnst train`: train a classifier, or distil the embedded network."""
+"""`jnst train`: train a style network or a classifier, or distil the embedded network."""
 
 import contextlib
 import dataclasses
@@ -17,17 +17,15 @@ import tyro
 from jnst.apps.cli.distill import Distill
 from jnst.apps.cli.interruption import TRAINING_GRACE, Interruption, interruptible
 from jnst.apps.cli.outputs import check_outputs, stopped_line
+from jnst.apps.cli.train_style import Style
 from jnst.apps.training.classifier import Epoch, OnEpoch, OnStep, Settings, Trained, train_classifier
-from jnst.apps.training.data import Dataset, load_dataset
+from jnst.apps.training.data import OVERSAMPLING, Dataset, load_dataset
 from jnst.apps.training.plot import check_plot, save_plot
 from jnst.backbones import Backbone, Widths, format_widths, make_backbone, parse_widths
 from jnst.errors import ArgumentError
 from jnst.weights import Weights, save_weights
 from jnst.weights.convert import flatten
 from jnst.weights.files import write_atomically
-
-OVERSAMPLING = 2
-"""Images are kept at this many times the side of a crop: a crop of a quarter of the area is not enlarged."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -155,10 +153,12 @@ class Classifier:
 
 @dataclasses.dataclass(frozen=True)
 class Train:
-    """Train a classifier, or distil the embedded network."""
+    """Train a style network or a classifier, or distil the embedded network."""
 
     command: (
-        Annotated[Classifier, tyro.conf.subcommand("classifier")] | Annotated[Distill, tyro.conf.subcommand("distill")]
+        Annotated[Style, tyro.conf.subcommand("style")]
+        | Annotated[Classifier, tyro.conf.subcommand("classifier")]
+        | Annotated[Distill, tyro.conf.subcommand("distill")]
     )
 
     def run(self) -> int:

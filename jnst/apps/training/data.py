@@ -25,6 +25,9 @@ from jnst.types import Array
 MAX_CACHED_BYTES = 4 * 2**30
 """Decoded pixels kept in memory. Further images are decoded again each time they are needed."""
 
+OVERSAMPLING = 2
+"""Images are kept at this many times the side of a crop: a crop of a quarter of the area is not enlarged."""
+
 WORKERS = min(8, os.cpu_count() or 1)
 """Decoding threads."""
 
@@ -85,16 +88,50 @@ class Batch(NamedTuple):
     weights: np.ndarray | Array
 
 
+@dataclasses.dataclass(frozen=True, eq=False)
+class Photos:
+    """Images without labels.
+
+    Attributes:
+        examples: The images, sorted by name; their labels are 0.
+        damaged: As in `Dataset`, like what follows.
+        side: See there.
+        fingerprint: Hexadecimal hash of all names and pixels.
+    """
+
+    examples: tuple[Example, ...]
+    damaged: tuple[str, ...]
+    side: int
+    fingerprint: str
+
+
 def load_folder(folder: Path) -> list[np.ndarray]:
     """Read all images below a folder, sorted by path, as uint8 ``(h, w, 3)``.
 
     Raises:
         ImageError: The folder does not exist or holds no images, or an image cannot be read.
     """
-    paths = _find_images(folder)
-    if not paths:
-        raise ImageError(f"'{folder}' contains no images ({', '.join(SUFFIXES)}): choose a folder that contains some")
-    return [_load_pixels(path) for path in paths]
+    return [_load_pixels(path) for path in _some_images(folder)]
+
+
+def load_photos(folder: str | os.PathLike[str], *, side: int, max_cached_bytes: int = MAX_CACHED_BYTES) -> Photos:
+    """Read all images below a folder, found and skipped as by `load_dataset`.
+
+    Args:
+        folder: The folder.
+        side: As for `load_dataset`.
+        max_cached_bytes: As for `load_dataset`.
+
+    Raises:
+        ImageError: The folder does not exist or holds no images, or none of them is readable.
+    """
+    folder = Path(folder)
+    decoded = _decode_all(_some_images(folder), side, max_cached_bytes)
+    damaged = tuple(result.error for result in decoded.values() if result.error)
+    examples = tuple(Example(path, 0, result.pixels) for path, result in decoded.items() if not result.error)
+    if not examples:
+        raise _none_readable(folder, damaged)
+    return Photos(examples, damaged, side, _fingerprint(folder, [examples], decoded))
 
 
 def load_dataset(
@@ -128,12 +165,7 @@ def load_dataset(
     folder = Path(folder)
     paths_by_class = _find_classes(folder)
     paths = [path for files in paths_by_class.values() for path in files]
-    decoded: dict[Path, _Decoded] = {}
-    cached_bytes = 0
-    with ThreadPoolExecutor(WORKERS) as pool:
-        for path, result in zip(paths, pool.map(lambda path: _try_decode(path, side), paths), strict=True):
-            cached_bytes += 0 if result.pixels is None else result.pixels.nbytes
-            decoded[path] = result if cached_bytes <= max_cached_bytes else dataclasses.replace(result, pixels=None)
+    decoded = _decode_all(paths, side, max_cached_bytes)
     damaged = tuple(result.error for result in decoded.values() if result.error)
     readable = {name: [path for path in files if not decoded[path].error] for name, files in paths_by_class.items()}
     _check_counts(folder, readable, damaged)
@@ -196,6 +228,29 @@ def _try_decode(path: Path, side: int) -> _Decoded:
     return _Decoded(pixels, hash_images([pixels]))
 
 
+def _decode_all(paths: Sequence[Path], side: int, max_cached_bytes: int) -> dict[Path, _Decoded]:
+    """Decode files in threads, and keep the pixels of the first that fit into ``max_cached_bytes``."""
+    decoded: dict[Path, _Decoded] = {}
+    cached_bytes = 0
+    with ThreadPoolExecutor(WORKERS) as pool:
+        for path, result in zip(paths, pool.map(lambda path: _try_decode(path, side), paths), strict=True):
+            cached_bytes += 0 if result.pixels is None else result.pixels.nbytes
+            decoded[path] = result if cached_bytes <= max_cached_bytes else dataclasses.replace(result, pixels=None)
+    return decoded
+
+
+def _some_images(folder: Path) -> list[Path]:
+    paths = _find_images(folder)
+    if not paths:
+        is_folder = "contains no images" if folder.is_dir() else "is not a folder of images"
+        raise ImageError(f"'{folder}' {is_folder} ({', '.join(SUFFIXES)}): choose a folder that contains some")
+    return paths
+
+
+def _none_readable(folder: Path, damaged: Sequence[str]) -> ImageError:
+    return ImageError(f"'{folder}': none of its {len(damaged)} images can be read; the first error: {damaged[0]}")
+
+
 def _find_images(folder: Path) -> list[Path]:
     return sorted(
         path
@@ -223,7 +278,7 @@ def _find_classes(folder: Path) -> dict[str, list[Path]]:
 
 def _check_counts(folder: Path, readable: Mapping[str, Sequence[Path]], damaged: Sequence[str]) -> None:
     if damaged and not any(readable.values()):
-        raise ImageError(f"'{folder}': none of its {len(damaged)} images can be read; the first error: {damaged[0]}")
+        raise _none_readable(folder, damaged)
     for name, files in readable.items():
         if len(files) < 2:
             raise ImageError(
@@ -291,6 +346,40 @@ def training_batches(
         return _batch(views, examples, _round_up(batch_size, multiple))
 
     return prefetch(make, [order[first : first + batch_size].tolist() for first in range(0, len(order), batch_size)])
+
+
+def photo_batches(
+    photos: Photos,
+    *,
+    batch_size: int,
+    size: int,
+    seed: int,
+    steps: Iterable[int],
+    augmentation: Augmentation,
+) -> Generator[np.ndarray, None, None]:
+    """Yield one batch of crops per step, ``(batch_size, size, size, 3)``, uint8.
+
+    All images are drawn once, in random order, before any is drawn again.
+
+    Args:
+        photos: The images.
+        batch_size: Crops per batch.
+        size: Side of the crops in pixels.
+        seed: Seed of the order and the crops.
+        steps: Numbers of steps from 0, on which a batch depends.
+        augmentation: How the images vary.
+    """
+
+    def make(step: int) -> np.ndarray:
+        return np.stack([crop(draw) for draw in range(step * batch_size, (step + 1) * batch_size)])
+
+    def crop(draw: int) -> np.ndarray:
+        epoch, place = divmod(draw, len(photos.examples))
+        index = _generator(ORDER, seed, epoch).permutation(len(photos.examples))[place]
+        pixels = read_pixels(photos.examples[index], photos.side)
+        return augment(_generator(VIEW, seed, draw), pixels, size, augmentation)
+
+    return prefetch(make, steps)
 
 
 def held_out_batches(

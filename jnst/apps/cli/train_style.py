@@ -1,0 +1,294 @@
+"""`jnst train style`: train a network that repaints any image in one pass."""
+
+import contextlib
+import dataclasses
+import io
+import json
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import jax
+import numpy as np
+import rich.console
+import rich.progress
+import tyro
+
+import jnst
+from jnst.apps.cli.arguments import Counts, Names, Numbers, Text, optional
+from jnst.apps.cli.interruption import TRAINING_GRACE, interruptible
+from jnst.apps.cli.outputs import check_outputs, stopped_line
+from jnst.apps.cli.startup import choose_device, no_accelerator
+from jnst.apps.io import image_size, load_image
+from jnst.apps.pixels import to_levels
+from jnst.apps.report import Heading, Tile, contact_sheet
+from jnst.apps.training.augmentation import centre_crop
+from jnst.apps.training.data import OVERSAMPLING, Photos, load_photos, read_pixels
+from jnst.apps.training.style import PARTS, Recipe, Record, Trained, train_style_network
+from jnst.backbones import Backbone
+from jnst.errors import ArgumentError
+from jnst.solve.compilation import Jit
+from jnst.transfer.network import StyleNetwork
+from jnst.transfer.network_files import save_style_network
+from jnst.types import Image, Params
+from jnst.weights.files import write_atomically
+from jnst.weights.load import load_backbone
+from jnst.weights.trainings import PREPROCESSINGS
+
+SHEET_IMAGES = 3
+"""How many photographs a sheet shows unless some are named."""
+SHEET_FORMATS = {".jpg": "JPEG", ".jpeg": "JPEG", ".png": "PNG"}
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Style:
+    """Train a network that repaints any image in one pass, in one style or in several and their mixtures.
+
+    `jnst apply` uses it. Any folder of photographs will do. A few thousand are best; with fewer, crops repeat.
+    """
+
+    style: Annotated[tuple[Path, ...], tyro.conf.arg(metavar="FILE [FILE ...]")]
+    """Style images. The network calls each style by the name of its file."""
+    data: Annotated[Path, tyro.conf.arg(metavar="DIR")]
+    """Folder of photographs, searched recursively."""
+    output: Annotated[Path, tyro.conf.arg(aliases=["-o"], metavar="FILE.safetensors")]
+    """File to write."""
+
+    style_size: Annotated[Numbers, tyro.conf.arg(metavar="N[,N...]")] = None
+    """Longer side of the styles in pixels, one number for all or one for each: larger values make larger strokes.
+    auto: twice --size."""
+    style_weights: Numbers = None
+    """Relative strength of each style. auto: 1."""
+    steps: int = Recipe.steps
+    """Number of training steps."""
+    batch_size: int = Recipe.batch_size
+    """Photographs per step."""
+    size: int = Recipe.size
+    """Side of their crops in pixels."""
+    learning_rate: float = Recipe.learning_rate
+    """Initial learning rate of Adam, which falls along a cosine."""
+    content_weight: float = Recipe.terms.content_weight
+    """Weight of the content loss."""
+    style_weight: float = Recipe.terms.style_weight
+    """Weight of the style loss: larger values keep less of the photograph."""
+    tv_weight: float = Recipe.terms.tv_weight
+    """Weight of the total variation: larger values make results smoother."""
+    content_layers: Names = None
+    """Layers on which content is compared. auto: the backbone's usual one."""
+    style_layers: Names = None
+    """Layers on which style is compared. auto: the backbone's usual ones."""
+    widths: Counts = StyleNetwork.widths
+    """Filters of the network at full, half and quarter size."""
+    blocks: int = StyleNetwork.blocks
+    """Residual blocks of the network."""
+    seed: int = Recipe.seed
+    """Seed of the initial parameters, the order of the photographs and the crops."""
+    half: bool = False
+    """Store float16: half the size, three significant digits."""
+
+    backbone: Text = None
+    """Network whose features are compared (see jnst backbones). auto: that of --weights; without --weights the small
+    one that jnst contains."""
+    weights: Annotated[tyro.conf.UseAppendAction[tuple[str, ...]], tyro.conf.arg(metavar="FILE|NAME")] = ()
+    """Its weights file or name (see jnst weights list)."""
+    preprocessing: Annotated[Text, tyro.conf.arg(metavar=f"{{auto,{','.join(PREPROCESSINGS)}}}")] = None
+    """Input it expects. auto: detected from its weights."""
+    offline: bool = False
+    """Do not download weights."""
+    device: Literal["auto", "cpu", "gpu", "tpu"] = "auto"
+    """Device to compute on. auto: the fastest that JAX finds. Several GPUs divide each batch among them."""
+
+    checkpoint: Annotated[Path | None, optional("FILE")] = None
+    """Save the complete training state to this file at every line of the log, and when interrupted."""
+    resume: bool = False
+    """Continue from the checkpoint."""
+    log_every: int = 50
+    """Steps between two lines of the log."""
+    log: Annotated[Path | None, optional("FILE.jsonl")] = None
+    """Write one JSON line every --log-every steps."""
+    sheet: Annotated[Path | None, optional("FILE.jpg|png")] = None
+    """Show what the network makes of some photographs, drawn anew at every line of the log."""
+    sheet_images: Annotated[tuple[Path, ...], optional("FILE [FILE ...]")] = ()
+    """The photographs to show. Without any, the first three of DIR."""
+    force: bool = False
+    """Overwrite existing files."""
+
+    def choose_device(self) -> None:
+        """Apply ``device``."""
+        choose_device(self.device, deterministic=False)
+
+    def run(self) -> int:
+        """Read the images, train, and write the network."""
+        recipe = self._recipe()
+        self._check_files()
+        styles = self._load_styles()
+        photos = load_photos(self.data, side=OVERSAMPLING * self.size)
+        for error in photos.damaged:
+            print(f"jnst: skipped: {error}", file=sys.stderr)
+        backbone, params = load_backbone(
+            self.backbone, self.weights or None, preprocessing=self.preprocessing, offline=self.offline or None
+        )
+        if (reason := no_accelerator()) is not None:
+            print(f"jnst: {reason}, running on the CPU", file=sys.stderr)
+        print(f"jnst: photographs: {len(photos.examples)}; styles: {', '.join(styles)}", file=sys.stderr)
+        with (
+            interruptible(grace=TRAINING_GRACE) as interruption,
+            _progress(recipe.steps) as (on_step, print_line),
+        ):
+            report = self._reporter(photos, styles, print_line)
+            network, trained = train_style_network(
+                photos,
+                styles,
+                backbone,
+                params,
+                recipe,
+                widths=self._widths(),
+                blocks=self.blocks,
+                style_weights=self.style_weights,
+                checkpoint=self.checkpoint,
+                resume=self.resume,
+                log_every=self.log_every,
+                on_step=on_step,
+                on_record=report,
+                stop=lambda: bool(interruption.signal_number),
+            )
+        if trained.steps < recipe.steps:
+            print(stopped_line(self.checkpoint), file=sys.stderr)
+            return 128 + interruption.signal_number
+        self._save(network, trained, photos, backbone)
+        return 0
+
+    def _recipe(self) -> Recipe:
+        terms = dataclasses.replace(
+            Recipe.terms,
+            content_layers=self.content_layers,
+            style_layers=self.style_layers,
+            content_weight=self.content_weight,
+            style_weight=self.style_weight,
+            tv_weight=self.tv_weight,
+        )
+        return Recipe(self.steps, self.batch_size, self.size, self.learning_rate, terms, self.seed)
+
+    def _widths(self) -> tuple[int, int, int]:
+        if len(self.widths) != 3:
+            raise ArgumentError(f"--widths {','.join(map(str, self.widths))}: expected three numbers, such as 16,32,64")
+        return self.widths  # pyright: ignore[reportReturnType]
+
+    def _check_files(self) -> None:
+        self._widths()
+        if self.resume and self.checkpoint is None:
+            raise ArgumentError("--resume needs the file to continue from: add --checkpoint FILE")
+        if self.log_every < 1:
+            raise ArgumentError(f"--log-every {self.log_every}: expected a number of steps, at least 1")
+        if self.sheet is not None and self.sheet.suffix.lower() not in SHEET_FORMATS:
+            raise ArgumentError(f"--sheet {self.sheet}: expected a name that ends in {', '.join(SHEET_FORMATS)}")
+        files = {"--output": self.output, "--checkpoint": self.checkpoint, "--log": self.log, "--sheet": self.sheet}
+        check_outputs(files, resume=self.resume, force=self.force)
+        for path in self.sheet_images:
+            image_size(path)
+
+    def _load_styles(self) -> dict[str, Image]:
+        sizes = (2 * self.size,) if self.style_size is None else self.style_size
+        sizes = sizes * len(self.style) if len(sizes) == 1 else sizes
+        if len(sizes) != len(self.style):
+            raise ArgumentError(f"--style-size: {len(sizes)} sizes for {len(self.style)} styles: give one for each")
+        styles: dict[str, Image] = {}
+        for path, size in zip(self.style, sizes, strict=True):
+            if path.stem in styles:
+                raise ArgumentError(f"--style: two files are called {path.stem}: rename one, styles are called by them")
+            styles[path.stem] = load_image(path, size=round(size))
+        return styles
+
+    def _reporter(
+        self, photos: Photos, styles: Mapping[str, Image], print_line: Callable[[str], None]
+    ) -> Callable[[Sequence[Record], Params], None]:
+        """Return a function that prints each line of the log, writes the log, and draws the sheet."""
+        begun, network = time.perf_counter(), StyleNetwork(tuple(styles), self._widths(), self.blocks)
+        apply, shown = Jit(network.apply), self._shown(photos) if self.sheet is not None else {}
+
+        def report(history: Sequence[Record], params: Params) -> None:
+            print_line(_line(history[-1], self.steps, time.perf_counter() - begun))
+            if self.log is not None:
+                write_atomically(self.log, "".join(f"{json.dumps(record)}\n" for record in history).encode())
+            if self.sheet is not None:
+                _draw(self.sheet, shown, styles, lambda image, weights: apply(params, image, weights))
+
+        return report
+
+    def _shown(self, photos: Photos) -> dict[str, Image]:
+        """The photographs of the sheet by name."""
+        if self.sheet_images:
+            return {path.stem: load_image(path, size=2 * self.size, enlarge=False) for path in self.sheet_images}
+        chosen = photos.examples[:SHEET_IMAGES]
+        crops = {example.path.stem: centre_crop(read_pixels(example, photos.side), self.size) for example in chosen}
+        return {name: jax.numpy.asarray(crop, jax.numpy.float32) / 255 for name, crop in crops.items()}
+
+    def _save(self, network: StyleNetwork, trained: Trained, photos: Photos, backbone: Backbone) -> None:
+        last = trained.history[-1]
+        about = {
+            "jnst": jnst.__version__,
+            "backbone": f"{backbone.name}, {backbone.training}",
+            "photographs": len(photos.examples),
+            "style_size": None if self.style_size is None else list(self.style_size),
+            "style_weights": None if self.style_weights is None else list(self.style_weights),
+            **{name: getattr(self, name) for name in ("steps", "batch_size", "size", "learning_rate", "seed")},
+            **{name: getattr(self, name) for name in ("content_weight", "style_weight", "tv_weight")},
+            "loss": {name: last[name] for name in ("total", *PARTS)},
+        }
+        dtype = "float16" if self.half else "float32"
+        save_style_network(self.output, network, trained.params, about=about, dtype=dtype)
+        count = sum(leaf.size for leaf in jax.tree.leaves(trained.params))
+        told = ", ".join(f"{name} {last[name]:.4g}" for name in ("total", *PARTS))
+        print(f"{self.output}: {', '.join(network.styles)}, {count:,} parameters, {told}")
+
+
+def _draw(
+    path: Path,
+    shown: Mapping[str, Image],
+    styles: Mapping[str, Image],
+    apply: Callable[[Image, Any], Image],
+) -> None:
+    """Draw a row for each photograph: itself, then in every style."""
+    rows = [Heading(name.replace("_", " "), shape=image.shape[:2]) for name, image in shown.items()]  # pyright: ignore[reportArgumentType]
+    columns = [Heading(name.replace("_", " "), (to_levels(image),)) for name, image in styles.items()]
+    images, corners = list(shown.values()), np.eye(len(styles), dtype=np.float32)
+
+    def tile(row: int, column: int) -> Tile:
+        return Tile(to_levels(images[row] if column == 0 else apply(images[row], corners[column - 1])))
+
+    shape = max(image.shape[0] for image in images), max(image.shape[1] for image in images)
+    buffer = io.BytesIO()
+    contact_sheet(rows, [Heading("photograph"), *columns], tile, shape=shape).save(
+        buffer, SHEET_FORMATS[path.suffix.lower()], quality=90
+    )
+    write_atomically(path, buffer.getvalue())
+
+
+def _line(record: Record, steps: int, seconds: float) -> str:
+    parts = "  ".join(f"{name} {record[name]:.4f}" for name in ("total", *PARTS))
+    return f"step {record['step']:.0f}/{steps}  {parts}  {seconds:.0f} s"
+
+
+@contextlib.contextmanager
+def _progress(steps: int) -> Iterator[tuple[Callable[[int], None], Callable[[str], None]]]:
+    """Show a progress bar on a terminal, and print lines, to standard error."""
+    console = rich.console.Console(stderr=True)
+    columns = (
+        rich.progress.TextColumn("{task.completed:>5.0f}/{task.total:.0f}"),
+        rich.progress.BarColumn(),
+        rich.progress.TimeElapsedColumn(),
+        rich.progress.TextColumn("left"),
+        rich.progress.TimeRemainingColumn(),
+    )
+    with rich.progress.Progress(*columns, console=console, disable=not console.is_terminal) as bar:
+        task = bar.add_task("", total=steps)
+
+        def print_line(line: str) -> None:
+            if console.is_terminal:
+                bar.console.print(line, highlight=False)
+            else:
+                print(line, file=sys.stderr, flush=True)
+
+        yield lambda step: bar.update(task, completed=step), print_line
