@@ -1,8 +1,9 @@
 """`Backbone`: a network and its preprocessing."""
 
 import dataclasses
+import functools
 from collections.abc import Iterable, Mapping, Sequence
-from typing import cast
+from typing import Any, cast
 
 import jax
 import jax.numpy as jnp
@@ -153,10 +154,19 @@ class Backbone:
         layers = self.check_layers(layers)
         self.check_size(image, layers)
         batch, plane = image.shape[:-3], image.shape[-3:]
-        x = self.preprocessing.apply(image).reshape(-1, *plane)
-        with multiplying(self.precision):
-            found = cast(dict[str, Array], self.network.apply(self.network.split_collections(params), x, layers))
+        found = self.run(params, self.preprocessing.apply(image).reshape(-1, *plane), layers)
         return {layer: features.reshape(*batch, *features.shape[1:]) for layer, features in found.items()}
+
+    def run(
+        self, params: Params, x: Any, layers: tuple[str, ...], part: tuple[int, int] | None = None
+    ) -> dict[str, Any]:
+        """Run the network, or some of its blocks, on preprocessed inputs: see `FeatureExtractor.__call__`."""
+        with multiplying(self.precision):
+            return cast(Any, self.network.apply(self.network.split_collections(params), x, layers, part))
+
+    def shapes(self, size: tuple[int, int], layers: Sequence[str]) -> dict[str, tuple[int, ...]]:
+        """The shapes ``(h', w', c)`` of layers for images of a height and width."""
+        return _feature_shapes(self, size, tuple(layers)) if layers else {}
 
     def check_layers(self, layers: Iterable[str]) -> tuple[str, ...]:
         """Return ``layers`` as a tuple if all of them can be computed.
@@ -210,6 +220,16 @@ class Backbone:
                 f"`{name}` is {shape[-2]}x{shape[-3]} pixels, but {deepest} of {self.name} needs at least "
                 f"{side}x{side}: enlarge it or choose a shallower layer"
             )
+
+
+@functools.lru_cache(maxsize=256)
+def _feature_shapes(
+    backbone: Backbone, size: tuple[int, int], layers: tuple[str, ...]
+) -> dict[str, tuple[int, ...]]:
+    image = jax.ShapeDtypeStruct((*size, 3), jnp.float32)
+    params = jax.eval_shape(backbone.init, jax.random.key(0))
+    features = jax.eval_shape(lambda params, image: backbone.apply(params, image, layers), params, image)
+    return {layer: array.shape for layer, array in features.items()}
 
 
 def _shape_advice(shape: tuple[int, ...]) -> str:

@@ -81,7 +81,7 @@ class VGG(FeatureExtractor):
             relu, aux = f"relu{number}_{index}", f"aux{number}_{index}"
             if index == len(widths) and self.pooling == "max" and not wanted & {relu, aux}:
                 # The ReLU commutes with max pooling; after it, it has a quarter of the elements.
-                yield f"pool{number}", ops.relu(ops.max_pool(x), output_is_kept=False)
+                yield f"pool{number}", ops.relu(ops.pool(x, "max"), output_is_kept=False)
                 return
             x = ops.relu(x, output_is_kept=relu in wanted)
             yield relu, x
