@@ -223,9 +223,7 @@ class Backbone:
 
 
 @functools.lru_cache(maxsize=256)
-def _feature_shapes(
-    backbone: Backbone, size: tuple[int, int], layers: tuple[str, ...]
-) -> dict[str, tuple[int, ...]]:
+def _feature_shapes(backbone: Backbone, size: tuple[int, int], layers: tuple[str, ...]) -> dict[str, tuple[int, ...]]:
     image = jax.ShapeDtypeStruct((*size, 3), jnp.float32)
     params = jax.eval_shape(backbone.init, jax.random.key(0))
     features = jax.eval_shape(lambda params, image: backbone.apply(params, image, layers), params, image)

@@ -246,9 +246,7 @@ POOLINGS: dict[str, tuple[Callable[..., Array], float]] = {
 the mean of four squares is half the root of their sum)."""
 
 
-def pool(
-    x: Map, pooling: str, *, rescale: bool = False, window: int = 2, stride: int = 2, ceil: bool = False
-) -> Map:
+def pool(x: Map, pooling: str, *, rescale: bool = False, window: int = 2, stride: int = 2, ceil: bool = False) -> Map:
     """Pool with a row of `POOLINGS`; ``rescale`` multiplies the result by the row's factor."""
     function, factor = POOLINGS[pooling]
     factor = factor if rescale else 1.0

@@ -24,7 +24,7 @@ MIRRORED: dict[str, int] = {"reflect": 2, "replicate": 1}
 @partial(jax.tree_util.register_dataclass, data_fields=["values", "tile", "size"], meta_fields=["step", "start"])
 @dataclasses.dataclass(frozen=True)
 class Window:
-    """A square part of a map: a tile and its margin. **Positions outside the map are 0.**
+    """A square part of a map: a tile and its margin, with zeros at positions outside the map.
 
     Attributes:
         values: ``(n, side, side, c)``.

@@ -67,7 +67,7 @@ class AdditiveLoss(FeatureLoss, Protocol):
         ...
 
     def centre(self, target: Target | None) -> Any:
-        """What of the target is subtracted: arrays ``(h, w, c)`` or ``(c,)``, or None for 0. Without a target, all 0."""
+        """What of the target is subtracted: arrays ``(h, w, c)`` or ``(c,)``, None for 0; without a target 0."""
         ...
 
     def sums(self, features: Features, centre: Any, inside: Guide, guide: Guide | None = None) -> Any:

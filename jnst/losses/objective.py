@@ -17,7 +17,7 @@ from jax.core import Tracer
 from jax.sharding import Mesh
 
 from jnst.backbones import Backbone
-from jnst.backbones.segments import GRAIN, segments
+from jnst.backbones.segments import segments
 from jnst.errors import ArgumentError
 from jnst.losses import CONTENT_LOSSES, STYLE_LOSSES
 from jnst.losses.base import FeatureLoss, Regularizer, is_additive
@@ -303,9 +303,7 @@ def _terms(objective: Objective, targets: Targets) -> Iterator[tuple[str, Featur
             yield f"style/{term.name}" + (f"/{number}" if region.guide is not None else ""), term, region
 
 
-def _value(
-    term: FeatureTerm, region: Region, key: RandomKey | None, *, features: Mapping[str, Features]
-) -> PerImage:
+def _value(term: FeatureTerm, region: Region, key: RandomKey | None, *, features: Mapping[str, Features]) -> PerImage:
     weight = term.weight * region.weight
     seen = term.pick(features)
     if term.normalize_gradient:
@@ -317,7 +315,8 @@ def _in_tiles(
     image: Image, objective: Objective, targets: Targets, backbone: Backbone, tile: int
 ) -> tuple[Plan, list[Request]]:
     """How an image is divided, and the sums that the terms on the network's layers need."""
-    check_tiles(objective, backbone)
+    tile = check_tile(tile)
+    check_tiles(objective, backbone, tile)
     if image.ndim != 3:
         raise ArgumentError(f"an image of shape {image.shape} in tiles: expected (h, w, 3), one image at a time")
     if objective.layers:
@@ -327,11 +326,11 @@ def _in_tiles(
         for _, term, region in _terms(objective, targets)
         if not term.of_image
     ]
-    return make_plan(backbone, objective.layers, (image.shape[0], image.shape[1]), check_tile(tile)), requests
+    return make_plan(backbone, objective.layers, (image.shape[0], image.shape[1]), tile), requests
 
 
-def check_tiles(objective: Objective, backbone: Backbone) -> None:
-    """Check that an objective can be computed in tiles. Terms on the image itself always can.
+def check_tiles(objective: Objective, backbone: Backbone, tile: int) -> None:
+    """Check that an objective can be computed in tiles of a side. Terms on the image itself always can.
 
     Raises:
         ArgumentError: A loss needs all positions at once, gradients are normalised, or the network has no tiles.
@@ -350,7 +349,7 @@ def check_tiles(objective: Objective, backbone: Backbone) -> None:
                 f"the gradient of {term.name} is normalised, which needs all of it at once and cannot be done in "
                 "tiles: leave out the normalisation of gradients, or compute the whole image at once"
             )
-    segments(backbone, objective.layers, GRAIN)
+    segments(backbone, objective.layers, tile)
 
 
 def _name_of(loss: Any) -> str:

@@ -104,6 +104,10 @@ class HostLoop:
         whole[layout.before :, layout.before :][: array.shape[0], : array.shape[1]] = array
         return whole
 
+    def covering(self, values: Array, step: int, grid: tuple[int, int]) -> Any:
+        """A map of which tiles will be read, and which may end within the last ones."""
+        return values
+
     def read(self, values: Any, tile: np.ndarray, step: int, side: int, offset: int = 0) -> np.ndarray:
         """The square of a map that begins at ``tile * step + offset``, with zeros beyond the map's end."""
         top, left = (tile * step + offset).tolist()
@@ -140,6 +144,10 @@ class TracedLoop:
         """See `HostLoop`."""
         whole = layout.zeros(jnp, grid, values)
         return lax.dynamic_update_slice(whole, values, (layout.before, layout.before, *[0] * (values.ndim - 2)))
+
+    def covering(self, values: Array, step: int, grid: tuple[int, int]) -> Any:
+        """See `HostLoop`."""
+        return self.padded(values, Layout(step), grid)
 
     def read(self, values: Array, tile: Array, step: int, side: int, offset: int = 0) -> Array:
         """See `HostLoop`."""
@@ -228,17 +236,12 @@ def forward(
     for index, segment in enumerate(plan.segments):
         places = _places(segment, requests)
         own = tuple(layer for layer in segment.found if layer in kept)
-        read = _reader(loop, plan, index, inputs[index], [requests[place] for place in places])
         layouts = [Layout(segment.steps[layer]) for layer in own]
         if segment.channels:
             layouts.append(plan.layout(index + 1, margins=False))
-        size = np.array(plan.sizes[index], np.int32)
-
-        def body(tile: Any, segment: Segment = segment, own: Any = own, read: Any = read, size: Any = size) -> Any:
-            values, local = read(tile)
-            return _tile_sums(values, tile, size, local, params, segment=segment, kept=own)
-
-        maps, found = loop.collect(body, plan.grid, layouts)
+        read = _reader(loop, plan, index, inputs[index], [requests[place] for place in places])
+        add_up = partial(_tile_sums, params=params, segment=segment, kept=own)
+        maps, found = loop.collect(lambda tile, add_up=add_up, read=read: add_up(*read(tile)), plan.grid, layouts)
         features |= dict(zip(own, maps, strict=False))
         inputs += maps[len(own) :]
         for place, value in zip(places, found, strict=True):
@@ -247,34 +250,30 @@ def forward(
 
 
 def backward(
-    loop: Loop,
-    plan: Plan,
-    inputs: list[Any],
-    requests: Sequence[Request],
-    params: Params,
-    gradients: Sequence[Any],
-) -> Array:
+    loop: Loop, plan: Plan, inputs: list[Any], requests: Sequence[Request], params: Params, gradients: Sequence[Any]
+) -> Any:
     """The gradient by the image, ``(h, w, 3)``, from those by the sums of all requests. Empties ``inputs``."""
-    above = None
+    above: Any = None
     for index in reversed(range(len(plan.segments))):
-        segment, places = plan.segments[index], _places(plan.segments[index], requests)
+        places = _places(plan.segments[index], requests)
         read = _reader(loop, plan, index, inputs.pop(), [requests[place] for place in places])
-        by_sums = [gradients[place] for place in places]
-        size = np.array(plan.sizes[index], np.int32)
+        pull_back = partial(
+            _tile_gradient,
+            by_sums=[gradients[place] for place in places],
+            params=params,
+            segment=plan.segments[index],
+        )
 
-        def body(tile: Any, index: int = index, above: Any = above, read: Any = read, rest: Any = (by_sums, size)) -> Any:
+        def body(tile: Any, index: int = index, above: Any = above, read: Any = read, pull: Any = pull_back) -> Any:
             by_end = None
             if above is not None:
                 later = plan.segments[index + 1]
                 by_end = loop.read(above, tile, later.step, later.step, later.before)
-            values, local = read(tile)
-            by_sums, size = rest
-            part = _tile_gradient(values, tile, size, local, params, by_end, by_sums, segment=plan.segments[index])
-            return (part,), ()
+            return (pull(*read(tile), by_end=by_end),), ()
 
         (above,), _ = loop.collect(body, plan.grid, [plan.layout(index, margins=True)])
     before, (height, width) = plan.segments[0].before, plan.sizes[0]
-    return above[before : before + height, before : before + width]  # pyright: ignore[reportOptionalSubscript]
+    return above[before : before + height, before : before + width]
 
 
 def _places(segment: Segment, requests: Sequence[Request]) -> list[int]:
@@ -283,34 +282,28 @@ def _places(segment: Segment, requests: Sequence[Request]) -> list[int]:
 
 
 def _reader(loop: Loop, plan: Plan, index: int, values: Any, requests: Sequence[Request]) -> Callable[[Any], Any]:
-    """A function that reads a tile's window of a segment's input, and what of the requests belongs to the tile."""
-    segment = plan.segments[index]
-    whole = [_local(request, lambda leaf, step: _covering(loop, leaf, step, plan.grid), segment) for request in requests]
+    """A function that reads what a tile of a segment needs: arguments of `_tile_sums` and `_tile_gradient`."""
+    segment, size = plan.segments[index], np.array(plan.sizes[index], np.int32)
+    whole = [_with_maps(each, segment, lambda leaf, step: loop.covering(leaf, step, plan.grid)) for each in requests]
 
-    def read(tile: Any) -> tuple[Any, list[Request]]:
-        cut = lambda leaf, step: loop.read(leaf, tile, step, step)  # noqa: E731
-        return loop.read(values, tile, segment.step, segment.side), [_local(each, cut, segment) for each in whole]
+    def read(tile: Any) -> tuple[Any, Any, Any, list[Request]]:
+        own = [_with_maps(each, segment, lambda leaf, step: loop.read(leaf, tile, step, step)) for each in whole]
+        return loop.read(values, tile, segment.step, segment.side), tile, size, own
 
     return read
 
 
-def _covering(loop: Loop, leaf: Any, step: int, grid: tuple[int, int]) -> Any:
-    """A map that reaches to the end of the last tiles; on the host, reading sees to that."""
-    return np.asarray(leaf) if isinstance(loop, HostLoop) else loop.padded(leaf, Layout(step), grid)
-
-
-def _local(request: Request, cut: Callable[[Any, int], Any], segment: Segment) -> Request:
-    """A request whose maps are cut to what belongs to one tile."""
+def _with_maps(request: Request, segment: Segment, change: Callable[[Any, int], Any]) -> Request:
+    """A request with other maps: ``change(map, side of a tile)``."""
     step = segment.steps[request.layer]
-    centre = jax.tree.map(lambda leaf: cut(leaf, step) if leaf.ndim == 3 else leaf, request.centre)
-    return dataclasses.replace(
-        request, centre=centre, guide=None if request.guide is None else cut(request.guide, step)
-    )
+    centre = jax.tree.map(lambda leaf: change(leaf, step) if leaf.ndim == 3 else leaf, request.centre)
+    guide = None if request.guide is None else change(request.guide, step)
+    return dataclasses.replace(request, centre=centre, guide=guide)
 
 
 @partial(Jit, static_argnames=("segment", "kept"))
 def _tile_sums(
-    values: Array, tile: Array, size: Array, local: list[Request], params: Params, *, segment: Segment, kept: Any
+    values: Array, tile: Array, size: Array, local: list[Request], *, params: Params, segment: Segment, kept: Any
 ) -> tuple[tuple[Array, ...], list[Any]]:
     """The kept features of a tile, then the next segment's input; and the sums of the requests."""
     found = segment.apply(params, values, tile, size)
@@ -324,13 +317,13 @@ def _tile_gradient(
     tile: Array,
     size: Array,
     local: list[Request],
-    params: Params,
+    *,
     by_end: Array | None,
     by_sums: list[Any],
-    *,
+    params: Params,
     segment: Segment,
 ) -> Array:
-    """The gradient by the window of a segment's input."""
+    """The gradient by the window of a segment's input, from those by the next segment's input and by the sums."""
 
     def outputs(values: Array) -> tuple[Array | None, list[Any]]:
         found = segment.apply(params, values, tile, size)
@@ -349,6 +342,20 @@ def _sums(found: Any, local: list[Request]) -> list[Any]:
 def uses_host(tree: Any) -> bool:
     """Whether tiles are looped over on the host: on CPUs, unless something is being traced."""
     return not is_traced(tree) and platform_of(tree) == "cpu"
+
+
+def features_in_tiles(
+    image: Image, layers: tuple[str, ...], params: Params, *, backbone: Backbone, tile: int
+) -> dict[str, Array]:
+    """`Backbone.apply` for an image ``(h, w, 3)``, in tiles with a side of so many pixels."""
+    plan = make_plan(backbone, layers, (image.shape[0], image.shape[1]), tile)
+    loop = HostLoop() if uses_host((image, params)) else TracedLoop()
+    shapes, found = backbone.shapes((image.shape[0], image.shape[1]), layers), {}
+    maps = forward(loop, plan, image, (), params, layers).features
+    for layer in layers:
+        height, width = shapes[layer][:2]
+        found[layer] = jnp.asarray(maps.pop(layer)[:height, :width])
+    return found
 
 
 def sums_in_tiles(

@@ -233,9 +233,9 @@ def _checked(value: Any) -> Record:
     return total, {name: jnp.asarray(part, sum_dtype(part)) for name, part in parts.items()}
 
 
-def update(program: Program, state: State, args: Any, value: Record, gradient: Any) -> tuple[State, Record]:
+def update(program: Program, state: State, args: Any, evaluated: Any, gradient: Any) -> tuple[State, Record]:
     """The second half of `advance`, from the loss and its gradient at the state's image."""
-    solver, (total, parts) = program.solver, _checked(value)
+    solver, (total, parts) = program.solver, _checked(evaluated)
     with _usual_promotion():
         updates, optimizer = solver.transformation().update(
             gradient,

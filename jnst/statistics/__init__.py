@@ -6,9 +6,9 @@ from jnst.statistics.distributions import directions, quantiles, transport, weig
 from jnst.statistics.hypercolumn import hypercolumns
 from jnst.statistics.moments import (
     GRAM_NORMALIZATIONS,
+    Sums,
     covariance,
     flatten_positions,
-    Sums,
     gram_from_sums,
     gram_matrix,
     gram_sums,
