@@ -6,8 +6,8 @@ takes 8 + 4 + 2 values a pixel for VGG19 (the first two blocks are one segment, 
 """
 
 import dataclasses
-import functools
 import math
+from functools import lru_cache, partial
 
 import jax
 import jax.numpy as jnp
@@ -84,22 +84,22 @@ class Segment:
         return _windows(self, before, after)
 
 
-@functools.lru_cache(maxsize=1024)
+@lru_cache(maxsize=1024)
 def _windows(segment: Segment, before: int, after: int) -> dict[str, Window]:
     params = jax.eval_shape(segment.backbone.init, jax.random.key(0))
     side = before + segment.step + after
     values = jax.ShapeDtypeStruct((side, side, _input_channels(segment)), jnp.float32)
     place = jax.ShapeDtypeStruct((2,), jnp.int32)
-    return jax.eval_shape(lambda *args: segment._apply(*args, before), params, values, place, place)
+    return jax.eval_shape(partial(segment._apply, before=before), params, values, place, place)
 
 
-@functools.lru_cache(maxsize=1024)
+@lru_cache(maxsize=1024)
 def _input_channels(segment: Segment) -> int:
     first = segment.part[0]
     return 3 if first == 0 else segment_inputs(segment.backbone, segment.layers, (64, 64), (first,))[0][-1]
 
 
-@functools.lru_cache(maxsize=64)
+@lru_cache(maxsize=64)
 def segments(backbone: Backbone, layers: tuple[str, ...], tile: int) -> tuple[Segment, ...]:
     """Cut a network into segments that compute ``layers`` in tiles.
 
@@ -159,7 +159,7 @@ def _fitted(segment: Segment) -> Segment:
     return dataclasses.replace(segment, before=margins[0], after=margins[1])
 
 
-@functools.lru_cache(maxsize=256)
+@lru_cache(maxsize=256)
 def segment_inputs(
     backbone: Backbone, layers: tuple[str, ...], size: tuple[int, int], begins: tuple[int, ...]
 ) -> tuple[tuple[int, ...], ...]:

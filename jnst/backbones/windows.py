@@ -9,6 +9,7 @@ one program serves all tiles of maps of any size.
 import dataclasses
 from collections.abc import Sequence
 from functools import partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -94,7 +95,8 @@ class Window:
                 f"padding {padding!r} by {amount} cannot be computed in tiles: choose one of zero, "
                 f"{', '.join(MIRRORED)}, or compute the whole image at once"
             )
-        values, distance = self.values, MIRRORED[padding]
+        values: Any = self.values
+        distance = MIRRORED[padding]
         for axis in (0, 1):
             first = self.tile[axis] * self.step + self.start
             for border, shift in ((-1 - first, distance), (self.size[axis] - first, -distance)):

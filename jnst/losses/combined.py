@@ -94,8 +94,10 @@ class Sum:
     def from_sums(self, sums: tuple[Any, ...], target: tuple[Target, ...], positions: Array) -> PerImage:
         """The weighted sum."""
         each = zip(self.parts, sums, target, strict=True)
-        values = (weight * cast(Any, loss).from_sums(own, goal, positions) for (loss, weight), own, goal in each)
-        return sum(values, jnp.float32(0.0))
+        value = jnp.float32(0.0)
+        for (loss, weight), own, goal in each:
+            value = value + weight * cast(Any, loss).from_sums(own, goal, positions)
+        return value
 
     @property
     def _losses(self) -> tuple[Any, ...]:

@@ -104,7 +104,7 @@ def step_on_host(state: State, program: Program, args: Any, *, in_place: bool = 
 
 
 def _make_steps_on_host(
-    state: State, program: Program, args: Any, count: Any, *, room: int, **_: Any
+    state: State, program: Program, args: Any, count: Any, *, room: int, **static: Any
 ) -> tuple[State, Record]:
     """`_make_steps` by `step_on_host`."""
     records = []

@@ -100,9 +100,9 @@ def stylize(
 
             * ``state``: `Solution.state` of an earlier call like this one, or what `jnst.load_state` returned: the run
               continues up to ``num_steps``; losses and steps count this call only.
-            * ``tile``: compute sizes larger than a tile in square tiles with a side of so many pixels (a multiple of
-              32): exact up to rounding, in little memory, for losses that follow from sums over positions (`total_loss`).
-              None: in tiles only where the whole image does not fit into memory.
+            * ``tile``: compute sizes larger than a tile in square tiles with a side of so many pixels, rounded up to a
+              multiple of 32: exact up to rounding, in little memory, see `jnst.total_loss`. None: in tiles only where
+              the whole image does not fit into memory.
             * ``mesh``: devices that share the image, each some of its rows (`jnst.local_mesh`), for images too large
               for one device. The height should be a multiple of their number. With ``tile``, they share the tiles.
             * ``chunk``: steps between two callbacks; None chooses by device (1 on CPUs).

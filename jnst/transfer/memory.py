@@ -98,7 +98,7 @@ def tiled_bytes(job: Job, params: Params) -> int:
     assert scale.tile is not None
     layers, tile = scale.objective.layers, scale.tile
     deepest = max(map(backbone.layers.index, layers), default=-1)
-    shapes = backbone.shapes((tile + 2 * GRAIN,) * 2, backbone.layers[: deepest + 1])
+    shapes = backbone.shapes((tile + 2 * GRAIN, tile + 2 * GRAIN), backbone.layers[: deepest + 1])
     features = 2 * 4 * sum(map(math.prod, shapes.values()))
     kept = sum(segment.channels * (segment.steps[END] / tile) ** 2 for segment in segments(backbone, layers, tile)[:-1])
     targets = bytes_of(target_shapes(job, len(job.plan.scales) - 1, params))
@@ -151,8 +151,8 @@ def _refusal(job: Job, needed: int, free: int, state: int) -> str:
     if isinstance(scale.solver.optimizer, LBFGS) and 4 * state > needed:
         others.insert(0, f"Adam (L-BFGS keeps {in_words(state)} of images and gradients),")
     return (
-        f"{width}x{height} pixels{how} need about {in_words(needed)} of memory, but only {in_words(free)} is available: "
-        f"make the image smaller (a longer side of {max(8, side)} fits), or use {' or '.join(others)}"
+        f"{width}x{height} pixels{how} need about {in_words(needed)} of memory, but only {in_words(free)} is "
+        f"available: make the image smaller (a longer side of {max(8, side)} fits), or use {' or '.join(others)}"
     )
 
 
