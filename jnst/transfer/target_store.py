@@ -6,6 +6,7 @@ from functools import partial
 from typing import Any, TypeAlias
 
 import jax
+import jax.numpy as jnp
 
 from jnst.backbones import Backbone
 from jnst.backbones.kernels.algorithms import for_single_use
@@ -165,7 +166,7 @@ class TargetStore:
             self.styles += bool(terms.style)
             inputs = self._place(inputs_at(plan, index, given))
             fitted = _fit_style(inputs, terms, params, floors, backbone=plan.backbone, shape=shape, tile=tile)
-            return inputs.styles, fitted
+            return inputs.styles, jax.tree.map(jnp.asarray, fitted)
 
         def compute() -> tuple[tuple[Image, ...], Targets]:
             missing = {size: later for size, later in together.items() if (common, size) not in self._kept}
