@@ -22,6 +22,9 @@ KEPT = 8
 """The most values for each pixel of the image that are kept between two segments."""
 GRAIN = 32
 """Tiles have a side divisible by this, so that strides of networks divide them at every layer."""
+LATER = 2
+"""How many times larger the tiles of all segments but the first are. Their margins take up more of a tile, and their
+features less memory for each pixel."""
 _MARGIN = 128
 """A margin, in positions, that no segment needs."""
 
@@ -35,7 +38,8 @@ class Segment:
         part: The numbers of its first block and of the one after its last.
         layers: The layers that are wanted of it and of later segments.
         found: Those of them that it contains.
-        step: The side of a tile, in positions of its input.
+        tile: The side of its tiles, in pixels of the image.
+        step: The same in positions of its input.
         before: The rows and columns of its window in front of the tile.
         after: The same behind the tile.
         channels: The number of channels of the next segment's input; 0 for the last segment.
@@ -45,6 +49,7 @@ class Segment:
     part: tuple[int, int]
     layers: tuple[str, ...]
     found: tuple[str, ...]
+    tile: int
     step: int
     before: int
     after: int
@@ -123,17 +128,18 @@ def segments(backbone: Backbone, layers: tuple[str, ...], tile: int) -> tuple[Se
     for number, _ in enumerate(backbone.network.blocks(), 1):
         rest = tuple(layer for layer in ordered if not any(layer in segment.found for segment in found))
         # A trial with a margin that is certainly enough tells which layers there are and how much margin is left.
-        trial = Segment(backbone, (begin, number), rest, (), step, _MARGIN, _MARGIN, 1)
+        factor = LATER if begin else 1
+        trial = Segment(backbone, (begin, number), rest, (), factor * tile, factor * step, _MARGIN, _MARGIN, 1)
         names = _found(trial)
         is_last = len(names) == len(rest)
         end = trial.windows(_MARGIN, _MARGIN)[END]
-        if not is_last and end.shape[-1] * (end.step / tile) ** 2 > KEPT:
+        if not is_last and end.shape[-1] * (end.step / trial.tile) ** 2 > KEPT:
             continue
         segment = dataclasses.replace(trial, found=names, channels=0 if is_last else end.shape[-1])
         found.append(_fitted(segment))
         if is_last:
             break
-        begin, step = number, end.step
+        begin, step = number, end.step // factor
     return tuple(found)
 
 

@@ -65,7 +65,7 @@ class Window:
 
     def masked(self, fill: float = 0.0) -> "Window":
         """The same with ``fill`` outside the map."""
-        return self.with_values(jnp.where(self.inside()[..., None], self.values, jnp.asarray(fill, self.values.dtype)))
+        return self.with_values(_masked(self.values, self.inside(), fill))
 
     def core(self) -> "Window":
         """The tile without its margin."""
@@ -134,6 +134,23 @@ def shared(windows: Sequence[Window]) -> list[Window]:
     return [window.cropped(start - window.start, end - start) for window in windows]
 
 
+@partial(jax.custom_vjp, nondiff_argnums=(2,))
+def _masked(values: Array, inside: Array, fill: float) -> Array:
+    """``fill`` where ``inside`` ``(side, side)`` is False; all that the gradient keeps is ``inside``."""
+    return jnp.where(inside[..., None], values, jnp.asarray(fill, values.dtype))
+
+
+def _mask_forward(values: Array, inside: Array, fill: float) -> tuple[Array, Array]:
+    return _masked(values, inside, fill), inside
+
+
+def _mask_backward(fill: float, inside: Array, gradient: Array) -> tuple[Array, None]:
+    return jnp.where(inside[..., None], gradient, 0), None
+
+
+_masked.defvjp(_mask_forward, _mask_backward)
+
+
 @partial(jax.custom_vjp, nondiff_argnums=(3,))
 def _repeated(values: Array, index: Array, source: Array, axis: int) -> Array:
     """The values with row (or column) ``source`` in place of row ``index``, if that one exists.
@@ -149,11 +166,11 @@ def _row(values: Array, index: Array, source: Array, axis: int) -> Array:
     return lax.dynamic_slice_in_dim(values, jnp.where(exists, source, index), 1, axis)
 
 
-def _forward(values: Array, index: Array, source: Array, axis: int) -> tuple[Array, tuple[Array, Array]]:
+def _repeat_forward(values: Array, index: Array, source: Array, axis: int) -> tuple[Array, tuple[Array, Array]]:
     return _repeated(values, index, source, axis), (index, source)
 
 
-def _backward(axis: int, saved: tuple[Array, Array], gradient: Array) -> tuple[Array, None, None]:
+def _repeat_backward(axis: int, saved: tuple[Array, Array], gradient: Array) -> tuple[Array, None, None]:
     index, source = saved
     exists = (index >= 0) & (index < gradient.shape[axis])
     row = jnp.where(exists, lax.dynamic_slice_in_dim(gradient, index, 1, axis), 0)
@@ -164,4 +181,4 @@ def _backward(axis: int, saved: tuple[Array, Array], gradient: Array) -> tuple[A
     return lax.dynamic_update_slice_in_dim(gradient, moved, source, axis), None, None
 
 
-_repeated.defvjp(_forward, _backward)
+_repeated.defvjp(_repeat_forward, _repeat_backward)

@@ -10,6 +10,7 @@ the host over one compiled program for tiles of images of any size. XLA runs con
 """
 
 import dataclasses
+import math
 from collections.abc import Callable, Sequence
 from functools import lru_cache, partial
 from typing import Any, NamedTuple, TypeAlias
@@ -73,21 +74,14 @@ class Layout(NamedTuple):
     """Where tiles lie in a map.
 
     Attributes:
+        shape: The map's height and width, with all margins.
         step: The side of a tile.
-        before: The margin in front of the first tile.
-        after: The margin behind the last tile.
-        offset: Where what belongs to the first tile begins: ``before`` for tiles alone, 0 for tiles with margins.
+        offset: The row and column at which what belongs to the first tile begins.
     """
 
+    shape: tuple[int, int]
     step: int
-    before: int = 0
-    after: int = 0
     offset: int = 0
-
-    def zeros(self, module: Any, grid: tuple[int, int], part: Any) -> Any:
-        """A map of ``grid`` tiles for parts like this one, as an array of NumPy or JAX."""
-        sides = (count * self.step + self.before + self.after for count in grid)
-        return module.zeros((*sides, *part.shape[2:]), part.dtype)
 
 
 Body: TypeAlias = Callable[[Any], tuple[tuple[Any, ...], Any]]
@@ -97,15 +91,15 @@ Body: TypeAlias = Callable[[Any], tuple[tuple[Any, ...], Any]]
 class HostLoop:
     """Loops on the host over compiled programs. Maps are NumPy arrays; sums over tiles are made in float64."""
 
-    def padded(self, values: Array, layout: Layout, grid: tuple[int, int]) -> np.ndarray:
-        """A map with margins, from values that may end within the last tiles."""
+    def padded(self, values: Array, shape: tuple[int, int], before: int) -> np.ndarray:
+        """A map of zeros in which ``values`` begin at row and column ``before``."""
         array = np.asarray(values)
-        whole = layout.zeros(np, grid, array)
-        whole[layout.before :, layout.before :][: array.shape[0], : array.shape[1]] = array
+        whole = np.zeros((*shape, *array.shape[2:]), array.dtype)
+        whole[before : before + array.shape[0], before : before + array.shape[1]] = array
         return whole
 
-    def covering(self, values: Array, step: int, grid: tuple[int, int]) -> Any:
-        """A map of which tiles will be read, and which may end within the last ones."""
+    def covering(self, values: Array, shape: tuple[int, int]) -> Any:
+        """A map of which tiles will be read that reach to ``shape``; what lies beyond its end is 0."""
         return values
 
     def read(self, values: Any, tile: np.ndarray, step: int, side: int, offset: int = 0) -> np.ndarray:
@@ -123,7 +117,8 @@ class HostLoop:
             parts, sums = body(tile)
             leaves = [np.asarray(leaf) for leaf in jax.tree.leaves(sums)]
             if not maps and not totals:
-                maps = [layout.zeros(np, grid, part) for layout, part in zip(layouts, parts, strict=True)]
+                pairs = zip(layouts, parts, strict=True)
+                maps = [np.zeros((*layout.shape, *part.shape[2:]), part.dtype) for layout, part in pairs]
                 totals = [np.zeros(leaf.shape, np.float64) for leaf in leaves]
             for layout, whole, part in zip(layouts, maps, parts, strict=True):
                 top, left = (tile * layout.step + layout.offset).tolist()
@@ -140,14 +135,14 @@ class TracedLoop:
     def __init__(self, mesh: Mesh | None = None) -> None:
         self._axes, self._devices = (None, 1) if mesh is None else (mesh.axis_names, mesh.size)
 
-    def padded(self, values: Array, layout: Layout, grid: tuple[int, int]) -> Array:
+    def padded(self, values: Array, shape: tuple[int, int], before: int) -> Array:
         """See `HostLoop`."""
-        whole = layout.zeros(jnp, grid, values)
-        return lax.dynamic_update_slice(whole, values, (layout.before, layout.before, *[0] * (values.ndim - 2)))
+        whole = jnp.zeros((*shape, *values.shape[2:]), values.dtype)
+        return lax.dynamic_update_slice(whole, values, (before, before, *[0] * (values.ndim - 2)))
 
-    def covering(self, values: Array, step: int, grid: tuple[int, int]) -> Any:
+    def covering(self, values: Array, shape: tuple[int, int]) -> Any:
         """See `HostLoop`."""
-        return self.padded(values, Layout(step), grid)
+        return self.padded(values, shape, 0)
 
     def read(self, values: Array, tile: Array, step: int, side: int, offset: int = 0) -> Array:
         """See `HostLoop`."""
@@ -159,7 +154,8 @@ class TracedLoop:
         """See `HostLoop`."""
         count = grid[0] * grid[1]
         parts, sums = jax.eval_shape(body, jax.ShapeDtypeStruct((2,), jnp.int32))
-        zeros = [layout.zeros(jnp, grid, part) for layout, part in zip(layouts, parts, strict=True)]
+        pairs = zip(layouts, parts, strict=True)
+        zeros = [jnp.zeros((*layout.shape, *part.shape[2:]), part.dtype) for layout, part in pairs]
         empty = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), sums)
         first = 0 if self._axes is None else lax.axis_index(self._axes)
 
@@ -189,19 +185,40 @@ class Plan(NamedTuple):
     """How an image of one size is divided (static).
 
     Attributes:
-        grid: The numbers of rows and columns of tiles.
         segments: The network's segments.
         sizes: Height and width of the input of each segment.
     """
 
-    grid: tuple[int, int]
     segments: tuple[Segment, ...]
     sizes: tuple[tuple[int, int], ...]
 
-    def layout(self, index: int, *, margins: bool) -> Layout:
-        """Where tiles lie in the input of a segment: alone, or with their margins."""
+    def grid(self, index: int) -> tuple[int, int]:
+        """How many rows and columns of tiles a segment has."""
+        rows, columns = (-(-side // self.segments[index].tile) for side in self.sizes[0])
+        return rows, columns
+
+    def covered(self, index: int, step: int) -> tuple[int, int]:
+        """Height and width of all tiles of a segment together, where one tile has a side of ``step``."""
+        rows, columns = self.grid(index)
+        return rows * step, columns * step
+
+    def shape(self, index: int) -> tuple[int, int]:
+        """Height and width of the map of a segment's input: all tiles that are read or written, and margins."""
         segment = self.segments[index]
-        return Layout(segment.step, segment.before, segment.after, 0 if margins else segment.before)
+        sides = self.covered(index, segment.step)
+        if index:
+            written = self.covered(index - 1, self.segments[index - 1].steps[END])
+            sides = (max(sides[0], written[0]), max(sides[1], written[1]))
+        margins = segment.before + segment.after
+        return sides[0] + margins, sides[1] + margins
+
+    def written(self, index: int) -> Layout:
+        """Where the tiles of the segment before lie in a segment's input."""
+        return Layout(self.shape(index), self.segments[index - 1].steps[END], self.segments[index].before)
+
+    def read(self, index: int) -> Layout:
+        """Where a segment's own tiles lie in its input, with their margins."""
+        return Layout(self.shape(index), self.segments[index].step)
 
 
 @lru_cache(maxsize=64)
@@ -209,8 +226,7 @@ def make_plan(backbone: Backbone, layers: tuple[str, ...], size: tuple[int, int]
     """Divide images ``(h, w, 3)`` of a size into tiles; errors as for `segments`."""
     parts = segments(backbone, layers, tile)
     inputs = segment_inputs(backbone, layers, size, tuple(part.part[0] for part in parts))
-    grid = -(-size[0] // tile), -(-size[1] // tile)
-    return Plan(grid, parts, tuple((shape[0], shape[1]) for shape in inputs))
+    return Plan(parts, tuple((shape[0], shape[1]) for shape in inputs))
 
 
 class Pass(NamedTuple):
@@ -220,60 +236,123 @@ class Pass(NamedTuple):
         sums: Those of each request, over the whole image.
         inputs: The input of each segment, with margins.
         features: The features that were to be kept, by layer.
+        linear: By segment and tile, the tiles whose derivatives are kept.
     """
 
     sums: list[Any]
     inputs: list[Any]
     features: dict[str, Any]
+    linear: dict[int, dict[Any, Any]]
 
 
 def forward(
-    loop: Loop, plan: Plan, image: Image, requests: Sequence[Request], params: Params, kept: tuple[str, ...] = ()
+    loop: Loop,
+    plan: Plan,
+    image: Image,
+    requests: Sequence[Request],
+    params: Params,
+    kept: tuple[str, ...] = (),
+    spare: int = 0,
 ) -> Pass:
-    """Compute the sums of all requests, tile by tile, and the features of layers that are to be kept."""
+    """Compute the sums of all requests, tile by tile.
+
+    Args:
+        loop: Where the loop runs.
+        plan: How the image is divided.
+        image: ``(h, w, 3)``.
+        requests: What is asked for.
+        params: The network's parameters.
+        kept: Layers whose features are returned.
+        spare: Bytes for derivatives of tiles, which the second pass need not compute again (on the host).
+    """
     sums: list[Any] = [None] * len(requests)
-    inputs, features = [loop.padded(image, plan.layout(0, margins=False), plan.grid)], {}
+    inputs, features, linear = [loop.padded(image, plan.shape(0), plan.segments[0].before)], {}, {}
     for index, segment in enumerate(plan.segments):
         places = _places(segment, requests)
         own = tuple(layer for layer in segment.found if layer in kept)
-        layouts = [Layout(segment.steps[layer]) for layer in own]
+        layouts = [Layout(plan.covered(index, segment.steps[layer]), segment.steps[layer]) for layer in own]
         if segment.channels:
-            layouts.append(plan.layout(index + 1, margins=False))
+            layouts.append(plan.written(index + 1))
         read = _reader(loop, plan, index, inputs[index], [requests[place] for place in places])
-        add_up = partial(_tile_sums, params=params, segment=segment, kept=own)
-        maps, found = loop.collect(lambda tile, add_up=add_up, read=read: add_up(*read(tile)), plan.grid, layouts)
+        needed = _linear_bytes(read, params, segment) * math.prod(plan.grid(index)) if spare else 0
+        if 0 < needed <= spare:
+            spare, linear[index] = spare - needed, {}
+            body = partial(_keep_linear, read=read, params=params, segment=segment, into=linear[index])
+        else:
+            body = partial(_add_up, read=read, params=params, segment=segment, kept=own)
+        maps, found = loop.collect(body, plan.grid(index), layouts)
         features |= dict(zip(own, maps, strict=False))
         inputs += maps[len(own) :]
         for place, value in zip(places, found, strict=True):
             sums[place] = value
-    return Pass(sums, inputs, features)
+    return Pass(sums, inputs, features, linear)
+
+
+def _add_up(tile: Any, *, read: Any, params: Params, segment: Segment, kept: tuple[str, ...]) -> Any:
+    return _tile_sums(*read(tile), params=params, segment=segment, kept=kept)
+
+
+def _keep_linear(tile: Any, *, read: Any, params: Params, segment: Segment, into: dict[Any, Any]) -> Any:
+    outputs, into[tuple(tile.tolist())] = _tile_linear(*read(tile), params=params, segment=segment)
+    return outputs
+
+
+def _linear_bytes(read: Any, params: Params, segment: Segment) -> int:
+    """The bytes that the derivative of a tile takes; parameters among them are not copied."""
+    arguments = read(np.zeros(2, np.int32))
+    leaves, structure = jax.tree.flatten(arguments)
+    known = tuple((leaf.shape, leaf.dtype) for leaf in jax.tree.leaves(params))
+    key = segment, structure, tuple((leaf.shape, leaf.dtype) for leaf in leaves), known
+    if key not in _LINEAR_BYTES:
+        _, linear = jax.eval_shape(partial(_tile_linear, segment=segment), *arguments, params=params)
+        own = [leaf for leaf in jax.tree.leaves(linear) if (leaf.shape, leaf.dtype) not in known]
+        _LINEAR_BYTES[key] = sum(leaf.size * leaf.dtype.itemsize for leaf in own)
+    return _LINEAR_BYTES[key]
+
+
+_LINEAR_BYTES: dict[Any, int] = {}
 
 
 def backward(
-    loop: Loop, plan: Plan, inputs: list[Any], requests: Sequence[Request], params: Params, gradients: Sequence[Any]
+    loop: Loop,
+    plan: Plan,
+    inputs: list[Any],
+    requests: Sequence[Request],
+    params: Params,
+    gradients: Sequence[Any],
+    linear: dict[int, dict[Any, Any]] | None = None,
 ) -> Any:
-    """The gradient by the image, ``(h, w, 3)``, from those by the sums of all requests. Empties ``inputs``."""
+    """The gradient by the image, ``(h, w, 3)``, from those by the sums of all requests. Empties its inputs."""
     above: Any = None
+    linear = linear or {}
     for index in reversed(range(len(plan.segments))):
-        places = _places(plan.segments[index], requests)
+        segment, places = plan.segments[index], _places(plan.segments[index], requests)
         read = _reader(loop, plan, index, inputs.pop(), [requests[place] for place in places])
         pull_back = partial(
-            _tile_gradient,
+            _pull_back,
+            loop=loop,
+            above=None if above is None else (above, plan.written(index + 1)),
             by_sums=[gradients[place] for place in places],
+            read=read,
+            linear=linear.pop(index, None),
             params=params,
-            segment=plan.segments[index],
+            segment=segment,
         )
-
-        def body(tile: Any, index: int = index, above: Any = above, read: Any = read, pull: Any = pull_back) -> Any:
-            by_end = None
-            if above is not None:
-                later = plan.segments[index + 1]
-                by_end = loop.read(above, tile, later.step, later.step, later.before)
-            return (pull(*read(tile), by_end=by_end),), ()
-
-        (above,), _ = loop.collect(body, plan.grid, [plan.layout(index, margins=True)])
+        (above,), _ = loop.collect(pull_back, plan.grid(index), [plan.read(index)])
     before, (height, width) = plan.segments[0].before, plan.sizes[0]
     return above[before : before + height, before : before + width]
+
+
+def _pull_back(
+    tile: Any, *, loop: Loop, above: Any, by_sums: Any, read: Any, linear: Any, params: Params, segment: Segment
+) -> Any:
+    by_end = None
+    if above is not None:
+        whole, layout = above
+        by_end = loop.read(whole, tile, layout.step, layout.step, layout.offset)
+    if linear is not None:
+        return (_apply_linear(linear.pop(tuple(tile.tolist())), by_end, by_sums),), ()
+    return (_tile_gradient(*read(tile), by_end=by_end, by_sums=by_sums, params=params, segment=segment),), ()
 
 
 def _places(segment: Segment, requests: Sequence[Request]) -> list[int]:
@@ -284,7 +363,10 @@ def _places(segment: Segment, requests: Sequence[Request]) -> list[int]:
 def _reader(loop: Loop, plan: Plan, index: int, values: Any, requests: Sequence[Request]) -> Callable[[Any], Any]:
     """A function that reads what a tile of a segment needs: arguments of `_tile_sums` and `_tile_gradient`."""
     segment, size = plan.segments[index], np.array(plan.sizes[index], np.int32)
-    whole = [_with_maps(each, segment, lambda leaf, step: loop.covering(leaf, step, plan.grid)) for each in requests]
+    whole = [
+        _with_maps(each, segment, lambda leaf, step: loop.covering(leaf, plan.covered(index, step)))
+        for each in requests
+    ]
 
     def read(tile: Any) -> tuple[Any, Any, Any, list[Request]]:
         own = [_with_maps(each, segment, lambda leaf, step: loop.read(leaf, tile, step, step)) for each in whole]
@@ -324,12 +406,30 @@ def _tile_gradient(
     segment: Segment,
 ) -> Array:
     """The gradient by the window of a segment's input, from those by the next segment's input and by the sums."""
+    _, pull = jax.vjp(partial(_outputs, tile, size, local, params, segment), values)
+    return pull((by_end, by_sums))[0]
 
-    def outputs(values: Array) -> tuple[Array | None, list[Any]]:
-        found = segment.apply(params, values, tile, size)
-        return found[END].values[0] if segment.channels else None, _sums(found, local)
 
-    return jax.vjp(outputs, values)[1]((by_end, by_sums))[0]
+@partial(Jit, static_argnames="segment")
+def _tile_linear(
+    values: Array, tile: Array, size: Array, local: list[Request], *, params: Params, segment: Segment
+) -> tuple[tuple[tuple[Array, ...], list[Any]], Any]:
+    """As `_tile_sums` without features, and the transposed derivative."""
+    (end, sums), pull = jax.vjp(partial(_outputs, tile, size, local, params, segment), values)
+    return (() if end is None else (end,), sums), pull
+
+
+@Jit
+def _apply_linear(pull: Any, by_end: Array | None, by_sums: list[Any]) -> Array:
+    """`_tile_gradient` from `_tile_linear`."""
+    return pull((by_end, by_sums))[0]
+
+
+def _outputs(
+    tile: Array, size: Array, local: list[Request], params: Params, segment: Segment, values: Array
+) -> tuple[Array | None, list[Any]]:
+    found = segment.apply(params, values, tile, size)
+    return found[END].values[0] if segment.channels else None, _sums(found, local)
 
 
 def _sums(found: Any, local: list[Request]) -> list[Any]:
