@@ -31,6 +31,7 @@ BENCHMARKS: dict[str, str] = {
     "step": "benchmarks.step",
     "run": "benchmarks.run",
     "memory": "benchmarks.memory",
+    "tiles": "benchmarks.tiles",
     "first_image": "benchmarks.first_image",
     "batch": "benchmarks.batch",
     "device": "benchmarks.device",

@@ -1,8 +1,9 @@
 """`Backbone`: a network and its preprocessing."""
 
 import dataclasses
+import functools
 from collections.abc import Iterable, Mapping, Sequence
-from typing import cast
+from typing import Any, cast
 
 import jax
 import jax.numpy as jnp
@@ -195,11 +196,20 @@ class Backbone:
         self.check_size(image, layers)
         image = image if self.maps == 1 else _separate(image)
         batch, plane = image.shape[:-3], image.shape[-3:]
-        x = self.preprocessing.apply(image).reshape(-1, *plane)
-        with multiplying(self.precision):
-            found = cast(dict[str, Array], self.network.apply(self.network.split_collections(params), x, layers))
+        found = self.run(params, self.preprocessing.apply(image).reshape(-1, *plane), layers)
         features = {layer: array.reshape(*batch, *array.shape[1:]) for layer, array in found.items()}
         return features if self.maps == 1 else {layer: _joined(array) for layer, array in features.items()}
+
+    def run(
+        self, params: Params, x: Any, layers: tuple[str, ...], part: tuple[int, int] | None = None
+    ) -> dict[str, Any]:
+        """Run the network, or some of its blocks, on preprocessed inputs: see `FeatureExtractor.__call__`."""
+        with multiplying(self.precision):
+            return cast(Any, self.network.apply(self.network.split_collections(params), x, layers, part))
+
+    def shapes(self, size: tuple[int, int], layers: Sequence[str]) -> dict[str, tuple[int, ...]]:
+        """The shapes ``(h', w', c)`` of layers for images of a height and width."""
+        return _feature_shapes(self, size, tuple(layers)) if layers else {}
 
     def check_layers(self, layers: Iterable[str]) -> tuple[str, ...]:
         """Return ``layers`` as a tuple if all of them can be computed.
@@ -265,6 +275,14 @@ def _joined(features: Array) -> Array:
     """``(..., maps, h, w, c)`` to ``(..., h, w, maps * c)``."""
     by_position = jnp.moveaxis(features, -4, -2)
     return by_position.reshape(*by_position.shape[:-2], -1)
+
+
+@functools.lru_cache(maxsize=256)
+def _feature_shapes(backbone: Backbone, size: tuple[int, int], layers: tuple[str, ...]) -> dict[str, tuple[int, ...]]:
+    image = jax.ShapeDtypeStruct((*size, backbone.channels), jnp.float32)
+    params = jax.eval_shape(backbone.init, jax.random.key(0))
+    features = jax.eval_shape(lambda params, image: backbone.apply(params, image, layers), params, image)
+    return {layer: array.shape for layer, array in features.items()}
 
 
 def _shape_advice(shape: tuple[int, ...]) -> str:

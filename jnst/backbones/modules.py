@@ -1,9 +1,10 @@
 """The Flax modules that all networks share: the base class and the convolution."""
 
 import abc
+import itertools
 from collections.abc import Callable, Iterator
 from functools import partial
-from typing import Any
+from typing import Any, ClassVar
 
 import flax.linen as nn
 import jax.numpy as jnp
@@ -16,8 +17,13 @@ Block = Callable[[Any, Array, frozenset[str]], Iterator[tuple[str, Array]]]
 """A part of a network: ``block(network, x, wanted)`` yields ``(name, features)`` in order of depth.
 
 The last features yielded are the input of the next block. Names that are not in the network's `layers` (a pooling at
-the end of a block) only serve that purpose. Side branches may be skipped unless they are in ``wanted``.
+the end of a block) only serve that purpose. Side branches may be skipped unless they are in ``wanted``. ``x`` may also
+be a `Window`: then all features are.
 """
+
+
+END = "end"
+"""In place of a layer: what a part of a network hands to the next one."""
 
 
 class FeatureExtractor(nn.Module, abc.ABC, kw_only=True):
@@ -39,6 +45,8 @@ class FeatureExtractor(nn.Module, abc.ABC, kw_only=True):
     """
 
     remat: bool = False
+    has_windows: ClassVar[bool] = True
+    """Whether the blocks also take a `Window` of their input."""
 
     @property
     @abc.abstractmethod
@@ -66,17 +74,24 @@ class FeatureExtractor(nn.Module, abc.ABC, kw_only=True):
         return params
 
     @nn.compact
-    def __call__(self, x: Array, layers: tuple[str, ...]) -> dict[str, Array]:
-        """Compute the features of ``layers`` for a preprocessed batch ``(n, h, w, 3)``."""
-        features: dict[str, Array] = {}
+    def __call__(self, x: Any, layers: tuple[str, ...], part: tuple[int, int] | None = None) -> dict[str, Any]:
+        """Compute the features of ``layers`` for a preprocessed batch ``(n, h, w, 3)``.
+
+        With ``part``, run only the blocks from one number to another (exclusive), on the input of the first of them, or
+        on a `Window` of it. The result then holds those of ``layers`` that they contain, and the input of the next
+        block as `END`; ``layers`` names the layers of later blocks, too.
+        """
+        features: dict[str, Any] = {}
         # Initialisation needs no gradient, and `nn.remat` would sort the parameters by name instead of depth.
         rematerialise = self.remat and not self.is_initializing()
-        for block in self.blocks():
+        for block in itertools.islice(self.blocks(), *(part or (None,))):
             run = partial(_run_block, block=block, wanted=frozenset(layers) - features.keys())
             x, found = nn.remat(run)(self, x) if rematerialise else run(self, x)
             features |= found
             if len(features) == len(layers):
                 break
+        if part is not None:
+            return {name: features[name] for name in layers if name in features} | {END: x}
         return {name: features[name] for name in layers}
 
 
@@ -103,7 +118,7 @@ class Convolution(nn.Module):
     padding: ops.Padding | None = "zero"
 
     @nn.compact
-    def __call__(self, x: Array) -> Array:
+    def __call__(self, x: ops.Map) -> ops.Map:
         """``(n, h, w, c)`` to ``(n, h', w', features)``, in the dtype of the kernel."""
         shape = (self.size, self.size, x.shape[-1], self.features)
         kernel = self.param("kernel", nn.initializers.he_normal(), shape, jnp.float32)

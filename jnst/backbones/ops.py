@@ -1,16 +1,19 @@
 """Convolution, padding, ReLU and pooling as functions of arrays.
 
 Arrays are ``(n, h, w, c)``, kernels ``(kh, kw, c_in, c_out)``. All functions can be differentiated any number of times.
+`convolve`, `relu`, `pool`, `pad` and `concatenate` also take a `Window` of a map in place of it, and return one.
 """
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial, reduce
+from typing import Any, TypeAlias
 
 import jax
 import jax.numpy as jnp
 from jax import lax
 
+from jnst.backbones.windows import Window, shared
 from jnst.types import Array, of_rank, sum_dtype
 
 PADDINGS: dict[str, str] = {"zero": "constant", "reflect": "reflect", "replicate": "edge", "circular": "wrap"}
@@ -23,13 +26,19 @@ Correlation = Callable[[Array], Array]
 """The cross-correlation of a zero-padded map with a given 3x3 kernel, of the map's size."""
 
 
+Map: TypeAlias = Any
+"""A whole map ``(n, h, w, c)`` or a `Window` of one."""
+
+
 def by_axis(padding: Padding) -> tuple[str, str]:
     """The padding of rows and that of columns."""
     return (padding, padding) if isinstance(padding, str) else padding
 
 
-def pad(x: Array, amount: int, padding: Padding) -> Array:
+def pad(x: Map, amount: int, padding: Padding) -> Map:
     """Pad height and width by ``amount`` on each side."""
+    if isinstance(x, Window):
+        return x.extended(amount, by_axis(padding)).padded(amount)
     for axis, mode in enumerate(by_axis(padding), 1):
         x = _pad_axis(x, axis, (amount, amount), mode)
     return x
@@ -42,14 +51,14 @@ def _pad_axis(x: Array, axis: int, widths: tuple[int, int], padding: str) -> Arr
 
 
 def convolve(
-    x: Array,
+    x: Map,
     kernel: Array,
     bias: Array | None = None,
     *,
     stride: int = 1,
     padding: Padding | None = "zero",
     correlate: Correlation | None = None,
-) -> Array:
+) -> Map:
     """Cross-correlate ``x`` with ``kernel`` and add ``bias``.
 
     Args:
@@ -65,6 +74,8 @@ def convolve(
     """
     x = x.astype(kernel.dtype)
     amount = 0 if padding is None else kernel.shape[0] // 2
+    if isinstance(x, Window):
+        return _convolve_window(x, kernel, bias, stride, padding, correlate)
     same_size = kernel.shape[:2] == (3, 3) and stride == 1 and padding is not None
     if correlate is None or not same_size:
         correlate = partial(_correlate, kernel=kernel, rows=amount, columns=amount, stride=stride)
@@ -78,6 +89,24 @@ def convolve(
     return y if bias is None else y + of_rank(bias, y.ndim)
 
 
+def _convolve_window(
+    x: Window, kernel: Array, bias: Array | None, stride: int, padding: Padding | None, correlate: Correlation | None
+) -> Window:
+    """`convolve` where all of the kernel is inside the window."""
+    side = kernel.shape[0]
+    amount = 0 if padding is None else side // 2
+    x = x.extended(amount, by_axis(padding or "zero")).aligned(stride, amount)
+    if stride == 1 and side % 2:
+        # Without padding, XLA's convolutions take three times as long on CPUs as with it: cut off what is too much.
+        reach = side // 2
+        same_size = partial(_correlate, kernel=kernel, rows=reach, columns=reach)
+        y = (same_size if correlate is None or side != 3 else correlate)(x.values)
+        y = y[:, reach : y.shape[1] - reach, reach : y.shape[2] - reach]
+    else:
+        y = _correlate(x.values, kernel, 0, 0, stride)
+    return x.covered(y if bias is None else y + of_rank(bias, y.ndim), side, stride, amount)
+
+
 def _correlate(x: Array, kernel: Array, rows: int, columns: int, stride: int = 1) -> Array:
     """Cross-correlate with ``rows`` and ``columns`` of zeros on either side."""
     return lax.conv_general_dilated(
@@ -89,8 +118,7 @@ def _correlate(x: Array, kernel: Array, rows: int, columns: int, stride: int = 1
     )
 
 
-@partial(jax.custom_jvp, nondiff_argnums=(1,))
-def relu(x: Array, output_is_kept: bool = True) -> Array:
+def relu(x: Map, output_is_kept: bool = True) -> Map:
     """Compute ``max(x, 0)`` once, behind an optimisation barrier.
 
     Without the barrier, XLA fuses the ReLU into each operation that uses it: on CPUs the features of a requested layer
@@ -101,13 +129,18 @@ def relu(x: Array, output_is_kept: bool = True) -> Array:
         output_is_kept: Whether the output stays in memory until the backward pass anyway, like requested features. If
             not, only its sign is stored for the gradient, one byte per element.
     """
+    return x.with_values(_relu(x.values, output_is_kept)) if isinstance(x, Window) else _relu(x, output_is_kept)
+
+
+@partial(jax.custom_jvp, nondiff_argnums=(1,))
+def _relu(x: Array, output_is_kept: bool) -> Array:
     return lax.optimization_barrier(jnp.maximum(x, 0))
 
 
-@relu.defjvp
+@_relu.defjvp
 def _relu_jvp(output_is_kept: bool, primals: tuple[Array], tangents: tuple[Array]) -> tuple[Array, Array]:
     """Use the sign of the output, so that ``x`` need not be stored. The derivative at 0 is 0."""
-    y = relu(*primals, output_is_kept)
+    y = _relu(*primals, output_is_kept)
     positive = y > 0
     if not output_is_kept:  # One barrier for both; otherwise XLA stores the output and computes the sign when needed.
         y, positive = lax.optimization_barrier((y, positive))
@@ -193,9 +226,14 @@ def hann_pool(x: Array, window: int = 2, stride: int = 2, ceil: bool = False, pa
         Assessment: Unifying Structure and Texture Similarity, 2020 (size and epsilon).
     """
     taps = window + 1 - window % 2
+    return _hann_windows(pad(x, taps - window, padding), taps, stride, ceil)
+
+
+def _hann_windows(x: Array, taps: int, stride: int, ceil: bool) -> Array:
+    """`hann_pool` of a map that is padded already."""
     hann = [math.sin(math.pi * (i + 1) / (taps + 1)) ** 2 for i in range(taps)]
     weights = [a * b / sum(hann) ** 2 for a in hann for b in hann]
-    squares = pad(x.astype(sum_dtype(x)), taps - window, padding) ** 2
+    squares = x.astype(sum_dtype(x)) ** 2
     parts = _window_elements(squares, taps, stride, ceil, 0.0)
     mean = sum((weight * part for weight, part in zip(weights, parts, strict=True)), jnp.zeros((), squares.dtype))
     return jnp.sqrt(mean + HANN_EPSILON).astype(x.dtype)
@@ -212,7 +250,7 @@ the mean of four squares is half the root of their sum)."""
 
 
 def pool(
-    x: Array,
+    x: Map,
     pooling: str,
     *,
     rescale: bool = False,
@@ -220,11 +258,11 @@ def pool(
     stride: int = 2,
     ceil: bool = False,
     padding: Padding = "zero",
-) -> Array:
+) -> Map:
     """Pool with a row of `POOLINGS`.
 
     Args:
-        x: ``(n, h, w, c)``.
+        x: ``(n, h, w, c)``, or a window.
         pooling: A key of `POOLINGS`.
         rescale: Whether to multiply the result by the row's factor.
         window: The side of a window.
@@ -234,6 +272,10 @@ def pool(
             in a window; with other paddings poolings know only what lies inside.
     """
     function, factor = POOLINGS[pooling]
+    factor = factor if rescale else 1.0
+    if isinstance(x, Window):
+        y = _pool_window(x, function, window, stride, ceil)
+        return y if factor == 1.0 else y.with_values(y.values * factor)
     rows, columns = ("circular" if mode == "circular" else "zero" for mode in by_axis(padding))
     if pooling == "hann":
         function = partial(hann_pool, padding=(rows, columns))
@@ -242,4 +284,29 @@ def pool(
             reach = (-(-x.shape[axis] // stride) - 1) * stride + window
             x = _pad_axis(x, axis, (0, max(0, reach - x.shape[axis])), "circular")
     y = function(x, window, stride, ceil)
-    return y * factor if rescale and factor != 1.0 else y
+    return y if factor == 1.0 else y * factor
+
+
+def _pool_window(x: Window, function: Callable[..., Array], window: int, stride: int, ceil: bool) -> Window:
+    """Pool where all of the pooled positions are inside the window."""
+    if function is hann_pool:
+        taps = window + 1 - window % 2
+        x, window, function = x.padded(taps - window), taps, _hann_windows
+    x = x.aligned(stride, 0)
+    if not ceil:
+        return x.covered(function(x.values, window, stride, False), window, stride)
+    if function is max_pool:
+        x = x.masked(-jnp.inf)
+    values = function(x.values, window, stride, False)
+    if function is average_pool:
+        share = average_pool(x.inside()[None, ..., None].astype(values.dtype), window, stride, False)
+        values = values / jnp.where(share > 0, share, 1)
+    return x.covered(values, window, stride, ceil=True)
+
+
+def concatenate(maps: Sequence[Map]) -> Map:
+    """Join the channels of maps of one size."""
+    if any(isinstance(each, Window) for each in maps):
+        parts = shared(maps)
+        return parts[0].with_values(jnp.concatenate([each.values for each in parts], axis=-1))
+    return jnp.concatenate(maps, axis=-1)

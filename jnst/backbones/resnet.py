@@ -5,6 +5,7 @@ flaxmodels is imported when a network is first built. Its batch normalisation co
 
 from collections.abc import Iterator
 from functools import partial
+from typing import ClassVar
 
 import flax.linen as nn
 
@@ -31,6 +32,7 @@ class ResNet(FeatureExtractor):
         He et al., Deep Residual Learning for Image Recognition, CVPR 2016.
     """
 
+    has_windows: ClassVar[bool] = False
     depths: tuple[int, int, int, int] = (3, 4, 6, 3)
     bottleneck: bool = True
     pooling: str = "max"

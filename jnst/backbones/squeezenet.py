@@ -5,7 +5,6 @@ from collections.abc import Iterator
 from functools import partial
 
 import flax.linen as nn
-import jax.numpy as jnp
 
 from jnst.backbones import ops
 from jnst.backbones.kernels import algorithms
@@ -40,7 +39,7 @@ class Fire(nn.Module):
         x = ops.relu(Convolution(self.squeeze, size=1, name="squeeze")(x), output_is_kept=False)
         one = Convolution(self.expand, size=1, name="expand1x1")(x)
         three = Convolution(self.expand, size=3, name="expand3x3")(x)
-        return ops.relu(jnp.concatenate([one, three], axis=-1), output_is_kept)
+        return ops.relu(ops.concatenate([one, three]), output_is_kept)
 
 
 class SqueezeNet(FeatureExtractor):

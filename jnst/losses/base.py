@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import jax
 import jax.numpy as jnp
@@ -52,6 +52,53 @@ class StyleLoss(FeatureLoss, Protocol):
         ...
 
 
+class AdditiveLoss(FeatureLoss, Protocol):
+    """A feature loss whose value follows from sums over positions, so that it can be computed from parts of an image.
+
+    ``loss(features, target, guide) = from_sums(Σ sums(part of features, centre, …), target, positions)``
+
+    A **centre** is what the sums subtract from the features. Where it holds a value for each position, as for a content
+    loss, its leaves have the shape ``(h, w, c)``, and each part of the image gets the same part of it.
+    """
+
+    @property
+    def is_additive(self) -> bool:
+        """True; losses that contain others are additive if those are."""
+        ...
+
+    def centre(self, target: Target | None) -> Any:
+        """What of the target is subtracted: arrays ``(h, w, c)`` or ``(c,)``, None for 0; without a target 0."""
+        ...
+
+    def sums(self, features: Features, centre: Any, inside: Guide, guide: Guide | None = None) -> Any:
+        """The sums over some positions: a pytree of arrays.
+
+        Args:
+            features: ``(h, w, c)``, 0 at positions that do not count.
+            centre: For these positions; None in place of an array stands for 0.
+            inside: ``(h, w)``: 1, or 0 for positions that do not count.
+            guide: ``(h, w)``: the weight of each position, 0 for those that do not count.
+        """
+        ...
+
+    def from_sums(self, sums: Any, target: Target, positions: Array) -> PerImage:
+        """The value for an image of so many positions. Arrays ``(h, w, c)`` of the target are None."""
+        ...
+
+
+class AdditiveStyle(AdditiveLoss, StyleLoss, Protocol):
+    """A style loss that is additive: its targets can be fitted by parts, too."""
+
+    def fit_sums(self, sums: Any, centre: Any, positions: Array) -> Target:
+        """The target that `fit` would find, from the sums over all of an image. For most digits, use its own centre."""
+        ...
+
+
+def is_additive(loss: Any) -> bool:
+    """Whether a loss is an `AdditiveLoss`."""
+    return getattr(loss, "is_additive", False)
+
+
 def blend_linearly(targets: Sequence[Target], weights: Array) -> Target:
     """Blend targets that are means over positions: the means of a mixture are the weighted means of its parts."""
     return jax.tree.map(lambda *parts: sum(w * part for w, part in zip(weights, parts, strict=True)), *targets)
@@ -69,21 +116,48 @@ TINY = 1e-12
 """Keeps a relative error finite where the target is 0 (a black image through a network without biases)."""
 
 
-def _half_sum_over_root(squares: Array, target_squares: Array, axes: tuple[int, ...]) -> Array:
-    return 0.5 * jnp.sum(squares, axes) / math.sqrt(math.prod(squares.shape[axis] for axis in axes))
-
-
-REDUCTIONS: dict[str, Callable[[Array, Array, tuple[int, ...]], Array]] = {
-    "mean": lambda squares, target_squares, axes: jnp.mean(squares, axes),
-    "sum": lambda squares, target_squares, axes: jnp.sum(squares, axes),
-    "half_sum": lambda squares, target_squares, axes: 0.5 * jnp.sum(squares, axes),
-    "quarter_mean": lambda squares, target_squares, axes: 0.25 * jnp.mean(squares, axes),
-    "half_sum_over_root": _half_sum_over_root,
-    "relative": lambda squares, target_squares, axes: jnp.sum(squares, axes) / (jnp.sum(target_squares, axes) + TINY),
+REDUCTIONS: dict[str, Callable[[Array, Array, Any], Array]] = {
+    "mean": lambda squares, target_squares, count: squares / count,
+    "sum": lambda squares, target_squares, count: squares,
+    "half_sum": lambda squares, target_squares, count: 0.5 * squares,
+    "quarter_mean": lambda squares, target_squares, count: 0.25 * squares / count,
+    "half_sum_over_root": lambda squares, target_squares, count: 0.5 * squares / count**0.5,
+    "relative": lambda squares, target_squares, count: squares / (target_squares + TINY),
 }
-"""Reductions of squared differences to one value, given the squares of the target and the axes to reduce.
+"""Reductions of squared differences to one value, given their sum, the sum of the target's squares, and their number.
 ``half_sum_over_root`` is Σ/(2√n) for n squares (neural-style-tf); ``relative`` divides by the squared norm of the
 target."""
+
+
+class SquareSums(NamedTuple):
+    """What a squared error is reduced from, ``(...)`` each: the sums of the squares of the difference and the target.
+
+    Those of an image are the sums of those of its parts.
+    """
+
+    squares: Array
+    target_squares: Array
+
+
+def reduce_squares(sums: SquareSums, reduction: str, count: Any) -> PerImage:
+    """Reduce ``count`` squared differences to one value.
+
+    Raises:
+        ArgumentError: An unknown reduction.
+    """
+    if reduction not in REDUCTIONS:
+        raise ArgumentError(f"reduction {reduction!r} is unknown: choose one of {', '.join(REDUCTIONS)}")
+    return REDUCTIONS[reduction](*sums, count)
+
+
+def square_sums(value: Array, target: Array, axes: tuple[int, ...], weights: Array | None = None) -> SquareSums:
+    """Sum the squared difference over some axes; other arguments as for `squared_error`."""
+    dtype = sum_dtype(value, target)
+    value, target = value.astype(dtype), target.astype(dtype)
+    squares, target_squares = (value - target) ** 2, target**2
+    if weights is not None:
+        squares, target_squares = weights * squares, weights * target_squares
+    return SquareSums(jnp.sum(squares, axes), jnp.sum(target_squares, axes))
 
 
 def squared_error(value: Array, target: Array, reduction: str, *, axes: int, weights: Array | None = None) -> Array:
@@ -99,8 +173,6 @@ def squared_error(value: Array, target: Array, reduction: str, *, axes: int, wei
     Raises:
         ArgumentError: Unknown reduction, feature axes that differ, or nothing to reduce.
     """
-    if reduction not in REDUCTIONS:
-        raise ArgumentError(f"reduction {reduction!r} is unknown: choose one of {', '.join(REDUCTIONS)}")
     shape = tuple(value.shape[-axes:])
     if shape != tuple(target.shape[-axes:]):
         raise ArgumentError(
@@ -109,12 +181,8 @@ def squared_error(value: Array, target: Array, reduction: str, *, axes: int, wei
         )
     if 0 in shape:
         raise ArgumentError(f"features of shape {shape} are empty: use a larger image or an earlier layer")
-    dtype = sum_dtype(value, target)
-    value, target = value.astype(dtype), target.astype(dtype)
-    squares, target_squares = (value - target) ** 2, target**2
-    if weights is not None:
-        squares, target_squares = weights * squares, weights * target_squares
-    return REDUCTIONS[reduction](squares, target_squares, tuple(range(-axes, 0)))
+    sums = square_sums(value, target, tuple(range(-axes, 0)), weights)
+    return reduce_squares(sums, reduction, math.prod(shape))
 
 
 def absolute(x: Array) -> Array:

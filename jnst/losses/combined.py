@@ -3,13 +3,13 @@
 import dataclasses
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
 import jax
 import jax.numpy as jnp
 
 from jnst.errors import ArgumentError
-from jnst.losses.base import FeatureLoss, Target
+from jnst.losses.base import FeatureLoss, Target, is_additive
 from jnst.types import Array, PerImage, RandomKey
 
 
@@ -71,6 +71,37 @@ class Sum:
             for (loss, weight), part_target, part_key in zip(self.parts, target, keys, strict=True)
         )
         return sum(values, jnp.float32(0.0))
+
+    @property
+    def is_additive(self) -> bool:
+        """Whether all parts are."""
+        return all(is_additive(loss) for loss, _ in self.parts)
+
+    def centre(self, target: tuple[Target, ...] | None) -> tuple[Any, ...]:
+        """See `AdditiveLoss`, like all that follow: one for each part."""
+        targets = target or [None] * len(self.parts)
+        return tuple(loss.centre(own) for loss, own in zip(self._losses, targets, strict=True))
+
+    def sums(self, features: Any, centre: tuple[Any, ...], inside: Any, guide: Any = None) -> tuple[Any, ...]:
+        """The sums of each part."""
+        return tuple(loss.sums(features, own, inside, guide) for loss, own in zip(self._losses, centre, strict=True))
+
+    def fit_sums(self, sums: tuple[Any, ...], centre: tuple[Any, ...], positions: Array) -> tuple[Target, ...]:
+        """One target per part."""
+        each = zip(self._losses, sums, centre, strict=True)
+        return tuple(loss.fit_sums(own, middle, positions) for loss, own, middle in each)
+
+    def from_sums(self, sums: tuple[Any, ...], target: tuple[Target, ...], positions: Array) -> PerImage:
+        """The weighted sum."""
+        each = zip(self.parts, sums, target, strict=True)
+        value = jnp.float32(0.0)
+        for (loss, weight), own, goal in each:
+            value = value + weight * cast(Any, loss).from_sums(own, goal, positions)
+        return value
+
+    @property
+    def _losses(self) -> tuple[Any, ...]:
+        return tuple(loss for loss, _ in self.parts)
 
 
 def _blend(loss: Any, targets: Sequence[Target], weights: Array) -> Target:

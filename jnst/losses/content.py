@@ -2,9 +2,11 @@
 
 import dataclasses
 
-from jnst.losses.base import squared_error
-from jnst.statistics import unit_mean
-from jnst.types import Features, Guide, PerImage, RandomKey
+import jax.numpy as jnp
+
+from jnst.losses.base import SquareSums, reduce_squares, square_sums, squared_error
+from jnst.statistics import mean_weight, unit_mean
+from jnst.types import Array, Features, Guide, PerImage, RandomKey
 
 
 def content_loss(features: Features, target: Features, reduction: str = "mean", guide: Guide | None = None) -> PerImage:
@@ -40,6 +42,7 @@ class SquaredError:
     """
 
     joint = False
+    is_additive = True
     reduction: str = "mean"
 
     def fit(self, features: Features, guide: Guide | None = None) -> Features:
@@ -51,3 +54,22 @@ class SquaredError:
     ) -> PerImage:
         """See `content_loss`."""
         return content_loss(features, target, self.reduction, guide)
+
+    def centre(self, target: Features) -> Features:
+        """See `AdditiveLoss`."""
+        return target
+
+    def sums(
+        self, features: Features, centre: Features, inside: Guide, guide: Guide | None = None
+    ) -> tuple[SquareSums, Array | None]:
+        """See `AdditiveLoss`: the squares of each channel, and the sum of the guide."""
+        weights = inside if guide is None else guide
+        weight = None if guide is None else jnp.sum(guide)
+        return square_sums(features, centre, (0, 1), weights[..., None]), weight
+
+    def from_sums(self, sums: tuple[SquareSums, Array | None], target: None, positions: Array) -> PerImage:
+        """See `AdditiveLoss`."""
+        (squares, target_squares), weight = sums
+        mean = 1.0 if weight is None else mean_weight(weight, positions)
+        total = SquareSums(jnp.sum(squares) / mean, jnp.sum(target_squares) / mean)
+        return reduce_squares(total, self.reduction, positions * squares.shape[0])

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from jnst.losses.base import blend_linearly, squared_error
-from jnst.statistics import covariance, mean_covariance
+from jnst.statistics import Sums, covariance, mean_covariance, moment_sums, moments_from_sums
 from jnst.types import Array, Features, Guide, Matrix, PerImage, RandomKey
 
 
@@ -68,6 +68,7 @@ class Covariance:
     """
 
     joint = False
+    is_additive = True
     reduction: str = "mean"
 
     def fit(self, features: Features, guide: Guide | None = None) -> Moments:
@@ -83,3 +84,20 @@ class Covariance:
     ) -> PerImage:
         """See `covariance_loss`."""
         return covariance_loss(features, target.covariance, self.reduction, guide)
+
+    def centre(self, target: Moments | None) -> Array | None:
+        """See `AdditiveLoss`: the target's mean."""
+        return None if target is None else target.mean
+
+    def sums(self, features: Features, centre: Array | None, inside: Guide, guide: Guide | None = None) -> Sums:
+        """See `AdditiveLoss`."""
+        return moment_sums(features, centre, inside, guide)
+
+    def fit_sums(self, sums: Sums, centre: Array | None, positions: Array) -> Moments:
+        """See `AdditiveStyle`."""
+        return Moments(*moments_from_sums(sums, centre, positions))
+
+    def from_sums(self, sums: Sums, target: Moments, positions: Array) -> PerImage:
+        """See `AdditiveLoss`."""
+        own = self.fit_sums(sums, target.mean, positions)
+        return squared_error(own.covariance, target.covariance, self.reduction, axes=2)

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from jnst.losses.base import blend_linearly, squared_error
-from jnst.statistics import mean_std, safe_sqrt
+from jnst.statistics import Sums, mean_std, moment_sums, moments_from_sums, safe_sqrt
 from jnst.types import Array, Features, Guide, PerImage, RandomKey
 
 
@@ -38,9 +38,12 @@ def mean_std_loss(
         equation 13, with norms instead of their squares; with squares: Li, Wang, Liu & Hou, Demystifying Neural Style
         Transfer, IJCAI 2017, "BN statistics matching".
     """
-    mean, std = mean_std(features, guide)
-    mean_error = squared_error(mean, target.mean, reduction, axes=1)
-    return mean_error + squared_error(std, target.std, reduction, axes=1)
+    return _distance(MeanStdTarget(*mean_std(features, guide)), target, reduction)
+
+
+def _distance(own: MeanStdTarget, target: MeanStdTarget, reduction: str) -> PerImage:
+    mean_error = squared_error(own.mean, target.mean, reduction, axes=1)
+    return mean_error + squared_error(own.std, target.std, reduction, axes=1)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,6 +55,7 @@ class MeanStd:
     """
 
     joint = False
+    is_additive = True
     reduction: str = "mean"
 
     def fit(self, features: Features, guide: Guide | None = None) -> MeanStdTarget:
@@ -69,3 +73,20 @@ class MeanStd:
     ) -> PerImage:
         """See `mean_std_loss`."""
         return mean_std_loss(features, target, self.reduction, guide)
+
+    def centre(self, target: MeanStdTarget | None) -> Array | None:
+        """See `AdditiveLoss`: the target's mean."""
+        return None if target is None else target.mean
+
+    def sums(self, features: Features, centre: Array | None, inside: Guide, guide: Guide | None = None) -> Sums:
+        """See `AdditiveLoss`."""
+        return moment_sums(features, centre, inside, guide, diagonal=True)
+
+    def fit_sums(self, sums: Sums, centre: Array | None, positions: Array) -> MeanStdTarget:
+        """See `AdditiveStyle`."""
+        mean, variance = moments_from_sums(sums, centre, positions)
+        return MeanStdTarget(mean, safe_sqrt(variance))
+
+    def from_sums(self, sums: Sums, target: MeanStdTarget, positions: Array) -> PerImage:
+        """See `AdditiveLoss`."""
+        return _distance(self.fit_sums(sums, target.mean, positions), target, self.reduction)

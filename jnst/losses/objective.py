@@ -6,9 +6,9 @@ where the only region r is the whole image unless there are masks.
 """
 
 import dataclasses
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import jax
 import jax.numpy as jnp
@@ -17,19 +17,26 @@ from jax.core import Tracer
 from jax.sharding import Mesh
 
 from jnst.backbones import Backbone
+from jnst.backbones.segments import segments
 from jnst.errors import ArgumentError
-from jnst.losses.base import FeatureLoss, Regularizer
+from jnst.losses import CONTENT_LOSSES, STYLE_LOSSES
+from jnst.losses.base import FeatureLoss, Regularizer, is_additive
 from jnst.losses.combined import Sum
 from jnst.losses.content import SquaredError
 from jnst.losses.gradient import unit_gradient
 from jnst.losses.gram import Gram
 from jnst.losses.relative import Relative
+from jnst.losses.tiles import HostLoop, Plan, Request, backward, check_tile, forward, make_plan, sums_in_tiles
+from jnst.solve.compilation import Jit
 from jnst.solve.devices import row_sharding
 from jnst.types import Array, Features, Image, Params, PerImage, RandomKey, Wrap, sum_dtype
 
 Weight = float | Array
 IMAGE = "image"
 """In place of a layer: the image itself, as a layer with 3 channels."""
+
+SPARE = 2**30
+"""Bytes that a step in tiles on the host may use to compute less twice, beyond what it needs."""
 
 LARGEST_WEIGHT = 1e20
 """Beyond it a float32 loss overflows."""
@@ -51,6 +58,11 @@ class FeatureTerm:
     loss: FeatureLoss
     weight: Array
     normalize_gradient: bool = False
+
+    @property
+    def of_image(self) -> bool:
+        """Whether the loss compares the image itself."""
+        return set(self.layers) == {IMAGE}
 
     @property
     def name(self) -> str:
@@ -250,27 +262,56 @@ def total_loss(
     *,
     backbone: Backbone,
     key: RandomKey | None = None,
+    tile: int | None = None,
+    mesh: Mesh | None = None,
 ) -> tuple[PerImage, dict[str, PerImage]]:
     """Evaluate an objective.
 
+    In tiles, the value and its gradient by the image equal those of the whole image up to rounding, in memory that does
+    not grow with the image but for some maps: 14 floats for each pixel with VGG networks, the image, its gradient and
+    the targets of content losses. Losses that need all positions at once are not available.
+
     Args:
-        image: ``(..., h, w, 3)`` in [0, 1].
+        image: ``(..., h, w, 3)`` in [0, 1]; ``(h, w, 3)`` with ``tile``.
         objective: The terms and their weights.
         targets: From `jnst.fit_targets` with the same objective.
         params: The network's parameters.
         backbone: The network (static).
         key: For stochastic losses such as `jnst.losses.SlicedWasserstein`; without one they draw the same every time.
+        tile: The side of square tiles in pixels, rounded up to a multiple of 32; None: the image is computed as a
+            whole.
+        mesh: Devices among which the tiles are divided; None: one.
 
     Returns:
         The total, ``(...)``, and its parts, each **weighted** and ``(...)``. They are named ``content/LAYER``,
         ``style/LAYER`` (``style/LAYER/REGION`` with masks, regions counted from 1) and after the regularizers; several
         terms of one name are one part. The parts add up to the total.
+
+    Raises:
+        ArgumentError: With ``tile``: a loss, network or padding that cannot be computed in tiles, normalised gradients,
+            or several images at once.
     """
-    features = features_of(image, objective.layers, params, backbone)
+    if tile is None or not objective.layers:
+        features = features_of(image, objective.layers, params, backbone)
+        return _total(image, objective, targets, key, partial(_value, features=features))
+    plan, requests = _in_tiles(image, objective, targets, backbone, tile)
+    sums = sums_in_tiles(image, requests, params, plan=plan, mesh=mesh)
+    constants, positions = _constants(objective, targets), _positions(image, objective, backbone)
+    return _total_from_sums(sums, image, objective, constants, positions, key)
+
+
+Evaluate = Callable[[FeatureTerm, Region, RandomKey | None], PerImage]
+"""The weighted value of a term on a region."""
+
+
+def _total(
+    image: Image, objective: Objective, targets: Targets, key: RandomKey | None, evaluate: Evaluate
+) -> tuple[PerImage, dict[str, PerImage]]:
+    """The sum of all terms, and its parts by name."""
     parts: dict[str, PerImage] = {}
     for index, (name, term, region) in enumerate(_terms(objective, targets)):
         drawn = None if key is None else jax.random.fold_in(key, index)
-        value = _value(term, region, features, drawn)
+        value = evaluate(term, region, drawn)
         parts[name] = parts[name] + value if name in parts else value
     for term in objective.regularizers:
         value = term.weight * term.loss.loss(image)
@@ -286,12 +327,103 @@ def _terms(objective: Objective, targets: Targets) -> Iterator[tuple[str, Featur
             yield f"style/{term.name}" + (f"/{number}" if region.guide is not None else ""), term, region
 
 
-def _value(term: FeatureTerm, region: Region, features: Mapping[str, Features], key: RandomKey | None) -> PerImage:
+def _value(term: FeatureTerm, region: Region, key: RandomKey | None, *, features: Mapping[str, Features]) -> PerImage:
     weight = term.weight * region.weight
     seen = term.pick(features)
     if term.normalize_gradient:
         seen = jax.tree.map(lambda layer: unit_gradient(layer, weight), seen)
     return weight * term.loss.loss(seen, region.target, region.guide, key)
+
+
+def _in_tiles(
+    image: Image, objective: Objective, targets: Targets, backbone: Backbone, tile: int
+) -> tuple[Plan, list[Request]]:
+    """How an image is divided, and the sums that the terms on the network's layers need."""
+    tile = check_tile(tile)
+    check_tiles(objective, backbone, tile)
+    if image.ndim != 3:
+        raise ArgumentError(f"an image of shape {image.shape} in tiles: expected (h, w, 3), one image at a time")
+    if objective.layers:
+        backbone.check_size(image, objective.layers)
+    requests = [
+        Request(term.layers[0], term.loss, cast(Any, term.loss).centre(region.target), region.guide)
+        for _, term, region in _terms(objective, targets)
+        if not term.of_image
+    ]
+    return make_plan(backbone, objective.layers, (image.shape[0], image.shape[1]), tile), requests
+
+
+def check_tiles(objective: Objective, backbone: Backbone, tile: int) -> None:
+    """Check that an objective can be computed in tiles of a side. Terms on the image itself always can.
+
+    Raises:
+        ArgumentError: A loss needs all positions at once, gradients are normalised, or the network has no tiles.
+    """
+    for term in objective.content + objective.style:
+        if term.of_image:
+            continue
+        if not is_additive(term.loss):
+            known = [name for name, make in (CONTENT_LOSSES | STYLE_LOSSES).items() if is_additive(make)]
+            raise ArgumentError(
+                f"{_name_of(term.loss)} on {term.name} needs all positions of an image at once and cannot be computed "
+                f"in tiles: choose one of {', '.join(known)}, or compute the whole image at once"
+            )
+        if term.normalize_gradient:
+            raise ArgumentError(
+                f"the gradient of {term.name} is normalised, which needs all of it at once and cannot be done in "
+                "tiles: leave out the normalisation of gradients, or compute the whole image at once"
+            )
+    segments(backbone, objective.layers, tile)
+
+
+def _name_of(loss: Any) -> str:
+    return _name_of(loss.inner) if hasattr(loss, "inner") else type(loss).__name__
+
+
+def _positions(image: Image, objective: Objective, backbone: Backbone) -> dict[str, Array]:
+    """How many positions each layer has."""
+    shapes = backbone.shapes((image.shape[0], image.shape[1]), objective.layers)
+    return {layer: jnp.float32(shape[0] * shape[1]) for layer, shape in shapes.items()}
+
+
+def _constants(objective: Objective, targets: Targets) -> Targets:
+    """The targets without the maps ``(h, w, c)`` and ``(h, w)`` of layers, with which sums have been compared."""
+
+    def constant(term: FeatureTerm, target: Any) -> Any:
+        return target if term.of_image else jax.tree.map(lambda leaf: None if leaf.ndim == 3 else leaf, target)
+
+    def without_guide(term: FeatureTerm, region: Region) -> Region:
+        guide = region.guide if term.of_image or region.guide is None else True
+        return Region(constant(term, region.target), guide, region.weight)
+
+    return Targets(
+        tuple(constant(term, target) for term, target in zip(objective.content, targets.content, strict=True)),
+        tuple(
+            tuple(without_guide(term, region) for region in regions)
+            for term, regions in zip(objective.style, targets.style, strict=True)
+        ),
+    )
+
+
+def _total_from_sums(
+    sums: Sequence[Any],
+    image: Image,
+    objective: Objective,
+    targets: Targets,
+    positions: Mapping[str, Array],
+    key: RandomKey | None,
+) -> tuple[PerImage, dict[str, PerImage]]:
+    """The total and its parts, from the sums of the terms on layers and `_constants`."""
+    waiting = iter(sums)
+
+    def evaluate(term: FeatureTerm, region: Region, key: RandomKey | None) -> PerImage:
+        if term.of_image:
+            return _value(term, region, key, features={IMAGE: image})
+        loss: Any = term.loss
+        value = loss.from_sums(next(waiting), region.target, positions[term.layers[0]])
+        return term.weight * region.weight * value
+
+    return _total(image, objective, targets, key, evaluate)
 
 
 class TransferArgs(NamedTuple):
@@ -317,17 +449,66 @@ class TransferLoss:
 
     backbone: Backbone
     mesh: Mesh | None = None
+    tile: int | None = None
 
     def __call__(self, image: Image, args: Any, step: Array) -> tuple[PerImage, dict[str, PerImage]]:
         """The total and its parts. Stochastic losses depend on the key and on ``step``."""
         objective, targets, params, key = TransferArgs(*args)
-        if self.mesh is not None:
+        if self.mesh is not None and self.tile is None:
             image = jax.lax.with_sharding_constraint(image, row_sharding(self.mesh))
-        key = None if key is None else jax.random.fold_in(key, step)
-        return total_loss(image, objective, targets, params, backbone=self.backbone, key=key)
+        return total_loss(
+            image,
+            objective,
+            targets,
+            params,
+            backbone=self.backbone,
+            key=_at_step(key, step),
+            tile=self.tile,
+            mesh=self.mesh,
+        )
+
+    @property
+    def on_host(self) -> Callable[[Image, Any, Array], tuple[Any, Array]] | None:
+        """See `jnst.solve.solver.Loss`: how tiles are computed on CPUs."""
+        return None if self.tile is None or self.mesh is not None else self._value_and_gradient
+
+    def _value_and_gradient(self, image: Image, args: Any, step: Array) -> tuple[Any, Array]:
+        objective, targets, params, key = TransferArgs(*args)
+        assert self.tile is not None
+        plan, requests = _in_tiles(image, objective, targets, self.backbone, self.tile)
+        loop = HostLoop()
+        found = forward(loop, plan, image, requests, params, spare=SPARE)
+        needs_image = objective.regularizers or any(term.of_image for term in objective.content + objective.style)
+        value, (by_sums, by_image) = _value_and_derivatives(
+            found.sums,
+            image if needs_image else jnp.zeros((1, 1, 3)),
+            objective,
+            _constants(objective, targets),
+            _positions(image, objective, self.backbone),
+            key,
+            step,
+        )
+        gradient = backward(loop, plan, found.inputs, requests, params, by_sums, found.linear)
+        return value, jnp.asarray(gradient + by_image if needs_image else gradient)
 
 
-def transfer_loss(backbone: Backbone, *, mesh: Mesh | None = None) -> TransferLoss:
+@Jit
+def _value_and_derivatives(
+    sums: Any, image: Image, objective: Objective, targets: Targets, positions: Any, key: RandomKey | None, step: Array
+) -> tuple[Any, tuple[Any, Array]]:
+    """The total and its parts, and the gradient by the sums and by the image itself."""
+
+    def total(sums: Any, image: Image) -> tuple[PerImage, dict[str, PerImage]]:
+        return _total_from_sums(sums, image, objective, targets, positions, _at_step(key, step))
+
+    return jax.value_and_grad(total, argnums=(0, 1), has_aux=True)(sums, image)
+
+
+def _at_step(key: RandomKey | None, step: Array) -> RandomKey | None:
+    return None if key is None else jax.random.fold_in(key, step)
+
+
+def transfer_loss(backbone: Backbone, *, mesh: Mesh | None = None, tile: int | None = None) -> TransferLoss:
     """Return `total_loss` in the form that `jnst.solve` minimises: ``loss(image, args, step) -> (total, parts)``.
 
     It is static and hashable, and equal for equal backbones. ``args`` are `TransferArgs`, or a plain tuple
@@ -335,6 +516,11 @@ def transfer_loss(backbone: Backbone, *, mesh: Mesh | None = None) -> TransferLo
 
     Args:
         backbone: The network.
-        mesh: Devices that share one large image, each some of its rows; None: no sharding constraint.
+        mesh: Devices that share one large image, each some of its rows, or some of its tiles; None: one device.
+        tile: See `total_loss`. On CPUs, runs that are not traced loop over tiles on the host, through programs that
+            serve images of any size.
+
+    Raises:
+        ArgumentError: ``tile`` is no side of a tile.
     """
-    return TransferLoss(backbone, mesh)
+    return TransferLoss(backbone, mesh, None if tile is None else check_tile(tile))

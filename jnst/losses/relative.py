@@ -7,7 +7,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from jnst.losses.base import FeatureLoss, Target, blend_linearly
+from jnst.losses.base import FeatureLoss, Target, blend_linearly, is_additive
 from jnst.types import Array, PerImage, RandomKey
 
 
@@ -59,6 +59,35 @@ class Relative:
         self, features: Any, target: tuple[Target, Array], guide: Any = None, key: RandomKey | None = None
     ) -> PerImage:
         """The inner loss divided by the scale that `fit` found."""
-        inner, scale = target
-        # No epsilon: for deep layers with many channels the scale itself may be as small as 1e-12.
-        return self.inner.loss(features, inner, guide, key) / jnp.where(scale > 1e-30, scale, 1.0)
+        return _divided(self.inner.loss(features, target[0], guide, key), target[1])
+
+    @property
+    def is_additive(self) -> bool:
+        """Whether the inner loss is."""
+        return is_additive(self.inner)
+
+    def centre(self, target: tuple[Target, Array] | None) -> Any:
+        """See `AdditiveLoss`, like all that follow."""
+        inner: Any = self.inner
+        return inner.centre(None if target is None else target[0])
+
+    def sums(self, features: Any, centre: Any, inside: Any, guide: Any = None) -> Any:
+        """Those of the inner loss."""
+        inner: Any = self.inner
+        return inner.sums(features, centre, inside, guide)
+
+    def fit_sums(self, sums: Any, centre: Any, positions: Array) -> tuple[Target, Array]:
+        """The target of the inner loss, and its value for an image without features, of any size."""
+        inner: Any = self.inner
+        channels = jax.tree.leaves(sums)[-1].shape[-1]
+        return self.scaled(inner.fit_sums(sums, centre, positions), jnp.zeros((1, 1, channels)))
+
+    def from_sums(self, sums: Any, target: tuple[Target, Array], positions: Array) -> PerImage:
+        """The value of the inner loss divided by the scale."""
+        inner: Any = self.inner
+        return _divided(inner.from_sums(sums, target[0], positions), target[1])
+
+
+def _divided(value: PerImage, scale: Array) -> PerImage:
+    # No epsilon: for deep layers with many channels the scale itself may be as small as 1e-12.
+    return value / jnp.where(scale > 1e-30, scale, 1.0)

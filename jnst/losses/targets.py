@@ -1,16 +1,19 @@
 """Targets: what the losses keep of the content and style images."""
 
+import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
 from jnst.backbones import Backbone
 from jnst.errors import ArgumentError
-from jnst.images import faint_image, guides
-from jnst.losses.objective import FeatureTerm, Objective, Region, Targets, features_of, network_layers
+from jnst.images import faint_image, guides, size_of
+from jnst.losses.objective import IMAGE, FeatureTerm, Objective, Region, Targets, features_of, network_layers
 from jnst.losses.relative import Relative
+from jnst.losses.tiles import Request, check_tile, features_in_tiles, make_plan, sums_in_tiles
+from jnst.solve.compilation import Jit
 from jnst.types import Array, Features, Guide, Image, Params
 
 SHARE = 0.25
@@ -31,6 +34,7 @@ def fit_targets(
     masks: Sequence[Guide] | None = None,
     style_masks: Sequence[Guide | None] | None = None,
     shape: tuple[int, int] | None = None,
+    tile: int | None = None,
 ) -> Targets:
     """Run content and style images through the network once, and keep what the losses need.
 
@@ -46,6 +50,7 @@ def fit_targets(
         masks: See `fit_style`.
         style_masks: See `fit_style`.
         shape: See `fit_style`; None: the content image's.
+        tile: See `total_loss`: images ``(h, w, 3)`` of any size in tiles; None: as a whole.
 
     Raises:
         ArgumentError: An image is missing, a layer unknown, or the numbers of weights, masks and styles differ.
@@ -62,8 +67,9 @@ def fit_targets(
         masks=masks,
         style_masks=style_masks,
         shape=shape,
+        tile=tile,
     )
-    return fit_content(content, objective, params, backbone=backbone) + fitted
+    return fit_content(content, objective, params, backbone=backbone, tile=tile) + fitted
 
 
 def fit_content(
@@ -73,6 +79,7 @@ def fit_content(
     *,
     backbone: Backbone,
     floors: tuple[Array | None, ...] | None = None,
+    tile: int | None = None,
 ) -> Targets:
     """Fit the targets of the content terms.
 
@@ -82,6 +89,7 @@ def fit_content(
         params: The network's parameters.
         backbone: The network (static).
         floors: Those of the content terms, if `find_floors` has found them before.
+        tile: See `fit_targets`.
 
     Raises:
         ArgumentError: The image is missing, or a layer unknown.
@@ -90,12 +98,17 @@ def fit_content(
     if not objective.content:
         return Targets()
     floors = find_floors(objective.content, params, backbone=backbone) if floors is None else floors
-    features = _features("content", objective.content, content, params, backbone)
-    return Targets(
-        content=tuple(
-            _scaled(term, term.loss.fit(term.pick(features)), floor, term.pick(features))
-            for term, floor in zip(objective.content, floors, strict=True)
-        )
+    features = _features("content", objective.content, content, params, backbone, tile)
+    return Targets(content=_fit_contents(features, objective.content, floors))
+
+
+@Jit
+def _fit_contents(
+    features: dict[str, Features], terms: tuple[FeatureTerm, ...], floors: tuple[Array | None, ...]
+) -> tuple[Any, ...]:
+    return tuple(
+        _scaled(term, term.loss.fit(term.pick(features)), floor, term.pick(features))
+        for term, floor in zip(terms, floors, strict=True)
     )
 
 
@@ -110,6 +123,7 @@ def fit_style(
     style_masks: Sequence[Guide | None] | None = None,
     shape: tuple[int, int] | None = None,
     floors: tuple[Array | None, ...] | None = None,
+    tile: int | None = None,
 ) -> Targets:
     """Fit the targets of the style terms.
 
@@ -127,6 +141,7 @@ def fit_style(
         style_masks: ``(h', w')`` for each style: the part of the style image that counts; None: all of it.
         shape: Height and width of the image that will be compared; needed with ``masks``.
         floors: Those of the style terms, if `find_floors` has found them before.
+        tile: See `fit_targets`.
 
     Raises:
         ArgumentError: The style is missing, a layer unknown, or the numbers of weights, masks and styles differ.
@@ -144,35 +159,94 @@ def fit_style(
             raise ArgumentError(f"{len(values)} {name} for {len(styles)} styles: give one for each")
     floors = find_floors(objective.style, params, backbone=backbone) if floors is None else floors
     names = [f"style[{index}]" for index in range(len(styles))] if len(styles) > 1 else ["style"]
-    seen = [
-        _features(name, objective.style, image, params, backbone) for name, image in zip(names, styles, strict=True)
-    ]
-    parts = [
-        None if mask is None else guides(mask, _shapes(features))
-        for mask, features in zip(style_masks or [None] * len(styles), seen, strict=True)
-    ]
     if masks is not None and shape is None:
         raise ArgumentError("masks without a content image: pass `shape`, the size of the image that they divide")
-    located = [_located(mask, objective, params, shape, backbone) for mask in masks or () if shape is not None]
+    fitted = [
+        _fit_style(name, image, mask, objective.style, params, backbone, tile)
+        for name, image, mask in zip(names, styles, style_masks or [None] * len(styles), strict=True)
+    ]
+    located = [_located(mask, objective.style, shape, backbone) for mask in masks or () if shape is not None]
     regions = []
-    for term, floor in zip(objective.style, floors, strict=True):
-        features = [term.pick(by_layer) for by_layer in seen]
-        own = [None if by_layer is None else term.pick(by_layer) for by_layer in parts]
-        targets = [term.loss.fit(*each) for each in zip(features, own, strict=True)]
+    for term, floor, *of_styles in zip(objective.style, floors, *fitted, strict=True):
         if masks is None:
-            target = _scaled(term, _mixture(term, targets, weights), floor, features[0], own[0])
-            regions.append((Region(target),))
+            target = _mixture(term, [each.target for each in of_styles], weights)
+            regions.append((Region(_scaled(term, target, floor, *of_styles[0][1:])),))
             continue
-        each_scaled = [
-            _scaled(term, target, floor, *rest) for target, *rest in zip(targets, features, own, strict=True)
-        ]
         regions.append(
             tuple(
-                Region(target, term.pick(by_layer), weight * jnp.mean(mask, (-2, -1)))
-                for target, by_layer, weight, mask in zip(each_scaled, located, weights, masks, strict=True)
+                Region(_scaled(term, own[0], floor, *own[1:]), term.pick(by_layer), weight * jnp.mean(mask, (-2, -1)))
+                for own, by_layer, weight, mask in zip(of_styles, located, weights, masks, strict=True)
             )
         )
     return Targets(style=tuple(regions))
+
+
+class _Fitted(NamedTuple):
+    """A term's target for one style, and what it was fitted to: features (of which shapes matter) and their guide."""
+
+    target: Any
+    features: Any
+    guide: Any = None
+
+
+def _fit_style(
+    name: str,
+    image: Image,
+    mask: Guide | None,
+    terms: tuple[FeatureTerm, ...],
+    params: Params,
+    backbone: Backbone,
+    tile: int | None,
+) -> list[_Fitted]:
+    """Fit every term to one style."""
+    if tile is not None:
+        return _fit_in_tiles(name, image, mask, terms, params, backbone, tile)
+    features = _features(name, terms, image, params, backbone)
+    located = None if mask is None else _located(mask, terms, size_of(image), backbone)
+    fitted = []
+    for term in terms:
+        seen, guide = term.pick(features), None if located is None else term.pick(located)
+        fitted.append(_Fitted(term.loss.fit(seen, guide), seen, guide))
+    return fitted
+
+
+def _fit_in_tiles(
+    name: str,
+    image: Image,
+    mask: Guide | None,
+    terms: tuple[FeatureTerm, ...],
+    params: Params,
+    backbone: Backbone,
+    tile: int,
+) -> list[_Fitted]:
+    """`_fit_style` from sums over tiles: in a second pass they are centred on the mean that the first one found."""
+    _check_image(name, terms, image, backbone)
+    of_image = _fit_style(name, image, mask, tuple(term for term in terms if term.of_image), params, backbone, None)
+    on_layers = tuple(term for term in terms if not term.of_image)
+    size, layers = size_of(image), network_layers(terms)
+    located = None if mask is None else _located(mask, terms, size, backbone)
+    losses: list[Any] = [term.loss for term in on_layers]
+    shapes = backbone.shapes(size, layers)
+    positions = [jnp.float32(math.prod(shapes[term.layers[0]][:2])) for term in on_layers]
+
+    def fit(centres: list[Any]) -> list[Any]:
+        requests = [
+            Request(term.layers[0], term.loss, centre, None if located is None else term.pick(located))
+            for term, centre in zip(on_layers, centres, strict=True)
+        ]
+        plan = make_plan(backbone, layers, size, check_tile(tile))
+        sums = sums_in_tiles(image, requests, params, plan=plan)
+        return [loss.fit_sums(*each) for loss, *each in zip(losses, sums, centres, positions, strict=True)]
+
+    targets = fit([loss.centre(None) for loss in losses]) if losses else []
+    centres = [loss.centre(target) for loss, target in zip(losses, targets, strict=True)]
+    targets = fit(centres) if jax.tree.leaves(centres) else targets
+    found, others = iter(targets), iter(of_image)
+    # Of the features only the shape matters, and to a value for an image without features only the channels.
+    return [
+        next(others) if term.of_image else _Fitted(next(found), jnp.zeros((1, 1, shapes[term.layers[0]][-1])))
+        for term in terms
+    ]
 
 
 def find_floors(terms: Sequence[FeatureTerm], params: Params, *, backbone: Backbone) -> tuple[Array | None, ...]:
@@ -207,27 +281,35 @@ def _mixture(term: FeatureTerm, targets: Sequence[Any], weights: Array) -> Any:
 
 
 def _features(
-    name: str, terms: tuple[FeatureTerm, ...], image: Image | None, params: Params, backbone: Backbone
+    name: str,
+    terms: tuple[FeatureTerm, ...],
+    image: Image | None,
+    params: Params,
+    backbone: Backbone,
+    tile: int | None = None,
 ) -> dict[str, Features]:
     """The features that terms need."""
+    image = _check_image(name, terms, image, backbone)
+    layers = network_layers(terms)
+    if tile is None or not layers:
+        return features_of(image, layers, params, backbone)
+    return {IMAGE: image} | features_in_tiles(image, layers, params, backbone=backbone, tile=check_tile(tile))
+
+
+def _check_image(name: str, terms: tuple[FeatureTerm, ...], image: Image | None, backbone: Backbone) -> Image:
+    """The image, if there is one that is large enough."""
     if image is None:
         raise ArgumentError(f"the objective has {name} terms, but there is no {name} image: pass one")
     layers = network_layers(terms)
     if layers:
         backbone.check_layers(layers)
         backbone.check_size(image, layers, name)
-    return features_of(image, layers, params, backbone)
+    return image
 
 
 def _located(
-    mask: Guide, objective: Objective, params: Params, shape: tuple[int, int], backbone: Backbone
+    mask: Guide, terms: tuple[FeatureTerm, ...], size: tuple[int, int], backbone: Backbone
 ) -> dict[str, Guide]:
-    """A region's guides at the resolution that each style layer has in an image of ``shape``."""
-    image = jax.ShapeDtypeStruct((*shape, backbone.channels), jnp.float32)
-    layers = network_layers(objective.style)
-    features = jax.eval_shape(lambda params, x: features_of(x, layers, params, backbone), params, image)
-    return guides(mask, _shapes(features))
-
-
-def _shapes(features: dict[str, Features]) -> dict[str, tuple[int, int]]:
-    return {layer: (array.shape[-3], array.shape[-2]) for layer, array in features.items()}
+    """A mask at the resolution that each layer has for an image of a size."""
+    shapes = {layer: shape[:2] for layer, shape in backbone.shapes(size, network_layers(terms)).items()}
+    return guides(mask, {IMAGE: size} | shapes)  # pyright: ignore[reportArgumentType]

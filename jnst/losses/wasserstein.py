@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jnst.errors import ArgumentError
 from jnst.losses.base import squared_error
 from jnst.losses.covariance import Moments, blend_moments
-from jnst.statistics import matrix_square_root, mean_covariance, root_fidelity
+from jnst.statistics import Sums, matrix_square_root, mean_covariance, moment_sums, moments_from_sums, root_fidelity
 from jnst.types import Array, Features, Guide, Matrix, PerImage, RandomKey
 
 
@@ -57,7 +57,11 @@ def wasserstein_loss(
         Dowson & Landau, The Fréchet Distance between Multivariate Normal Distributions, Journal of Multivariate
         Analysis 1982; as a style loss: K. Crowson, style-transfer-pytorch.
     """
-    mean, covariance = mean_covariance(features, guide)
+    return _distance(Moments(*mean_covariance(features, guide)), target, eps, iterations)
+
+
+def _distance(own: Moments, target: Normal, eps: float, iterations: int | None) -> PerImage:
+    mean, covariance = own
     mean_error = squared_error(mean, target.moments.mean, "mean", axes=1)
     image, style = (_regularized(each, eps) for each in (covariance, target.moments.covariance))
     variances = jnp.trace(image + style, axis1=-2, axis2=-1)
@@ -80,6 +84,7 @@ class Wasserstein:
     """
 
     joint = False
+    is_additive = True
     eps: float = 1e-4
     iterations: int | None = None
 
@@ -96,3 +101,20 @@ class Wasserstein:
     ) -> PerImage:
         """See `wasserstein_loss`."""
         return wasserstein_loss(features, target, self.eps, self.iterations, guide)
+
+    def centre(self, target: Normal | None) -> Array | None:
+        """See `AdditiveLoss`: the target's mean."""
+        return None if target is None else target.moments.mean
+
+    def sums(self, features: Features, centre: Array | None, inside: Guide, guide: Guide | None = None) -> Sums:
+        """See `AdditiveLoss`."""
+        return moment_sums(features, centre, inside, guide)
+
+    def fit_sums(self, sums: Sums, centre: Array | None, positions: Array) -> Normal:
+        """See `AdditiveStyle`."""
+        return normal(Moments(*moments_from_sums(sums, centre, positions)), self.eps, self.iterations)
+
+    def from_sums(self, sums: Sums, target: Normal, positions: Array) -> PerImage:
+        """See `AdditiveLoss`."""
+        own = Moments(*moments_from_sums(sums, target.moments.mean, positions))
+        return _distance(own, target, self.eps, self.iterations)

@@ -15,7 +15,7 @@ from jnst.errors import ArgumentError
 from jnst.solve.compilation import Jit
 from jnst.solve.devices import platform_of
 from jnst.solve.loops import loop_steps
-from jnst.solve.solver import Program, Record, State, advance, start
+from jnst.solve.solver import Program, Record, State, advance, start, update
 
 CHUNK = 25
 """The most steps of one program on accelerators, unless a caller asks for more."""
@@ -91,6 +91,36 @@ def _make_steps(
     return divided(state, program, args)
 
 
+def evaluates_on_host(program: Program, tree: Any) -> bool:
+    """Whether the loss of a run is evaluated by several programs, see `jnst.solve.solver.Loss`."""
+    return getattr(program.loss, "on_host", None) is not None and platform_of(tree) == "cpu"
+
+
+def step_on_host(state: State, program: Program, args: Any, *, in_place: bool = False) -> tuple[State, Record]:
+    """One step whose loss `evaluates_on_host`. In place, it reuses the buffers of ``state``."""
+    loss: Any = program.loss
+    finish = _update_in_place if in_place else _update
+    return finish(state, program, args, *loss.on_host(state.image, args, state.step))
+
+
+def _make_steps_on_host(
+    state: State, program: Program, args: Any, count: Any, *, room: int, **static: Any
+) -> tuple[State, Record]:
+    """`_make_steps` by `step_on_host`."""
+    records = []
+    for _ in range(int(count) if room else 1):
+        state, record = step_on_host(state, program, args, in_place=True)
+        records.append(record)
+    return state, jax.tree.map(lambda *leaves: jnp.stack(leaves), *records)
+
+
+def _finish(state: State, program: Program, args: Any, value: Record, gradient: Any) -> tuple[State, Record]:
+    return update(program, state, args, value, gradient)
+
+
+_update, _update_in_place = Jit(_finish), Jit(_finish, donate_argnames="state")
+
+
 def _is_axis(value: Any) -> bool:
     return value is None or isinstance(value, int)
 
@@ -146,7 +176,8 @@ def drive(
     static = {"room": room, "axes": axes, "mesh": mesh}
     arguments = (program, jax.tree.map(as_array, args))
     # Found once, because looking a program up takes longer than dispatching it.
-    compiled = _make_steps.program(state, *arguments, np.int32(0), **static)
+    is_hosted = axes is None and evaluates_on_host(program, state)
+    compiled = _make_steps_on_host if is_hosted else _make_steps.program(state, *arguments, np.int32(0), **static)
     length = room or 1
     running, updates = jax.device_get((state.running, state.step))
     before = done = int(updates.max())

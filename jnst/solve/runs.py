@@ -13,7 +13,7 @@ from jax.core import Tracer
 from jnst.errors import ArgumentError
 from jnst.solve.closures import split
 from jnst.solve.compilation import Jit, is_traced, on_host
-from jnst.solve.driver import as_array, copied, drive, start_runs
+from jnst.solve.driver import as_array, copied, drive, evaluates_on_host, start_runs, step_on_host
 from jnst.solve.loops import loop_steps, scan_steps
 from jnst.solve.optimizers import Optimizer
 from jnst.solve.solver import Loss, Program, Record, Solver, State, advance, as_program, result
@@ -129,7 +129,7 @@ def step(loss: Loss, solver: Solver | Optimizer, state: State, args: Any = None)
     program, args = as_program(loss, solver, state.image), jax.tree.map(as_array, args)
     if is_traced((program, state, args)) or closes_over_tracers(loss):
         return jax.jit(partial(advance, program))(state, args)
-    return _step(program, state, args)
+    return step_on_host(state, program, args) if evaluates_on_host(program, state) else _step(program, state, args)
 
 
 @on_host

@@ -23,7 +23,10 @@ from jnst.types import Array, sum_dtype
 Loss: TypeAlias = Callable[[Any, Any, Array], Any]
 """``loss(image, args, step) -> (total, parts)``: the total is a scalar, the parts are scalars by name. A loss without
 parts may return the total alone. ``step`` counts the updates made so far, for stochastic losses. As for `jax.jit`,
-equal losses share a program (a function equals only itself), and everything but ``args`` is a constant of it."""
+equal losses share a program (a function equals only itself), and everything but ``args`` is a constant of it.
+
+A loss may have an attribute ``on_host``: None, or a function ``(image, args, step) -> ((total, parts), gradient)`` that
+runs several programs and replaces the loss and its derivative on CPUs, where nothing is traced."""
 
 LEAST_CHANGE = 1e-3
 """A relative change of the loss that counts as one."""
@@ -213,17 +216,26 @@ def start(solver: Solver, image: Any) -> State:
 
 def advance(program: Program, state: State, args: Any) -> tuple[State, Record]:
     """One step, for use in traced code: `step` without its compilation. Records of a run that has ended are NaN."""
-    solver = program.solver
+    evaluated = jax.value_and_grad(partial(_evaluate, program, args, state.step), has_aux=True)(state.image)
+    return update(program, state, args, *evaluated)
 
-    def evaluate(image: Any) -> Record:
-        value = program.loss(image, args, state.step)
-        total, parts = value if isinstance(value, tuple) else (value, {})
-        for name, part in {"the total": total, **parts}.items():
-            if jnp.ndim(part) != 0:
-                raise ArgumentError(f"the loss returned {name} of shape {jnp.shape(part)}: expected a scalar")
-        return total, {name: jnp.asarray(part, sum_dtype(part)) for name, part in parts.items()}
 
-    (total, parts), gradient = jax.value_and_grad(evaluate, has_aux=True)(state.image)
+def _evaluate(program: Program, args: Any, step: Array, image: Any) -> Record:
+    return _checked(program.loss(image, args, step))
+
+
+def _checked(value: Any) -> Record:
+    """What a loss returned, as a total and its parts."""
+    total, parts = value if isinstance(value, tuple) else (value, {})
+    for name, part in {"the total": total, **parts}.items():
+        if jnp.ndim(part) != 0:
+            raise ArgumentError(f"the loss returned {name} of shape {jnp.shape(part)}: expected a scalar")
+    return total, {name: jnp.asarray(part, sum_dtype(part)) for name, part in parts.items()}
+
+
+def update(program: Program, state: State, args: Any, evaluated: Any, gradient: Any) -> tuple[State, Record]:
+    """The second half of `advance`, from the loss and its gradient at the state's image."""
+    solver, (total, parts) = program.solver, _checked(evaluated)
     with _usual_promotion():
         updates, optimizer = solver.transformation().update(
             gradient,
@@ -231,7 +243,7 @@ def advance(program: Program, state: State, args: Any) -> tuple[State, Record]:
             state.image,
             value=total,
             grad=gradient,
-            value_fn=lambda image: evaluate(image)[0],
+            value_fn=lambda image: _evaluate(program, args, state.step, image)[0],
         )
         image = optax.apply_updates(state.image, updates)
     if solver.bounds is not None:

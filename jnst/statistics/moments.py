@@ -1,7 +1,7 @@
 """Gram matrices, means, standard deviations and covariances of the channels."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -10,7 +10,10 @@ from jax import lax
 from jnst.errors import ArgumentError
 from jnst.types import Array, Features, Guide, Matrix, sum_dtype
 
-GRAM_NORMALIZATIONS: dict[str, Callable[[int, int], int]] = {
+LEAST_MEAN = 1e-12
+"""Guides of a smaller mean are not scaled to mean 1, but divided by this."""
+
+GRAM_NORMALIZATIONS: dict[str, Callable[[int, Any], Any]] = {
     "chw": lambda channels, positions: channels * positions,
     "hw": lambda channels, positions: positions,
     "none": lambda channels, positions: 1,
@@ -74,7 +77,7 @@ def _self_product_jvp(primals: tuple[Array], tangents: tuple[Array]) -> tuple[Ma
 def unit_mean(guide: Guide) -> Guide:
     """Scale a guide ``(..., h, w)`` so that its weights have mean 1. A guide of zeros stays zero."""
     guide = guide.astype(sum_dtype(guide))
-    return guide / jnp.maximum(jnp.mean(guide, (-2, -1), keepdims=True), 1e-12)
+    return guide / jnp.maximum(jnp.mean(guide, (-2, -1), keepdims=True), LEAST_MEAN)
 
 
 def gram_matrix(features: Features, normalization: str = "chw", guide: Guide | None = None) -> Matrix:
@@ -110,7 +113,79 @@ def gram_matrix(features: Features, normalization: str = "chw", guide: Guide | N
     return gram / divisor
 
 
-def gram_divisor(normalization: str, channels: int, positions: int) -> int:
+class Sums(NamedTuple):
+    """Sums over positions from which moments follow: those of an image are the sums of those of its parts.
+
+    Attributes:
+        weight: ``Σ g``, the sum of the guide; None without one.
+        first: ``Σ g (f - s)``, ``(..., c)``; None if it is not needed.
+        second: ``Σ g (f - s)(f - s)ᵀ``, ``(..., c, c)``, or its diagonal ``(..., c)``.
+    """
+
+    weight: Array | None
+    first: Array | None
+    second: Array
+
+
+def gram_sums(features: Features, guide: Guide | None = None) -> Sums:
+    """The sums that `gram_from_sums` takes."""
+    rows = flatten_positions(features)
+    if guide is None:
+        return Sums(None, None, self_product(rows))
+    weights = flatten_positions(guide[..., None])
+    return Sums(jnp.sum(guide, (-2, -1)), None, channel_products(rows * weights, rows))
+
+
+def gram_from_sums(sums: Sums, normalization: str, positions: Array) -> Matrix:
+    """`gram_matrix` of an image of so many positions, from the sum of the `gram_sums` of its parts."""
+    divisor = gram_divisor(normalization, sums.second.shape[-1], positions)
+    return sums.second / (divisor if sums.weight is None else divisor * mean_weight(sums.weight, positions))
+
+
+def moment_sums(
+    features: Features, shift: Array | None, inside: Guide, guide: Guide | None = None, *, diagonal: bool = False
+) -> Sums:
+    """The sums that `moments_from_sums` takes.
+
+    Args:
+        features: ``(..., h, w, c)``.
+        shift: s, ``(..., c)``, a constant that is subtracted; None for 0. The nearer it is to the mean, the smaller the
+            rounding errors.
+        inside: ``(h, w)``: 1, or 0 for positions that do not count.
+        guide: As in `gram_matrix`.
+        diagonal: Whether only variances are needed.
+    """
+    rows = flatten_positions(features)
+    rows = rows.astype(sum_dtype(rows))
+    centred = (rows if shift is None else rows - shift[..., None, :]) * flatten_positions(inside[..., None])
+    weighted = centred if guide is None else centred * flatten_positions(guide[..., None])
+    if diagonal:
+        second = jnp.sum(weighted * centred, -2)
+    else:
+        second = self_product(centred) if guide is None else channel_products(weighted, centred)
+    weight = None if guide is None else jnp.sum(guide * inside, (-2, -1))
+    return Sums(weight, jnp.sum(weighted, -2), second)
+
+
+def moments_from_sums(sums: Sums, shift: Array | None, positions: Array) -> tuple[Array, Array]:
+    """Mean and covariance (or the variances) of an image, from the sum of the `moment_sums` of its parts.
+
+    ``μ = s + Σ (f - s) / n`` and ``Σ (f - s)(f - s)ᵀ / n - (μ - s)(μ - s)ᵀ``.
+    """
+    assert sums.first is not None
+    count = positions if sums.weight is None else positions * mean_weight(sums.weight, positions)
+    offset = sums.first / count
+    is_matrix = sums.second.ndim > sums.first.ndim
+    square = offset[..., :, None] * offset[..., None, :] if is_matrix else offset**2
+    return offset if shift is None else shift + offset, sums.second / count - square
+
+
+def mean_weight(weight: Array, positions: Array) -> Array:
+    """The mean of a guide, as `unit_mean` bounds it."""
+    return jnp.maximum(weight / positions, LEAST_MEAN)
+
+
+def gram_divisor(normalization: str, channels: int, positions: Any) -> Any:
     """The divisor of `gram_matrix`.
 
     Raises:

@@ -27,7 +27,7 @@ from jnst.transfer import memory
 from jnst.transfer.batches import Batch, solve_jobs
 from jnst.transfer.inputs import Inputs, check_inputs, refuse_tracers
 from jnst.transfer.multiscale import Callback, run_jobs
-from jnst.transfer.plan import Job, make_job
+from jnst.transfer.plan import Job, make_job, with_tiles
 from jnst.transfer.stages import OnCompile
 from jnst.types import Array, Guide, Image, Params, RandomKey
 from jnst.weights.load import load_backbone
@@ -47,6 +47,7 @@ class Running(TypedDict, total=False):
     """How a single run is carried out: see `stylize`."""
 
     state: State | SavedState | None
+    tile: int | None
     mesh: Mesh | None
     chunk: int | None
     check_memory: bool
@@ -99,11 +100,14 @@ def stylize(
 
             * ``state``: `Solution.state` of an earlier call like this one, or what `jnst.load_state` returned: the run
               continues up to ``num_steps``; losses and steps count this call only.
+            * ``tile``: compute sizes larger than a tile in square tiles with a side of so many pixels, rounded up to a
+              multiple of 32: exact up to rounding, in little memory, see `jnst.total_loss`. None: in tiles only where
+              the whole image does not fit into memory.
             * ``mesh``: devices that share the image, each some of its rows (`jnst.local_mesh`), for images too large
-              for one device. The height should be a multiple of their number.
+              for one device. The height should be a multiple of their number. With ``tile``, they share the tiles.
             * ``chunk``: steps between two callbacks; None chooses by device (1 on CPUs).
-            * ``check_memory``: whether to estimate the memory of large images first, and refuse what cannot fit; True
-              by default.
+            * ``check_memory``: whether to estimate the memory of large images first, to use tiles where it is needed,
+              and to refuse what cannot fit; True by default.
             * ``callback``: called with a `jnst.Report` after every chunk; returning True ends the run.
             * ``on_compile``: called with a `jnst.Compiling` before the run waits for the program of a size.
 
@@ -461,6 +465,7 @@ def _run(
     params: Params,
     *,
     state: State | SavedState | None = None,
+    tile: int | None = None,
     mesh: Mesh | None = None,
     chunk: int | None = None,
     check_memory: bool = True,
@@ -469,10 +474,11 @@ def _run(
 ) -> Solution:
     """Carry out a single job."""
     refuse_tracers((job, params, state))
+    job = job if tile is None else with_tiles(job, tile)
     # Rows divided among devices need XLA's own convolution, which knows how to exchange their borders.
     params = job.plan.backbone.prepare(params) if mesh is None else shard_rows(params, check_mesh(mesh))
     if check_memory and mesh is None:
-        memory.check(job, params, chunk=chunk)
+        job = memory.check(job, params, chunk=chunk)
     solution = run_jobs(
         [job],
         params,

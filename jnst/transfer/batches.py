@@ -85,9 +85,10 @@ def solve_jobs(
             numbers = group[begin : begin + count]
             together = [jobs[number] for number in numbers]
             if count == 1:
+                own = together[0]
                 if check_memory and mesh is None:
-                    memory.check(together[0], params, chunk=chunk)
-                yield Batch(tuple(numbers), _alone(together[0], numbers[0], shared, store, chunk, callback))
+                    own = memory.check(own, params, chunk=chunk)
+                yield Batch(tuple(numbers), _alone(own, numbers[0], shared, store, chunk, callback))
                 continue
             # The last batch is filled up with copies, so that it needs no program of its own.
             filled = [*together, *[together[-1]] * (count - len(together))]

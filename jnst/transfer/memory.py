@@ -1,6 +1,7 @@
 """Memory: what a run will need, what there is, and an error instead of a killed process."""
 
 import functools
+import math
 import os
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -10,31 +11,35 @@ from typing import Any, ParamSpec, TypeVar
 import jax
 import jax.numpy as jnp
 
-from jnst.errors import ResourceError
-from jnst.losses.objective import TransferArgs
+from jnst.backbones.modules import END
+from jnst.backbones.segments import GRAIN, segments
+from jnst.errors import ArgumentError, ResourceError
+from jnst.losses.objective import SPARE, TransferArgs
 from jnst.solve import LBFGS, State
-from jnst.solve.devices import USABLE, needed_bytes
+from jnst.solve.devices import USABLE, needed_bytes, platform_of
 from jnst.solve.devices import free_bytes as free_on_device
 from jnst.solve.driver import lower_steps
 from jnst.solve.solver import start
-from jnst.transfer.plan import Job
+from jnst.transfer.plan import Job, with_tiles
 from jnst.transfer.stages import AXES, make_program
 from jnst.transfer.target_store import target_shapes
 from jnst.types import Params
 
 MAX_PER_PIXEL = 12_000
 """Bytes per pixel of the result that no usual run exceeds; below that nothing is checked."""
+TILES = (512, 256)
+"""Sides of tiles to try, in pixels: larger ones have less margin, smaller ones need less memory."""
 CGROUPS = Path("/sys/fs/cgroup")
 
 Arguments = ParamSpec("Arguments")
 Returned = TypeVar("Returned")
 
 
-def check(job: Job, params: Params, *, chunk: int | None = None, free: int | None = None) -> None:
-    """Refuse a run whose largest image needs more memory than there is.
+def check(job: Job, params: Params, *, chunk: int | None = None, free: int | None = None) -> Job:
+    """Return a job that fits into memory: in tiles at the sizes at which it otherwise would not.
 
-    The need is what the compiler reports for the program that will make the steps (which the run then reuses), plus a
-    second copy of the optimiser's state. Small images are not checked.
+    The need of whole images is what the compiler reports for the program that will make the steps (which the run then
+    reuses), plus a second copy of the optimiser's state. Small images are not checked.
 
     Args:
         job: What is to be done.
@@ -43,17 +48,64 @@ def check(job: Job, params: Params, *, chunk: int | None = None, free: int | Non
         free: Bytes that may be used; None: `free_bytes`.
 
     Raises:
-        ResourceError: It needs more; the message says what would fit.
+        ResourceError: It needs more even in tiles, or cannot be computed in tiles; the message says what would fit.
     """
-    free = free_bytes() if free is None else free
-    height, width = job.plan.scales[-1].shape
-    if free is None or height * width * MAX_PER_PIXEL * job.plan.backbone.maps <= free:
-        return
+    free, last = free_bytes() if free is None else free, job.plan.scales[-1]
+    if free is None:
+        return job
     state = bytes_of(_state(job))
+    if last.tile is not None:
+        needed = tiled_bytes(job, params)
+        if needed > free:
+            raise ResourceError(_refusal(job, needed, free, state))
+        return job
+    if math.prod(last.shape) * MAX_PER_PIXEL * job.plan.backbone.maps <= free:
+        return job
     # The state alone may tell, without seconds of compilation.
     needed = 2 * state if 2 * state > free else run_bytes(job, params, chunk=chunk)
-    if needed > free:
+    if needed <= free:
+        return job
+    tiled = _in_tiles(job, params, needed, free) if 2 * state <= free else None
+    if tiled is None:
         raise ResourceError(_refusal(job, needed, free, state))
+    return tiled
+
+
+def _in_tiles(job: Job, params: Params, needed: int, free: int) -> Job | None:
+    """The job in tiles at the sizes that do not fit, of which the last one needs so much; None if that does not do."""
+    scales = job.plan.scales
+    share = free / needed * math.prod(scales[-1].shape)
+    sizes = {index for index, scale in enumerate(scales) if math.prod(scale.shape) > share} | {len(scales) - 1}
+    for tile in TILES:
+        try:
+            tiled = with_tiles(job, tile, sizes)
+        except ArgumentError:  # a loss or a network that needs the whole image
+            return None
+        if tiled_bytes(tiled, params) <= free:
+            return tiled
+    return None
+
+
+def tiled_bytes(job: Job, params: Params) -> int:
+    """The memory, in bytes, that the steps of a run in tiles take at its full size.
+
+    For each pixel: the optimiser's state, twice; the content image; the image and its gradient, each once more; the
+    targets; and what is kept between the network's segments. For each tile: all features and their gradients.
+    """
+    scale, backbone = job.plan.scales[-1], job.plan.backbone
+    if platform_of(params) != "cpu":
+        return run_bytes(job, params)
+    assert scale.tile is not None
+    layers, tile, pixels = scale.objective.layers, scale.tile, math.prod(scale.shape)
+    deepest = max(map(backbone.layers.index, layers), default=-1)
+    shapes = backbone.shapes((tile + 2 * GRAIN, tile + 2 * GRAIN), backbone.layers[: deepest + 1])
+    features = 2 * 4 * sum(map(math.prod, shapes.values()))
+    cut = segments(backbone, layers, tile)
+    kept = sum(segment.channels * (segment.steps[END] / segment.tile) ** 2 for segment in cut[:-1])
+    targets = bytes_of(target_shapes(job, len(job.plan.scales) - 1, params))
+    spare = min(SPARE, features * pixels // tile**2)
+    images = int(pixels * 4 * (4 * 3 + kept))
+    return 2 * bytes_of(_state(job)) + targets + images + features + spare + bytes_of(params)
 
 
 def run_bytes(job: Job, params: Params, *, width: int | None = None, chunk: int | None = None) -> int:
@@ -99,11 +151,12 @@ def _refusal(job: Job, needed: int, free: int, state: int) -> str:
     height, width = scale.shape
     side = int(0.95 * max(scale.shape) * (free / needed) ** 0.5) // 8 * 8
     others = ["a smaller network or fewer layers"]
+    how = "" if scale.tile is None else f" in tiles of {scale.tile}"
     if isinstance(scale.solver.optimizer, LBFGS) and 4 * state > needed:
         others.insert(0, f"Adam (L-BFGS keeps {in_words(state)} of images and gradients),")
     return (
-        f"{width}x{height} pixels need about {in_words(needed)} of memory, but only {in_words(free)} is available: "
-        f"make the image smaller (a longer side of {max(8, side)} fits), or use {' or '.join(others)}"
+        f"{width}x{height} pixels{how} need about {in_words(needed)} of memory, but only {in_words(free)} is "
+        f"available: make the image smaller (a longer side of {max(8, side)} fits), or use {' or '.join(others)}"
     )
 
 

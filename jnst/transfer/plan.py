@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+from collections.abc import Container
 from typing import NamedTuple
 
 import jax.numpy as jnp
@@ -10,7 +11,8 @@ import numpy as np
 from jnst.backbones import Backbone
 from jnst.errors import ArgumentError, ImageError
 from jnst.images import KEEP_COLOUR, check_image, fit_shape, resize, size_of
-from jnst.losses.objective import Objective
+from jnst.losses.objective import Objective, check_tiles
+from jnst.losses.tiles import check_tile
 from jnst.presets import Preset
 from jnst.solve import Solver
 from jnst.solve.compilation import Jit
@@ -19,12 +21,21 @@ from jnst.types import Image, RandomKey
 
 
 class Scale(NamedTuple):
-    """One size of a run: the image's height and width, the number of steps, the objective, and the solver."""
+    """One size of a run.
+
+    Attributes:
+        shape: The image's height and width.
+        num_steps: How many steps are made.
+        objective: What is minimised.
+        solver: How.
+        tile: The side of the tiles in which it is computed; None: it is computed as a whole.
+    """
 
     shape: tuple[int, int]
     num_steps: int
     objective: Objective
     solver: Solver
+    tile: int | None = None
 
 
 class Plan(NamedTuple):
@@ -108,6 +119,23 @@ def make_job(
     change = KEEP_COLOUR[settings.keep_color].style
     styles = tuple(change(style, inputs.content) for style in inputs.styles)
     return job._replace(inputs=inputs._replace(styles=styles), content=inputs.content)
+
+
+def with_tiles(job: Job, tile: int, sizes: Container[int] | None = None) -> Job:
+    """The job in tiles at some sizes, by number from 0; without numbers, at all sizes larger than a tile.
+
+    Raises:
+        ArgumentError: ``tile`` is no side of a tile, or the objective or the network cannot be computed in tiles.
+    """
+    tile, plan = check_tile(tile), job.plan
+    scales = tuple(
+        scale._replace(tile=tile) if (max(scale.shape) > tile if sizes is None else index in sizes) else scale
+        for index, scale in enumerate(plan.scales)
+    )
+    for scale in scales:
+        if scale.tile is not None:
+            check_tiles(scale.objective, plan.backbone, scale.tile)
+    return job._replace(plan=plan._replace(scales=scales))
 
 
 def initial_image(job: Job, inputs: Inputs) -> Image:

@@ -128,7 +128,9 @@ class Stages:
         scale = self._jobs[0].plan.scales[index]
         # The state of a run whose arrays are committed to a device has a sharding that is not known yet.
         is_committed = any(getattr(leaf, "committed", False) for leaf in jax.tree.leaves((inputs, args)))
-        if self._pool is None or is_committed or not compiles or scale.num_steps == 0:
+        # Programs for tiles are compiled when the first tile needs them.
+        is_tiled = scale.tile is not None
+        if self._pool is None or is_committed or is_tiled or not compiles or scale.num_steps == 0:
             return Stage(program, inputs, args, None)
         # Traced here, because JAX's configuration may differ from thread to thread.
         images = jax.ShapeDtypeStruct(
@@ -168,7 +170,7 @@ def make_program(jobs: Sequence[Job], index: int, mesh: Mesh | None = None, *, b
     """The loss and the solver at one size, stacked for a batch."""
     plan = jobs[0].plan
     image = jax.ShapeDtypeStruct((*plan.scales[index].shape, plan.backbone.channels), jnp.float32)
-    loss = transfer_loss(plan.backbone, mesh=mesh)
+    loss = transfer_loss(plan.backbone, mesh=mesh, tile=plan.scales[index].tile)
     programs = [as_program(loss, job.plan.scales[index].solver, image) for job in jobs]
     return stack(programs) if batched else programs[0]
 

@@ -6,6 +6,7 @@ from functools import partial
 from typing import Any, TypeAlias
 
 import jax
+import jax.numpy as jnp
 
 from jnst.backbones import Backbone
 from jnst.backbones.kernels.algorithms import for_single_use
@@ -31,29 +32,42 @@ def _fit_styles(
     shapes: Sequence[tuple[int, int] | None],
 ) -> list[Targets]:
     """The styles' targets at several sizes of the image, in one program."""
-    return [
-        fit_style(
-            inputs.styles,
-            terms,
-            params,
-            backbone=backbone,
-            style_weights=inputs.style_weights,
-            masks=inputs.masks,
-            style_masks=inputs.style_masks,
-            shape=shape,
-            floors=floors,
-        )
-        for inputs, shape in zip(given, shapes, strict=True)
-    ]
+    fit = partial(_fit_style, terms=terms, params=params, floors=floors, backbone=backbone)
+    return [fit(inputs, shape=shape) for inputs, shape in zip(given, shapes, strict=True)]
 
 
-StyleSize: TypeAlias = tuple[tuple[float, ...], tuple[int, int] | None]
-"""The styles' longer sides in pixels, and the height and width of the image that masks divide."""
+def _fit_style(
+    inputs: Inputs,
+    terms: Objective,
+    params: Params,
+    floors: tuple[Array | None, ...],
+    *,
+    backbone: Backbone,
+    shape: tuple[int, int] | None,
+    tile: int | None = None,
+) -> Targets:
+    """The styles' targets at one size of the image."""
+    return fit_style(
+        inputs.styles,
+        terms,
+        params,
+        backbone=backbone,
+        style_weights=inputs.style_weights,
+        masks=inputs.masks,
+        style_masks=inputs.style_masks,
+        shape=shape,
+        floors=floors,
+        tile=tile,
+    )
+
+
+StyleSize: TypeAlias = tuple[tuple[float, ...], tuple[int, int] | None, int | None]
+"""The styles' longer sides in pixels, the height and width of the image that masks divide, and the side of tiles."""
 
 
 def _style_size(job: Job, index: int) -> StyleSize:
     shape = None if job.inputs.masks is None else job.plan.scales[index].shape
-    return style_sides(job.plan, index, job.inputs.styles), shape
+    return style_sides(job.plan, index, job.inputs.styles), shape, job.plan.scales[index].tile
 
 
 def inputs_at(plan: Plan, index: int, inputs: Inputs) -> Inputs:
@@ -125,10 +139,13 @@ class TargetStore:
             exact = plan.settings.terms.normalize_gradients
             own = params if exact else for_single_use(params)
             floors = self._floors_of(scale.objective, params, plan)[: len(terms.content)]
+            if scale.tile is not None:
+                fitted = fit_content(content, terms, params, backbone=plan.backbone, floors=floors, tile=scale.tile)
+                return content, fitted
             return content, _fit_content(content, terms, own, backbone=plan.backbone, floors=floors)
 
         resample = plan.settings.schedule.resample, plan.settings.wrap
-        key = (id(image), id(params), scale.shape, resample, plan.backbone, jax.tree.structure(terms))
+        key = (id(image), id(params), scale.shape, scale.tile, resample, plan.backbone, jax.tree.structure(terms))
         return self._get(key, (image, params), compute)
 
     def _styles(self, job: Job, index: int, params: Params) -> tuple[tuple[Image, ...], Targets]:
@@ -144,26 +161,40 @@ class TargetStore:
             *(id(params), plan.settings.schedule.resample, plan.smallest_side, plan.style_backbone),
             jax.tree.structure(terms),
         )
-        later = {_style_size(job, later): later for later in range(index, len(plan.scales))}
-        missing = {size: later for size, later in later.items() if (common, size) not in self._kept}
+        floors = self._floors_of(objective, params, plan)[len(objective.content) :]
+
+        def compute_in_tiles(shape: tuple[int, int] | None, tile: int) -> tuple[tuple[Image, ...], Targets]:
+            self.styles += bool(terms.style)
+            inputs = self._place(inputs_at(plan, index, given))
+            fitted = _fit_style(inputs, terms, params, floors, backbone=plan.style_backbone, shape=shape, tile=tile)
+            return inputs.styles, jax.tree.map(jnp.asarray, fitted)
 
         def compute() -> tuple[tuple[Image, ...], Targets]:
+            missing = {size: later for size, later in together.items() if (common, size) not in self._kept}
             self.styles += len(missing) * bool(terms.style)
             inputs = [self._place(inputs_at(plan, later, given)) for later in missing.values()]
             targets = _fit_styles(
                 inputs,
                 terms,
                 for_single_use(params),
-                self._floors_of(objective, params, plan)[len(objective.content) :],
+                floors,
                 backbone=plan.style_backbone,
-                shapes=tuple(shape for _, shape in missing),
+                shapes=tuple(shape for _, shape, _ in missing),
             )
             own, *others = ((at_size.styles, fitted) for at_size, fitted in zip(inputs, targets, strict=True))
             for size, value in zip(list(missing)[1:], others, strict=True):
                 self._kept[common, size] = (given, params), value
             return own
 
-        return self._get((common, _style_size(job, index)), (given, params), compute)
+        size = _style_size(job, index)
+        together = {
+            _style_size(job, later): later
+            for later in range(index, len(plan.scales))
+            if plan.scales[later].tile is None
+        }
+        _, shape, tile = size
+        make = compute if tile is None else partial(compute_in_tiles, shape, tile)
+        return self._get((common, size), (given, params), make)
 
     def _floors_of(self, objective: Objective, params: Params, plan: Plan) -> tuple[Array | None, ...]:
         """The least scales of the content terms, then of the style terms: the same at every size and for all images."""

@@ -29,6 +29,7 @@ from jnst.backbones import Backbone
 from jnst.errors import ArgumentError, ImageError, JnstError, NumericsError, did_you_mean
 from jnst.images import fit_shape, resize_mask, rgb_groups, size_of
 from jnst.images.keep_colour import KEEP_COLOUR
+from jnst.losses.tiles import check_tile
 from jnst.presets import Preset, preset
 from jnst.solve import Solution
 from jnst.transfer import Compiling, Report
@@ -58,6 +59,9 @@ class Run(ReportFlag, CheckpointFlags, WatchingFlags, SettingsFlags, OutputFlags
 
     init: Annotated[str, tyro.conf.arg(metavar="NAME|FILE")] = "content"
     """Initial image: content, style, noise, or an image file."""
+    tile: Annotated[Text, tyro.conf.arg(metavar="SIDE")] = None
+    """Compute the image in square tiles with a side of so many pixels, for images of any size: the result is that of
+    the whole image. auto: in tiles only where the whole image does not fit into memory."""
 
     def settings(self) -> Preset:
         """The preset, overridden by the flags."""
@@ -148,6 +152,7 @@ class Run(ReportFlag, CheckpointFlags, WatchingFlags, SettingsFlags, OutputFlags
                     params=params,
                     backbone=backbone,
                     key=jax.random.key(self.seed),
+                    tile=_parse_tile(self.tile),
                     chunk=self.chunk(settings),
                     state=keeper.state,
                     callback=listen,
@@ -436,6 +441,14 @@ def _divisible(shape: tuple[int, int], wrap: Wrap) -> tuple[int, int]:
         max(1, round(side / STRIDE)) * STRIDE if wraps else side for side, wraps in zip(shape, wrap, strict=True)
     )
     return height, width
+
+
+def _parse_tile(text: str | None) -> int | None:
+    if text is None:
+        return None
+    if not text.isdecimal():
+        raise ArgumentError(f"--tile {text}: expected the side of a tile in pixels, for example 512, or auto")
+    return check_tile(int(text))
 
 
 def _check_styles(styles: tuple[Path, ...]) -> None:

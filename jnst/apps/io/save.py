@@ -19,6 +19,8 @@ from jnst.weights.files import PathLike, shown, write_atomically
 FORMATS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP", ".tif": "TIFF", ".tiff": "TIFF"}
 """Formats by the suffix of the file's name."""
 
+LARGEST_TIFF = 2**31
+"""Bytes of pixels from which tifffile writes TIFF files, as BigTIFF where they exceed 4 GB."""
 _ALPHA_FORMATS = ("PNG", "TIFF", "WEBP")
 _DEEP_FORMATS = ("PNG", "TIFF")  # which support 16 bits
 
@@ -71,8 +73,15 @@ def encode_image(
         values = values[..., 0]
     if alpha is not None and kind in _ALPHA_FORMATS:
         values = np.concatenate([values, np.asarray(alpha, np.float32)[..., None]], axis=-1)
-    levels = np.floor(np.clip(values, 0, 1) * np.float32(2**bit_depth - 1) + np.float32(0.5))
-    return _encode(path, kind, levels.astype(f"uint{bit_depth}"), quality)
+    return _encode(path, kind, _levels(values, bit_depth), quality)
+
+
+def _levels(values: np.ndarray, bit_depth: int) -> np.ndarray:
+    """The nearest levels, halves up; row by row, because images may be large."""
+    levels = np.empty(values.shape, f"uint{bit_depth}")
+    for row, own in zip(levels, values, strict=True):
+        row[...] = np.floor(np.clip(own, 0, 1) * np.float32(2**bit_depth - 1) + np.float32(0.5))
+    return levels
 
 
 def check_output(
@@ -151,7 +160,7 @@ def _checked_values(path: PathLike, image: jax.Array | np.ndarray) -> np.ndarray
         raise ImageError(f"`image` for {shown(path)} has shape {shape}: expected (h, w, 3); save one image at a time")
     if dtype is None or not jnp.issubdtype(dtype, jnp.floating):
         raise ImageError(f"`image` for {shown(path)} holds {dtype}: expected floats in [0, 1]; divide 0-255 by 255")
-    values = np.asarray(image).astype(np.float32)
+    values = np.asarray(image).astype(np.float32, copy=False)
     bad = np.argwhere(~np.isfinite(values))
     if len(bad):
         first = tuple(int(index) for index in bad[0])
@@ -166,10 +175,10 @@ def _encode(path: PathLike, kind: str, levels: np.ndarray, quality: int) -> byte
     buffer = io.BytesIO()
     if levels.dtype == np.uint16 and kind == "PNG":
         return bytes(imagecodecs.png_encode(levels))
-    if levels.dtype == np.uint16:
-        kind = "rgb" if levels.ndim == 3 else "minisblack"
+    if kind == "TIFF" and (levels.dtype == np.uint16 or levels.nbytes > LARGEST_TIFF):
+        colours = "rgb" if levels.ndim == 3 else "minisblack"
         extra = ["unassalpha"] if levels.ndim == 3 and levels.shape[-1] == 4 else None
-        tifffile.imwrite(buffer, levels, photometric=kind, extrasamples=extra, metadata=None, software=False)
+        tifffile.imwrite(buffer, levels, photometric=colours, extrasamples=extra, metadata=None, software=False)
         return buffer.getvalue()
     try:
         Image.fromarray(levels).save(buffer, kind, quality=quality, exact=True)

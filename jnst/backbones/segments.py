@@ -1,0 +1,186 @@
+"""A network in segments, each of which is computed tile by tile.
+
+Tiles of a whole network would need margins as wide as its receptive field, some 85 pixels for VGG's ``relu5_1``. Cut
+at its poolings, it needs a few positions for each segment: the input of every segment is kept as a whole map, which
+takes 8 + 4 + 2 values a pixel for VGG19 (the first two blocks are one segment, because 16 would lie between them).
+"""
+
+import dataclasses
+import math
+from functools import lru_cache, partial
+
+import jax
+import jax.numpy as jnp
+
+from jnst.backbones.backbone import Backbone
+from jnst.backbones.modules import END
+from jnst.backbones.windows import Window
+from jnst.errors import ArgumentError
+from jnst.types import Array, Params
+
+KEPT = 8
+"""The most values for each pixel of the image that are kept between two segments."""
+GRAIN = 32
+"""Tiles have a side divisible by this, so that strides of networks divide them at every layer."""
+LATER = 2
+"""How many times larger the tiles of all segments but the first are. Their margins take up more of a tile, and their
+features less memory for each pixel."""
+_MARGIN = 128
+"""A margin, in positions, that no segment needs."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Segment:
+    """Some blocks of a network, and the windows from which they compute one tile (static).
+
+    Attributes:
+        backbone: The network.
+        part: The numbers of its first block and of the one after its last.
+        layers: The layers that are wanted of it and of later segments.
+        found: Those of them that it contains.
+        tile: The side of its tiles, in pixels of the image.
+        step: The same in positions of its input.
+        before: The rows and columns of its window in front of the tile.
+        after: The same behind the tile.
+        channels: The number of channels of the next segment's input; 0 for the last segment.
+    """
+
+    backbone: Backbone
+    part: tuple[int, int]
+    layers: tuple[str, ...]
+    found: tuple[str, ...]
+    tile: int
+    step: int
+    before: int
+    after: int
+    channels: int
+
+    @property
+    def side(self) -> int:
+        """The side of the window, in positions of the segment's input."""
+        return self.before + self.step + self.after
+
+    @property
+    def steps(self) -> dict[str, int]:
+        """The side of a tile at each layer that it contains."""
+        return {name: window.step for name, window in self.windows(self.before, self.after).items()}
+
+    def apply(self, params: Params, values: Array, tile: Array, size: Array) -> dict[str, Window]:
+        """Compute the wanted features of a tile, and as `END` the input of the next segment, without margins.
+
+        Args:
+            params: The network's parameters.
+            values: ``(side, side, c)``: the window of the segment's input; of the image, for the first segment.
+            tile: ``(2,)``: the tile's row and column among all tiles.
+            size: ``(2,)``: height and width of the whole input.
+        """
+        return {name: window.core() for name, window in self._apply(params, values, tile, size, self.before).items()}
+
+    def _apply(self, params: Params, values: Array, tile: Array, size: Array, before: int) -> dict[str, Window]:
+        if self.part[0] == 0:
+            values = self.backbone.preprocessing.apply(values)
+        x = Window(values[None], tile, size, self.step, -before).masked()
+        found = self.backbone.run(params, x, self.layers, self.part)
+        names = self.found if self.channels == 0 else (*self.found, END)
+        return {name: found[name] for name in names}
+
+    def windows(self, before: int, after: int) -> dict[str, Window]:
+        """The shapes and places of what `apply` computes, with other margins and with them."""
+        return _windows(self, before, after)
+
+
+@lru_cache(maxsize=1024)
+def _windows(segment: Segment, before: int, after: int) -> dict[str, Window]:
+    params = jax.eval_shape(segment.backbone.init, jax.random.key(0))
+    side = before + segment.step + after
+    values = jax.ShapeDtypeStruct((side, side, _input_channels(segment)), jnp.float32)
+    place = jax.ShapeDtypeStruct((2,), jnp.int32)
+    return jax.eval_shape(partial(segment._apply, before=before), params, values, place, place)
+
+
+@lru_cache(maxsize=1024)
+def _input_channels(segment: Segment) -> int:
+    first = segment.part[0]
+    return 3 if first == 0 else segment_inputs(segment.backbone, segment.layers, (64, 64), (first,))[0][-1]
+
+
+@lru_cache(maxsize=64)
+def segments(backbone: Backbone, layers: tuple[str, ...], tile: int) -> tuple[Segment, ...]:
+    """Cut a network into segments that compute ``layers`` in tiles.
+
+    Args:
+        backbone: The network.
+        layers: The layers that are wanted.
+        tile: The side of a tile in pixels of the image.
+
+    Raises:
+        ArgumentError: The network cannot be computed in tiles, or tiles are not divisible by `GRAIN`.
+    """
+    if not backbone.network.has_windows:
+        raise ArgumentError(
+            f"{backbone.name} cannot be computed in tiles: choose a VGG, SqueezeNet or AlexNet, or a smaller image"
+        )
+    if backbone.maps > 1:
+        raise ArgumentError(f"{backbone.maps} maps cannot be computed in tiles: choose smaller ones")
+    if not layers:
+        return ()
+    backbone.check_layers(layers)
+    ordered = tuple(sorted(layers, key=backbone.layers.index))
+    found, begin, step = [], 0, tile
+    for number, _ in enumerate(backbone.network.blocks(), 1):
+        rest = tuple(layer for layer in ordered if not any(layer in segment.found for segment in found))
+        # A trial with a margin that is certainly enough tells which layers there are and how much margin is left.
+        factor = LATER if begin else 1
+        trial = Segment(backbone, (begin, number), rest, (), factor * tile, factor * step, _MARGIN, _MARGIN, 1)
+        names = _found(trial)
+        is_last = len(names) == len(rest)
+        end = trial.windows(_MARGIN, _MARGIN)[END]
+        if not is_last and end.shape[-1] * (end.step / trial.tile) ** 2 > KEPT:
+            continue
+        segment = dataclasses.replace(trial, found=names, channels=0 if is_last else end.shape[-1])
+        found.append(_fitted(segment))
+        if is_last:
+            break
+        begin, step = number, end.step // factor
+    return tuple(found)
+
+
+def _found(segment: Segment) -> tuple[str, ...]:
+    """Those of the wanted layers that a segment contains."""
+    params = jax.eval_shape(segment.backbone.init, jax.random.key(0))
+    x = jax.ShapeDtypeStruct((1, 256, 256, _input_channels(segment)), jnp.float32)
+    result = jax.eval_shape(lambda params, x: segment.backbone.run(params, x, segment.layers, segment.part), params, x)
+    return tuple(name for name in result if name != END)
+
+
+def _fitted(segment: Segment) -> Segment:
+    """The segment with the least margins from which all of a tile can be computed."""
+    spare = segment.windows(_MARGIN, _MARGIN).values()
+    ratios = [segment.step // window.step for window in spare]
+    # Margins shrink by whole strides, so that everything keeps its place relative to the tile.
+    stride = math.lcm(*ratios)
+    before = min(-window.start * ratio for window, ratio in zip(spare, ratios, strict=True))
+    after = min(
+        (window.start + window.shape[1] - window.step) * ratio for window, ratio in zip(spare, ratios, strict=True)
+    )
+    margins = [_MARGIN - most // stride * stride for most in (before, after)]
+    return dataclasses.replace(segment, before=margins[0], after=margins[1])
+
+
+@lru_cache(maxsize=256)
+def segment_inputs(
+    backbone: Backbone, layers: tuple[str, ...], size: tuple[int, int], begins: tuple[int, ...]
+) -> tuple[tuple[int, ...], ...]:
+    """The shapes ``(h, w, c)`` of the inputs of blocks with the numbers ``begins`` for images of a size."""
+    params = jax.eval_shape(backbone.init, jax.random.key(0))
+    shapes, before = [(*size, 3)], 0
+    found = []
+    for begin in begins:
+        if begin > before:
+            x = jax.ShapeDtypeStruct((1, *shapes[-1]), jnp.float32)
+            part = (before, begin)
+            end = jax.eval_shape(lambda params, x, part=part: backbone.run(params, x, layers, part)[END], params, x)
+            shapes.append(end.shape[1:])
+            before = begin
+        found.append(shapes[-1])
+    return tuple(found)

@@ -1,0 +1,526 @@
+"""Sums over the positions of a network's features, tile by tile, and their gradient.
+
+The loss of style transfer is global, but its network is local. In a first pass, the sums of all tiles are added up; in
+a second one, each tile is differentiated with the gradient by the sums of the whole image (Galerne et al., Scaling
+Painting Style Transfer, EGSR 2024). Tiles of every segment of the network read the whole map that the segment before
+has left (`jnst.backbones.segments`), so that margins stay narrow and everything is exact, at any border.
+
+The same loop over tiles has two forms: traced by JAX, a loop within a program; with concrete arrays on a CPU, a loop on
+the host over one compiled program for tiles of images of any size. XLA runs convolutions within loops on one thread.
+"""
+
+import dataclasses
+import math
+from collections.abc import Callable, Sequence
+from functools import lru_cache, partial
+from typing import Any, NamedTuple, TypeAlias
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+from jax.custom_derivatives import CustomVJPPrimal, SymbolicZero
+from jax.sharding import Mesh, PartitionSpec
+
+from jnst.backbones import Backbone
+from jnst.backbones.modules import END
+from jnst.backbones.segments import GRAIN, Segment, segment_inputs, segments
+from jnst.errors import ArgumentError
+from jnst.solve.compilation import Jit, is_traced
+from jnst.solve.devices import platform_of
+from jnst.types import Array, Features, Guide, Image, Params
+
+SMALLEST_TILE = 2 * GRAIN
+"""Smaller tiles would consist of margins."""
+
+
+@partial(jax.tree_util.register_dataclass, data_fields=["centre", "guide"], meta_fields=["layer", "loss"])
+@dataclasses.dataclass(frozen=True)
+class Request:
+    """The sums that an additive loss needs of a layer: see `AdditiveLoss`.
+
+    Attributes:
+        layer: A layer of the network.
+        loss: The loss.
+        centre: `AdditiveLoss.centre` of its target.
+        guide: ``(h, w)``; None weights all positions equally.
+    """
+
+    layer: str
+    loss: Any
+    centre: Any = None
+    guide: Guide | None = None
+
+    def sums(self, features: Features, inside: Guide) -> Any:
+        """The sums over some positions; ``centre`` and ``guide`` are for these."""
+        guide = None if self.guide is None else self.guide * inside
+        return self.loss.sums(features, self.centre, inside, guide)
+
+
+def check_tile(tile: Any) -> int:
+    """Return the side of tiles, in pixels, rounded up to a multiple of `GRAIN`.
+
+    Raises:
+        ArgumentError: It is no whole number of at least `SMALLEST_TILE`.
+    """
+    if isinstance(tile, bool) or not isinstance(tile, int | np.integer) or tile < SMALLEST_TILE:
+        raise ArgumentError(
+            f"tile {tile}: expected the side of a tile in pixels, a whole number of at least {SMALLEST_TILE}"
+        )
+    return -(-int(tile) // GRAIN) * GRAIN
+
+
+class Layout(NamedTuple):
+    """Where tiles lie in a map.
+
+    Attributes:
+        shape: The map's height and width, with all margins.
+        step: The side of a tile.
+        offset: The row and column at which what belongs to the first tile begins.
+    """
+
+    shape: tuple[int, int]
+    step: int
+    offset: int = 0
+
+
+Body: TypeAlias = Callable[[Any], tuple[tuple[Any, ...], Any]]
+"""``body(tile) -> (parts, sums)``: what belongs to a tile in each of several maps, and what is added up."""
+
+
+class HostLoop:
+    """Loops on the host over compiled programs. Maps are NumPy arrays; sums over tiles are made in float64."""
+
+    def padded(self, values: Array, shape: tuple[int, int], before: int) -> np.ndarray:
+        """A map of zeros in which ``values`` begin at row and column ``before``."""
+        array = np.asarray(values)
+        whole = np.zeros((*shape, *array.shape[2:]), array.dtype)
+        whole[before : before + array.shape[0], before : before + array.shape[1]] = array
+        return whole
+
+    def covering(self, values: Array, shape: tuple[int, int]) -> Any:
+        """A map of which tiles will be read that reach to ``shape``; what lies beyond its end is 0."""
+        return values
+
+    def read(self, values: Any, tile: np.ndarray, step: int, side: int, offset: int = 0) -> np.ndarray:
+        """The square of a map that begins at ``tile * step + offset``, with zeros beyond the map's end."""
+        top, left = (tile * step + offset).tolist()
+        part = np.asarray(values)[top : top + side, left : left + side]
+        if part.shape[:2] == (side, side):
+            return part
+        return np.pad(part, [(0, side - size) for size in part.shape[:2]] + [(0, 0)] * (part.ndim - 2))
+
+    def collect(self, body: Body, grid: tuple[int, int], layouts: Sequence[Layout]) -> tuple[list[np.ndarray], Any]:
+        """Add what belongs to each tile to maps with these layouts, and add up the sums."""
+        maps, totals, sums = [], [], None
+        for tile in np.argwhere(np.ones(grid, bool)).astype(np.int32):
+            parts, sums = body(tile)
+            leaves = [np.asarray(leaf) for leaf in jax.tree.leaves(sums)]
+            if not maps and not totals:
+                pairs = zip(layouts, parts, strict=True)
+                maps = [np.zeros((*layout.shape, *part.shape[2:]), part.dtype) for layout, part in pairs]
+                totals = [np.zeros(leaf.shape, np.float64) for leaf in leaves]
+            for layout, whole, part in zip(layouts, maps, parts, strict=True):
+                top, left = (tile * layout.step + layout.offset).tolist()
+                whole[top : top + part.shape[0], left : left + part.shape[1]] += np.asarray(part)
+            for total, leaf in zip(totals, leaves, strict=True):
+                total += leaf
+        tree, structure = jax.tree.flatten(sums)
+        return maps, structure.unflatten([total.astype(leaf.dtype) for total, leaf in zip(totals, tree, strict=True)])
+
+
+class TracedLoop:
+    """Loops within a program, on one device or divided among those of a mesh."""
+
+    def __init__(self, mesh: Mesh | None = None) -> None:
+        self._axes, self._devices = (None, 1) if mesh is None else (mesh.axis_names, mesh.size)
+
+    def padded(self, values: Array, shape: tuple[int, int], before: int) -> Array:
+        """See `HostLoop`."""
+        whole = jnp.zeros((*shape, *values.shape[2:]), values.dtype)
+        return lax.dynamic_update_slice(whole, values, (before, before, *[0] * (values.ndim - 2)))
+
+    def covering(self, values: Array, shape: tuple[int, int]) -> Any:
+        """See `HostLoop`."""
+        return self.padded(values, shape, 0)
+
+    def read(self, values: Array, tile: Array, step: int, side: int, offset: int = 0) -> Array:
+        """See `HostLoop`."""
+        corner = tile * step + offset
+        index = (corner[0], corner[1], *[0] * (values.ndim - 2))
+        return lax.dynamic_slice(values, index, (side, side, *values.shape[2:]))
+
+    def collect(self, body: Body, grid: tuple[int, int], layouts: Sequence[Layout]) -> tuple[list[Array], Any]:
+        """See `HostLoop`."""
+        count = grid[0] * grid[1]
+        parts, sums = jax.eval_shape(body, jax.ShapeDtypeStruct((2,), jnp.int32))
+        pairs = zip(layouts, parts, strict=True)
+        zeros = [jnp.zeros((*layout.shape, *part.shape[2:]), part.dtype) for layout, part in pairs]
+        empty = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), sums)
+        first = 0 if self._axes is None else lax.axis_index(self._axes)
+
+        def step(turn: Array, carry: Any) -> Any:
+            number = first + self._devices * turn
+            is_mine = number < count
+            tile = jnp.stack([number // grid[1], number % grid[1]]) * is_mine
+            parts, sums = jax.tree.map(lambda leaf: jnp.where(is_mine, leaf, 0), body(tile))
+            maps = [_added(*each, tile) for each in zip(carry[0], parts, layouts, strict=True)]
+            return maps, jax.tree.map(jnp.add, carry[1], sums)
+
+        totals = lax.fori_loop(0, -(-count // self._devices), step, (zeros, empty))
+        return totals if self._axes is None else lax.psum(totals, self._axes)
+
+
+def _added(whole: Array, part: Array, layout: Layout, tile: Array) -> Array:
+    """A map to which what belongs to a tile is added."""
+    corner = tile * layout.step + layout.offset
+    index = (corner[0], corner[1], *[0] * (whole.ndim - 2))
+    return lax.dynamic_update_slice(whole, lax.dynamic_slice(whole, index, part.shape) + part, index)
+
+
+Loop: TypeAlias = HostLoop | TracedLoop
+
+
+class Plan(NamedTuple):
+    """How an image of one size is divided (static).
+
+    Attributes:
+        segments: The network's segments.
+        sizes: Height and width of the input of each segment.
+    """
+
+    segments: tuple[Segment, ...]
+    sizes: tuple[tuple[int, int], ...]
+
+    def grid(self, index: int) -> tuple[int, int]:
+        """How many rows and columns of tiles a segment has."""
+        rows, columns = (-(-side // self.segments[index].tile) for side in self.sizes[0])
+        return rows, columns
+
+    def covered(self, index: int, step: int) -> tuple[int, int]:
+        """Height and width of all tiles of a segment together, where one tile has a side of ``step``."""
+        rows, columns = self.grid(index)
+        return rows * step, columns * step
+
+    def shape(self, index: int) -> tuple[int, int]:
+        """Height and width of the map of a segment's input: all tiles that are read or written, and margins."""
+        segment = self.segments[index]
+        sides = self.covered(index, segment.step)
+        if index:
+            written = self.covered(index - 1, self.segments[index - 1].steps[END])
+            sides = (max(sides[0], written[0]), max(sides[1], written[1]))
+        margins = segment.before + segment.after
+        return sides[0] + margins, sides[1] + margins
+
+    def written(self, index: int) -> Layout:
+        """Where the tiles of the segment before lie in a segment's input."""
+        return Layout(self.shape(index), self.segments[index - 1].steps[END], self.segments[index].before)
+
+    def read(self, index: int) -> Layout:
+        """Where a segment's own tiles lie in its input, with their margins."""
+        return Layout(self.shape(index), self.segments[index].step)
+
+
+@lru_cache(maxsize=64)
+def make_plan(backbone: Backbone, layers: tuple[str, ...], size: tuple[int, int], tile: int) -> Plan:
+    """Divide images ``(h, w, 3)`` of a size into tiles; errors as for `segments`."""
+    parts = segments(backbone, layers, tile)
+    inputs = segment_inputs(backbone, layers, size, tuple(part.part[0] for part in parts))
+    return Plan(parts, tuple((shape[0], shape[1]) for shape in inputs))
+
+
+class Pass(NamedTuple):
+    """What the first pass over an image finds.
+
+    Attributes:
+        sums: Those of each request, over the whole image.
+        inputs: The input of each segment, with margins.
+        features: The features that were to be kept, by layer.
+        linear: By segment and tile, the tiles whose derivatives are kept.
+    """
+
+    sums: list[Any]
+    inputs: list[Any]
+    features: dict[str, Any]
+    linear: dict[int, dict[Any, Any]]
+
+
+def forward(
+    loop: Loop,
+    plan: Plan,
+    image: Image,
+    requests: Sequence[Request],
+    params: Params,
+    kept: tuple[str, ...] = (),
+    spare: int = 0,
+) -> Pass:
+    """Compute the sums of all requests, tile by tile.
+
+    Args:
+        loop: Where the loop runs.
+        plan: How the image is divided.
+        image: ``(h, w, 3)``.
+        requests: What is asked for.
+        params: The network's parameters.
+        kept: Layers whose features are returned.
+        spare: Bytes for derivatives of tiles, which the second pass need not compute again (on the host).
+    """
+    sums: list[Any] = [None] * len(requests)
+    inputs, features, linear = [loop.padded(image, plan.shape(0), plan.segments[0].before)], {}, {}
+    for index, segment in enumerate(plan.segments):
+        places = _places(segment, requests)
+        own = tuple(layer for layer in segment.found if layer in kept)
+        layouts = [Layout(plan.covered(index, segment.steps[layer]), segment.steps[layer]) for layer in own]
+        if segment.channels:
+            layouts.append(plan.written(index + 1))
+        read = _reader(loop, plan, index, inputs[index], [requests[place] for place in places])
+        needed = _linear_bytes(read, params, segment) * math.prod(plan.grid(index)) if spare else 0
+        if 0 < needed <= spare:
+            spare, linear[index] = spare - needed, {}
+            body = partial(_keep_linear, read=read, params=params, segment=segment, into=linear[index])
+        else:
+            body = partial(_add_up, read=read, params=params, segment=segment, kept=own)
+        maps, found = loop.collect(body, plan.grid(index), layouts)
+        features |= dict(zip(own, maps, strict=False))
+        inputs += maps[len(own) :]
+        for place, value in zip(places, found, strict=True):
+            sums[place] = value
+    return Pass(sums, inputs, features, linear)
+
+
+def _add_up(tile: Any, *, read: Any, params: Params, segment: Segment, kept: tuple[str, ...]) -> Any:
+    return _tile_sums(*read(tile), params=params, segment=segment, kept=kept)
+
+
+def _keep_linear(tile: Any, *, read: Any, params: Params, segment: Segment, into: dict[Any, Any]) -> Any:
+    outputs, into[tuple(tile.tolist())] = _tile_linear(*read(tile), params=params, segment=segment)
+    return outputs
+
+
+def _linear_bytes(read: Any, params: Params, segment: Segment) -> int:
+    """The bytes that the derivative of a tile takes; parameters among them are not copied."""
+    arguments = read(np.zeros(2, np.int32))
+    leaves, structure = jax.tree.flatten(arguments)
+    known = tuple((leaf.shape, leaf.dtype) for leaf in jax.tree.leaves(params))
+    key = segment, structure, tuple((leaf.shape, leaf.dtype) for leaf in leaves), known
+    if key not in _LINEAR_BYTES:
+        _, linear = jax.eval_shape(partial(_tile_linear, segment=segment), *arguments, params=params)
+        own = [leaf for leaf in jax.tree.leaves(linear) if (leaf.shape, leaf.dtype) not in known]
+        _LINEAR_BYTES[key] = sum(leaf.size * leaf.dtype.itemsize for leaf in own)
+    return _LINEAR_BYTES[key]
+
+
+_LINEAR_BYTES: dict[Any, int] = {}
+
+
+def backward(
+    loop: Loop,
+    plan: Plan,
+    inputs: list[Any],
+    requests: Sequence[Request],
+    params: Params,
+    gradients: Sequence[Any],
+    linear: dict[int, dict[Any, Any]] | None = None,
+) -> Any:
+    """The gradient by the image, ``(h, w, 3)``, from those by the sums of all requests. Empties its inputs."""
+    above: Any = None
+    linear = linear or {}
+    for index in reversed(range(len(plan.segments))):
+        segment, places = plan.segments[index], _places(plan.segments[index], requests)
+        read = _reader(loop, plan, index, inputs.pop(), [requests[place] for place in places])
+        pull_back = partial(
+            _pull_back,
+            loop=loop,
+            above=None if above is None else (above, plan.written(index + 1)),
+            by_sums=[gradients[place] for place in places],
+            read=read,
+            linear=linear.pop(index, None),
+            params=params,
+            segment=segment,
+        )
+        (above,), _ = loop.collect(pull_back, plan.grid(index), [plan.read(index)])
+    before, (height, width) = plan.segments[0].before, plan.sizes[0]
+    return above[before : before + height, before : before + width]
+
+
+def _pull_back(
+    tile: Any, *, loop: Loop, above: Any, by_sums: Any, read: Any, linear: Any, params: Params, segment: Segment
+) -> Any:
+    by_end = None
+    if above is not None:
+        whole, layout = above
+        by_end = loop.read(whole, tile, layout.step, layout.step, layout.offset)
+    if linear is not None:
+        return (_apply_linear(linear.pop(tuple(tile.tolist())), by_end, by_sums),), ()
+    return (_tile_gradient(*read(tile), by_end=by_end, by_sums=by_sums, params=params, segment=segment),), ()
+
+
+def _places(segment: Segment, requests: Sequence[Request]) -> list[int]:
+    """Which requests are for layers of a segment."""
+    return [place for place, request in enumerate(requests) if request.layer in segment.found]
+
+
+def _reader(loop: Loop, plan: Plan, index: int, values: Any, requests: Sequence[Request]) -> Callable[[Any], Any]:
+    """A function that reads what a tile of a segment needs: arguments of `_tile_sums` and `_tile_gradient`."""
+    segment, size = plan.segments[index], np.array(plan.sizes[index], np.int32)
+    whole = [
+        _with_maps(each, segment, lambda leaf, step: loop.covering(leaf, plan.covered(index, step)))
+        for each in requests
+    ]
+
+    def read(tile: Any) -> tuple[Any, Any, Any, list[Request]]:
+        own = [_with_maps(each, segment, lambda leaf, step: loop.read(leaf, tile, step, step)) for each in whole]
+        return loop.read(values, tile, segment.step, segment.side), tile, size, own
+
+    return read
+
+
+def _with_maps(request: Request, segment: Segment, change: Callable[[Any, int], Any]) -> Request:
+    """A request with other maps: ``change(map, side of a tile)``."""
+    step = segment.steps[request.layer]
+    centre = jax.tree.map(lambda leaf: change(leaf, step) if leaf.ndim == 3 else leaf, request.centre)
+    guide = None if request.guide is None else change(request.guide, step)
+    return dataclasses.replace(request, centre=centre, guide=guide)
+
+
+@partial(Jit, static_argnames=("segment", "kept"))
+def _tile_sums(
+    values: Array, tile: Array, size: Array, local: list[Request], *, params: Params, segment: Segment, kept: Any
+) -> tuple[tuple[Array, ...], list[Any]]:
+    """The kept features of a tile, then the next segment's input; and the sums of the requests."""
+    found = segment.apply(params, values, tile, size)
+    parts = tuple(found[name].values[0] for name in (*kept, *[END] * (segment.channels > 0)))
+    return parts, _sums(found, local)
+
+
+@partial(Jit, static_argnames="segment")
+def _tile_gradient(
+    values: Array,
+    tile: Array,
+    size: Array,
+    local: list[Request],
+    *,
+    by_end: Array | None,
+    by_sums: list[Any],
+    params: Params,
+    segment: Segment,
+) -> Array:
+    """The gradient by the window of a segment's input, from those by the next segment's input and by the sums."""
+    _, pull = jax.vjp(partial(_outputs, tile, size, local, params, segment), values)
+    return pull((by_end, by_sums))[0]
+
+
+@partial(Jit, static_argnames="segment")
+def _tile_linear(
+    values: Array, tile: Array, size: Array, local: list[Request], *, params: Params, segment: Segment
+) -> tuple[tuple[tuple[Array, ...], list[Any]], Any]:
+    """As `_tile_sums` without features, and the transposed derivative."""
+    (end, sums), pull = jax.vjp(partial(_outputs, tile, size, local, params, segment), values)
+    return (() if end is None else (end,), sums), pull
+
+
+@Jit
+def _apply_linear(pull: Any, by_end: Array | None, by_sums: list[Any]) -> Array:
+    """`_tile_gradient` from `_tile_linear`."""
+    return pull((by_end, by_sums))[0]
+
+
+def _outputs(
+    tile: Array, size: Array, local: list[Request], params: Params, segment: Segment, values: Array
+) -> tuple[Array | None, list[Any]]:
+    found = segment.apply(params, values, tile, size)
+    return found[END].values[0] if segment.channels else None, _sums(found, local)
+
+
+def _sums(found: Any, local: list[Request]) -> list[Any]:
+    return [
+        request.sums(found[request.layer].values[0], found[request.layer].inside().astype(jnp.float32))
+        for request in local
+    ]
+
+
+def uses_host(tree: Any) -> bool:
+    """Whether tiles are looped over on the host: on CPUs, unless something is being traced."""
+    return not is_traced(tree) and platform_of(tree) == "cpu"
+
+
+def features_in_tiles(
+    image: Image, layers: tuple[str, ...], params: Params, *, backbone: Backbone, tile: int
+) -> dict[str, Array]:
+    """`Backbone.apply` for an image ``(h, w, 3)``, in tiles with a side of so many pixels."""
+    plan = make_plan(backbone, layers, (image.shape[0], image.shape[1]), tile)
+    loop = HostLoop() if uses_host((image, params)) else TracedLoop()
+    shapes, found = backbone.shapes((image.shape[0], image.shape[1]), layers), {}
+    maps = forward(loop, plan, image, (), params, layers).features
+    for layer in layers:
+        height, width = shapes[layer][:2]
+        found[layer] = jnp.asarray(maps.pop(layer)[:height, :width])
+    return found
+
+
+def sums_in_tiles(
+    image: Image, requests: Sequence[Request], params: Params, *, plan: Plan, mesh: Mesh | None = None
+) -> list[Any]:
+    """The sums of all requests over an image, differentiable by the image.
+
+    Args:
+        image: ``(h, w, 3)`` in [0, 1].
+        requests: What is asked for.
+        params: The network's parameters.
+        plan: From `make_plan`, for the layers of the requests.
+        mesh: Devices among which the tiles are divided; None: one.
+
+    Raises:
+        ArgumentError: A gradient by anything else than the image is asked for.
+    """
+    if mesh is None and uses_host((image, requests, params)):
+        return forward(HostLoop(), plan, image, requests, params).sums
+    loop = TracedLoop(mesh)
+
+    def divided(function: Any) -> Any:
+        """Run a function on all devices of the mesh, with the same arguments and the same result."""
+        if mesh is None:
+            return function
+        whole = PartitionSpec()
+        return jax.shard_map(function, mesh=mesh, in_specs=whole, out_specs=whole, check_vma=False)
+
+    @divided
+    def first_pass(image: Image, requests: Any, params: Params) -> tuple[list[Any], list[Any]]:
+        found = forward(loop, plan, image, requests, params)
+        return found.sums, found.inputs
+
+    @divided
+    def second_pass(inputs: list[Any], requests: Any, params: Params, gradients: Any) -> Array:
+        return backward(loop, plan, list(inputs), requests, params, gradients)
+
+    @jax.custom_vjp
+    def sums(image: Image, requests: Any, params: Params) -> list[Any]:
+        return first_pass(image, requests, params)[0]
+
+    def keep(*arguments: Any) -> tuple[list[Any], Any]:
+        if any(leaf.perturbed for leaf in jax.tree.leaves(arguments[1:], is_leaf=_is_primal)):
+            raise ArgumentError(
+                "a loss in tiles has gradients by the image and by weights only: leave out `tile` to differentiate by "
+                "parameters, targets or masks"
+            )
+        values = jax.tree.map(lambda leaf: leaf.value, arguments, is_leaf=_is_primal)
+        found, inputs = first_pass(*values)
+        return found, (inputs, *values[1:])
+
+    def pull_back(kept: Any, gradients: Any) -> tuple[Array, None, None]:
+        return second_pass(*kept, jax.tree.map(_instantiate, gradients, is_leaf=_is_zero)), None, None
+
+    sums.defvjp(keep, pull_back, symbolic_zeros=True)
+    return sums(image, list(requests), params)
+
+
+def _is_primal(value: Any) -> bool:
+    return isinstance(value, CustomVJPPrimal)
+
+
+def _is_zero(value: Any) -> bool:
+    return isinstance(value, SymbolicZero)
+
+
+def _instantiate(value: Any) -> Array:
+    return jnp.zeros(value.shape, value.dtype) if _is_zero(value) else value
