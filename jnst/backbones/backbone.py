@@ -106,6 +106,11 @@ class Backbone:
         if not options:
             return self
         check_options(self.name, options, self.options)
+        # A pair of equal paddings is one padding, so that equal networks are equal.
+        options = {
+            name: value[0] if isinstance(value, tuple) and value[0] == value[1] else value
+            for name, value in options.items()
+        }
         network = dataclasses.replace(self.network, parent=None, **options)  # pyright: ignore[reportCallIssue]
         return dataclasses.replace(self, network=network)
 

@@ -23,7 +23,18 @@ from jnst.images.keep_colour import KEEP_COLOUR, ColourControl
 from jnst.images.masks import check_mask, check_masks, guides
 from jnst.images.noise import MEAN_COLOUR, faint_image, noise
 from jnst.images.pyramid import Pyramid
-from jnst.images.resize import FITS, METHODS, SEAMLESS, SHARP, fit_shape, resample, resize, resize_mask, size_of
+from jnst.images.resize import (
+    FITS,
+    METHODS,
+    SEAMLESS,
+    SHARP,
+    fit_shape,
+    nearest_multiple,
+    resample,
+    resize,
+    resize_mask,
+    size_of,
+)
 from jnst.images.views import random_crops, rgb_groups
 
 __all__ = [
@@ -51,6 +62,7 @@ __all__ = [
     "luminance",
     "match_histogram",
     "match_luminance",
+    "nearest_multiple",
     "noise",
     "oklab_from_rgb",
     "random_crops",

@@ -145,3 +145,12 @@ def crop_to_fit(image: Image, shape: tuple[int, int]) -> Image:
 
 FITS: dict[str, Callable[[Image, tuple[int, int]], Image]] = {"crop": crop_to_fit, "resize": resize}
 """Ways to bring an image to a height and width: crop to its proportions first, or stretch."""
+
+
+def nearest_multiple(shape: tuple[int, int], stride: int, wrap: Wrap) -> tuple[int, int]:
+    """Round the sides that wrap to the nearest multiple of ``stride``, at least one and halves up."""
+    height, width = (
+        max(1, (2 * side + stride) // (2 * stride)) * stride if wraps else side
+        for side, wraps in zip(shape, wrap, strict=True)
+    )
+    return height, width

@@ -45,7 +45,7 @@ def laplacian_loss(
         reduction: As in `jnst.losses.content_loss`, over blocks and channels.
         guide: ``(..., h, w)``, the relative weight of each position. None weights all positions equally. A block has
             the mean weight of its positions.
-        wrap: See `jnst.statistics.laplacian`; the same as for the target.
+        wrap: See `jnst.statistics.laplacian`; the same as for the target. Exact where ``pool`` divides the sides.
 
     Returns:
         ``(...)``, in squared units of the features (dimensionless for ``"relative"``).

@@ -127,6 +127,8 @@ class Strotss:
         formula: See `strotss_style_loss`.
         max_positions: Maximum number of positions per image.
         wrap: See `jnst.statistics.hypercolumns`; a style ends at its border.
+
+    Colours are compared where the first layer is an image of 3 channels, not with several maps.
     """
 
     joint = True

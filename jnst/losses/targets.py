@@ -124,6 +124,7 @@ def fit_style(
     shape: tuple[int, int] | None = None,
     floors: tuple[Array | None, ...] | None = None,
     tile: int | None = None,
+    image_backbone: Backbone | None = None,
 ) -> Targets:
     """Fit the targets of the style terms.
 
@@ -142,6 +143,8 @@ def fit_style(
         shape: Height and width of the image that will be compared; needed with ``masks``.
         floors: Those of the style terms, if `find_floors` has found them before.
         tile: See `fit_targets`.
+        image_backbone: The network of the image that will be compared, if its padding is another one, so that its
+            layers may have other sizes; for ``masks``.
 
     Raises:
         ArgumentError: The style is missing, a layer unknown, or the numbers of weights, masks and styles differ.
@@ -165,7 +168,8 @@ def fit_style(
         _fit_style(name, image, mask, objective.style, params, backbone, tile)
         for name, image, mask in zip(names, styles, style_masks or [None] * len(styles), strict=True)
     ]
-    located = [_located(mask, objective.style, shape, backbone) for mask in masks or () if shape is not None]
+    compared = backbone if image_backbone is None else image_backbone
+    located = [_located(mask, objective.style, shape, compared) for mask in masks or () if shape is not None]
     regions = []
     for term, floor, *of_styles in zip(objective.style, floors, *fitted, strict=True):
         if masks is None:

@@ -14,7 +14,7 @@ import optax
 from jnst.errors import ArgumentError
 from jnst.solve.lbfgs import fourier_precondition, scale_by_lbfgs
 from jnst.solve.reparametrise import in_laplacian_pyramid, scaled
-from jnst.types import Array
+from jnst.types import NO_WRAP, Array, Wrap
 
 Rate = float | Array
 T = TypeVar("T")
@@ -96,17 +96,19 @@ class RMSprop:
         decay: Of the second moment.
         eps: Added to the root of the second moment.
         levels: Above 0, optimise so many levels of a Laplacian pyramid instead of the pixels, as STROTSS does.
+        wrap: See `jnst.solve.in_laplacian_pyramid`; runs with ``seamless`` set it.
     """
 
     learning_rate: Rate = 2e-3
     decay: float = 0.99
     eps: float = 1e-8
     levels: int = 0
+    wrap: Wrap = NO_WRAP
 
     def transformation(self, unit: float = 1.0) -> optax.GradientTransformation:
         """The Optax transformation, the same for images of any range."""
         plain = optax.rmsprop(self.learning_rate, decay=self.decay, eps=self.eps, eps_in_sqrt=False)
-        return in_laplacian_pyramid(plain, self.levels) if self.levels else plain
+        return in_laplacian_pyramid(plain, self.levels, self.wrap) if self.levels else plain
 
 
 @_pytree

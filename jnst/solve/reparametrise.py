@@ -1,12 +1,13 @@
 """The variables an Optax transformation works in: the image in other units, or the levels of a pyramid."""
 
+from functools import partial
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import optax
 
-from jnst.types import Array
+from jnst.types import NO_WRAP, Array, Wrap
 
 
 def in_units(optimizer: optax.GradientTransformation, unit: float) -> optax.GradientTransformationExtraArgs:
@@ -38,7 +39,9 @@ def scaled(tree: Any, factor: float | Array) -> Any:
     return jax.tree.map(lambda leaf: (leaf * factor).astype(leaf.dtype), tree)
 
 
-def in_laplacian_pyramid(optimizer: optax.GradientTransformation, levels: int) -> optax.GradientTransformationExtraArgs:
+def in_laplacian_pyramid(
+    optimizer: optax.GradientTransformation, levels: int, wrap: Wrap = NO_WRAP
+) -> optax.GradientTransformationExtraArgs:
     """Let ``optimizer`` move the levels of a Laplacian pyramid instead of the pixels.
 
     The image is the finest level plus the enlarged next one, which is itself such a sum, and so on. The gradient by a
@@ -48,6 +51,7 @@ def in_laplacian_pyramid(optimizer: optax.GradientTransformation, levels: int) -
     Args:
         optimizer: Sees a tuple of ``levels + 1`` arrays, each half as high and wide as the one before, and no image.
         levels: How often an image ``(h, w, c)`` is halved; fewer where a side would become 1.
+        wrap: Whether the last row is next to the first, and whether the last column is.
 
     References:
         Kolkin, Salavon & Shakhnarovich, Style Transfer by Relaxed Optimal Transport and Self-Similarity, CVPR 2019.
@@ -59,10 +63,11 @@ def in_laplacian_pyramid(optimizer: optax.GradientTransformation, levels: int) -
 
     def update(updates: Any, state: Any, params: Any = None, **extra: Any) -> tuple[Any, Any]:
         shapes = _level_shapes(updates.shape, levels)
-        pull_back = jax.linear_transpose(_sum, tuple(jax.ShapeDtypeStruct(shape, updates.dtype) for shape in shapes))
+        like = tuple(jax.ShapeDtypeStruct(shape, updates.dtype) for shape in shapes)
+        pull_back = jax.linear_transpose(partial(_sum, wrap=wrap), like)
         (gradients,) = pull_back(updates)
         updates_of_levels, state = inner.update(gradients, state, None, **extra)
-        return _sum(updates_of_levels), state
+        return _sum(updates_of_levels, wrap), state
 
     return optax.GradientTransformationExtraArgs(init, update)
 
@@ -75,9 +80,17 @@ def _level_shapes(shape: tuple[int, ...], levels: int) -> list[tuple[int, ...]]:
     return shapes
 
 
-def _sum(levels: Any) -> Array:
+def _sum(levels: Any, wrap: Wrap) -> Array:
     """The image of a pyramid, finest level first: enlarged bilinearly from the coarsest level on, and added."""
     *finer, image = levels
     for level in reversed(finer):
-        image = level + jax.image.resize(image, level.shape, "linear", antialias=False)
+        image = level + _enlarged(image, level.shape, wrap)
     return image
+
+
+def _enlarged(image: Array, shape: tuple[int, ...], wrap: Wrap) -> Array:
+    scale = jnp.array([new / old for new, old in zip(shape[:2], image.shape[:2], strict=True)])
+    margins = [int(wraps) for wraps in wrap]  # one row is as far as a linear filter reaches
+    padded = jnp.pad(image, [*((margin, margin) for margin in margins), (0, 0)], mode="wrap")
+    shift = -scale * jnp.array(margins)
+    return jax.image.scale_and_translate(padded, shape, (0, 1), scale, shift, "linear", antialias=False)

@@ -436,8 +436,7 @@ def _job(
                 raise ArgumentError(
                     f"a sweep over {name} beside `objective` has no effect: sweep over objectives instead"
                 )
-    given = {"optimizer": optimizer, "num_steps": num_steps, "keep_color": keep_color}
-    given["seamless"] = seamless
+    given = {"optimizer": optimizer, "num_steps": num_steps, "keep_color": keep_color, "seamless": seamless}
     given["init"] = init if isinstance(init, str) else None
     settings = override(preset, **{name: value for name, value in given.items() if value is not None})
     settings = override(settings, **{name: change[name] for name in change if name not in ("seed", "objective")})

@@ -10,11 +10,11 @@ import numpy as np
 
 from jnst.backbones import Backbone
 from jnst.errors import ArgumentError, ImageError
-from jnst.images import KEEP_COLOUR, check_image, fit_shape, resize, size_of
+from jnst.images import KEEP_COLOUR, SEAMLESS, check_image, fit_shape, nearest_multiple, resize, size_of
 from jnst.losses.objective import Objective, check_tiles
 from jnst.losses.tiles import check_tile
 from jnst.presets import Preset
-from jnst.solve import Solver
+from jnst.solve import RMSprop, Solver
 from jnst.solve.compilation import Jit
 from jnst.transfer.inputs import INITS, Inputs, check_key
 from jnst.types import Image, RandomKey
@@ -207,6 +207,8 @@ def _too_small(backbone: Backbone, objective: Objective, shape: tuple[int, int],
 
 def _check(settings: Preset) -> None:
     schedule, terms = settings.schedule, settings.terms
+    if settings.seamless is not None and settings.seamless not in SEAMLESS:
+        raise ArgumentError(f"seamless {settings.seamless!r} is unknown: choose one of {', '.join(SEAMLESS)}, or None")
     if schedule.init not in INITS:
         raise ArgumentError(f"init {schedule.init!r} is unknown: choose one of {', '.join(INITS)}, or pass an image")
     steps = schedule.num_steps
@@ -226,15 +228,10 @@ def _shapes(settings: Preset, shape: tuple[int, int], size: int | None, stride: 
     if pyramid is None:
         return (full,)
 
-    def divisible(smaller: tuple[int, int]) -> tuple[int, int]:
-        height, width = (
-            max(1, round(side / stride)) * stride if wraps else side
-            for side, wraps in zip(smaller, settings.wrap, strict=True)
-        )
-        return height, width
-
-    smaller = dict.fromkeys(map(divisible, pyramid.shapes(full, proportions=shape)[:-1]))
-    return (*(one for one in smaller if one != full), full)
+    coarser = [
+        nearest_multiple(smaller, stride, settings.wrap) for smaller in pyramid.shapes(full, proportions=shape)[:-1]
+    ]
+    return (*(one for one in dict.fromkeys(coarser) if one != full and one[0] <= full[0] and one[1] <= full[1]), full)
 
 
 def _with_content_factor(objective: Objective, factor: float) -> Objective:
@@ -245,6 +242,8 @@ def _with_content_factor(objective: Objective, factor: float) -> Objective:
 def _solver(settings: Preset, last: bool) -> Solver:
     """The solver at one size, with the best image beside the last one in case the run diverges."""
     solver = dataclasses.replace(settings.solver, track_best=True)
+    if any(settings.wrap) and isinstance(solver.optimizer, RMSprop):
+        solver = dataclasses.replace(solver, optimizer=dataclasses.replace(solver.optimizer, wrap=settings.wrap))
     rate = settings.schedule.last_learning_rate
     if rate is None or not last:
         return solver

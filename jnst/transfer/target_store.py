@@ -21,7 +21,7 @@ _find_floors = Jit(find_floors, static_argnames="backbone")
 _fit_content = Jit(fit_content, static_argnames="backbone")
 
 
-@partial(Jit, static_argnames=("backbone", "shapes"))
+@partial(Jit, static_argnames=("backbone", "image_backbone", "shapes"))
 def _fit_styles(
     given: Sequence[Inputs],
     terms: Objective,
@@ -29,10 +29,12 @@ def _fit_styles(
     floors: tuple[Array | None, ...],
     *,
     backbone: Backbone,
+    image_backbone: Backbone,
     shapes: Sequence[tuple[int, int] | None],
 ) -> list[Targets]:
     """The styles' targets at several sizes of the image, in one program."""
-    fit = partial(_fit_style, terms=terms, params=params, floors=floors, backbone=backbone)
+    networks = {"backbone": backbone, "image_backbone": image_backbone}
+    fit = partial(_fit_style, terms=terms, params=params, floors=floors, **networks)
     return [fit(inputs, shape=shape) for inputs, shape in zip(given, shapes, strict=True)]
 
 
@@ -43,6 +45,7 @@ def _fit_style(
     floors: tuple[Array | None, ...],
     *,
     backbone: Backbone,
+    image_backbone: Backbone,
     shape: tuple[int, int] | None,
     tile: int | None = None,
 ) -> Targets:
@@ -58,6 +61,7 @@ def _fit_style(
         shape=shape,
         floors=floors,
         tile=tile,
+        image_backbone=image_backbone,
     )
 
 
@@ -93,6 +97,7 @@ def target_shapes(job: Job, index: int, params: Params) -> Targets:
             masks=masks,
             style_masks=style_masks,
             shape=scale.shape,
+            image_backbone=plan.backbone,
         )
 
     return jax.eval_shape(fit, job.inputs, params)
@@ -158,15 +163,18 @@ class TargetStore:
             *(id(style) for style in given.styles),
             None if given.style_weights is None else tuple(given.style_weights.tolist()),
             jax.tree.map(id, (given.masks, given.style_masks)),
-            *(id(params), plan.settings.schedule.resample, plan.smallest_side, plan.style_backbone),
+            *(id(params), plan.settings.schedule.resample, plan.smallest_side),
+            *(plan.style_backbone, plan.backbone),
             jax.tree.structure(terms),
         )
         floors = self._floors_of(objective, params, plan)[len(objective.content) :]
 
+        networks = {"backbone": plan.style_backbone, "image_backbone": plan.backbone}
+
         def compute_in_tiles(shape: tuple[int, int] | None, tile: int) -> tuple[tuple[Image, ...], Targets]:
             self.styles += bool(terms.style)
             inputs = self._place(inputs_at(plan, index, given))
-            fitted = _fit_style(inputs, terms, params, floors, backbone=plan.style_backbone, shape=shape, tile=tile)
+            fitted = _fit_style(inputs, terms, params, floors, **networks, shape=shape, tile=tile)
             return inputs.styles, jax.tree.map(jnp.asarray, fitted)
 
         def compute() -> tuple[tuple[Image, ...], Targets]:
@@ -178,7 +186,7 @@ class TargetStore:
                 terms,
                 for_single_use(params),
                 floors,
-                backbone=plan.style_backbone,
+                **networks,
                 shapes=tuple(shape for _, shape, _ in missing),
             )
             own, *others = ((at_size.styles, fitted) for at_size, fitted in zip(inputs, targets, strict=True))

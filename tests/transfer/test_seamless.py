@@ -7,6 +7,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 import tifffile
 from cli_runs import run
@@ -167,10 +168,38 @@ def test_a_content_that_repeats_stays_seamless() -> None:
     np.testing.assert_allclose(moved, rolled(found, (8, 4)), atol=2e-4)
 
 
+def test_regions_of_an_odd_image() -> None:
+    """The circular network rounds sides up where the styles' network rounds them down."""
+    content, mask = random_image(6, 25, 31), random_image(7, 25, 31)[..., 0]
+    settings = jnst.preset(SETTINGS, seamless="both")
+    given = {"backbone": BACKBONE, "preset": settings, "masks": [mask, 1 - mask]}
+    assert jnst.stylize(content, [STYLE, 1 - STYLE], PARAMS, **given).finite
+
+
+def test_levels_of_a_pyramid_repeat() -> None:
+    """One update from a periodic gradient is periodic, and without `wrap` it is the usual one."""
+    gradient = jnp.asarray(random_image(8, 24, 32))
+
+    def update(shift: tuple[int, int], wrap: Wrap) -> Any:
+        solver = jnst.solve.in_laplacian_pyramid(optax.sgd(1.0), 2, wrap)
+        moved = rolled(gradient, shift)
+        return rolled(solver.update(moved, solver.init(moved))[0], (-shift[0], -shift[1]))
+
+    ring = (True, True)
+    np.testing.assert_allclose(update((8, 4), ring), update((0, 0), ring), atol=1e-5)
+    assert float(jnp.max(jnp.abs(update((8, 4), (False, False)) - update((0, 0), (False, False))))) > 1e-2
+    assert job("x", optimizer=jnst.RMSprop(levels=2)).plan.scales[0].solver.optimizer.wrap == (False, True)
+
+
+def test_channels_first_are_no_maps() -> None:
+    with pytest.raises(ImageError, match="move the channels last"):
+        jnst.synthesize(np.zeros((3, 24, 33), np.float32), None, PARAMS, backbone=BACKBONE, preset=SETTINGS)
+
+
 def test_sizes_of_the_pyramid_are_multiples_of_the_stride() -> None:
     pyramid = jnst.Pyramid(1.5, min_size=16)
     assert [scale.shape for scale in job("both", shape=(50, 61), pyramid=pyramid).plan.scales] == [
-        *[(16, 16), (24, 28), (32, 40)],
+        *[(16, 20), (24, 28), (36, 40)],
         (50, 61),
     ]
     assert job("x", shape=(50, 61), pyramid=pyramid).plan.scales[0].shape == (15, 16)

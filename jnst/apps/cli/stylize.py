@@ -27,7 +27,7 @@ from jnst.apps.io import image_size, is_grey, load_alpha, load_image, save_image
 from jnst.apps.io.sizes import as_loaded, load_options, load_with
 from jnst.backbones import Backbone
 from jnst.errors import ArgumentError, ImageError, JnstError, NumericsError, did_you_mean
-from jnst.images import fit_shape, resize_mask, rgb_groups, size_of
+from jnst.images import fit_shape, nearest_multiple, resize_mask, rgb_groups, size_of
 from jnst.images.keep_colour import KEEP_COLOUR
 from jnst.losses.tiles import check_tile
 from jnst.presets import Preset, preset
@@ -99,6 +99,7 @@ class Run(ReportFlag, CheckpointFlags, WatchingFlags, SettingsFlags, OutputFlags
         settings = self.settings()
         self._check_files()
         images = self.load(settings)
+        _remark_on_seam(images, settings.wrap)
         backbone, params = self.network(settings)
         remark(settings, self.preset, backbone)
         keeper = self.keeper(lambda: self._about(settings, backbone, params), settings.schedule)
@@ -327,12 +328,16 @@ class Synthesize(Run):
             return images
         return images | {"style": [image for style in images["style"] for image in rgb_groups(style)]}
 
+    @functools.cached_property
+    def _are_grey(self) -> tuple[bool, ...]:
+        """Which maps are grey."""
+        return tuple(map(is_grey, self.style))
+
     def save_images(self, image: Image) -> None:
         """See `Run`: a file for each map. Those that were grey stay grey."""
         if not self.maps:
             return super().save_images(image)
-        for path, source, one in zip(self.outputs(), self.style, rgb_groups(image), strict=True):
-            grey = _is_grey(source)
+        for path, grey, one in zip(self.outputs(), self._are_grey, rgb_groups(image), strict=True):
             values = jnp.mean(one, -1, keepdims=True).repeat(3, -1) if grey else one
             save_image(path, values, bit_depth=self.bit_depth, quality=self.quality, grey=grey)
         return None
@@ -346,18 +351,10 @@ class Synthesize(Run):
         styles = [load_image(path, side, resample=schedule.resample, background=background) for path in self.style]
         if self.maps:
             _check_maps(self.style, self.style_weights, self.init)
-            for path in self.style:  # Which are grey is known before the run: files may be gone after it.
-                _is_grey(path)
+            assert self._are_grey  # known before the run, because files may be gone after it
             styles = [jnp.concatenate(styles, axis=-1)]
         shape = _parse_shape(self.shape) if self.shape else fit_shape(size_of(styles[0]), size)
-        exact = _divisible(shape, settings.wrap)
-        if self.shape and shape != exact:
-            print(
-                f"jnst: {self.shape} pixels repeat with a faint seam: multiples of {STRIDE}, such as "
-                f"{exact[1]}x{exact[0]}, have none",
-                file=sys.stderr,
-            )
-        shape = shape if self.shape else exact
+        shape = shape if self.shape else nearest_multiple(shape, STRIDE, settings.wrap)
         init = self.init if self.init in INITS else self.load_init(settings)
         loaded = preset(settings, style_scale=1.0)  # styles have their scale already
         return {"preset": loaded, "style": styles, "shape": shape, "style_weights": self.style_weights, "init": init}
@@ -416,9 +413,6 @@ def map_names(files: Sequence[Path]) -> list[str]:
     return names
 
 
-_is_grey = functools.cache(is_grey)
-
-
 def _check_maps(files: Sequence[Path], weights: Sequence[float] | None, init: str) -> None:
     if len(files) < 2:
         raise ArgumentError(f"--maps: only {shown(files[0])} is given, expected several maps of one material")
@@ -426,6 +420,9 @@ def _check_maps(files: Sequence[Path], weights: Sequence[float] | None, init: st
         raise ArgumentError("--style-weights with --maps: maps are not mixed, leave the weights out")
     if init not in ("noise", "style"):
         raise ArgumentError(f"--init {init} with --maps: expected noise or style")
+    for file in files:
+        if load_alpha(file, image_size(file)) is not None:
+            print(f"jnst: {shown(file)}: maps have no alpha channel: give it as a map of its own", file=sys.stderr)
     first = image_size(files[0])
     for file in files[1:]:
         if (own := image_size(file)) != first:
@@ -435,12 +432,17 @@ def _check_maps(files: Sequence[Path], weights: Sequence[float] | None, init: st
             )
 
 
-def _divisible(shape: tuple[int, int], wrap: Wrap) -> tuple[int, int]:
-    """The nearest height and width that repeat exactly."""
-    height, width = (
-        max(1, round(side / STRIDE)) * STRIDE if wraps else side for side, wraps in zip(shape, wrap, strict=True)
-    )
-    return height, width
+def _remark_on_seam(images: dict[str, Any], wrap: Wrap) -> None:
+    """Say so if a result of this size does not repeat exactly."""
+    shape = images.get("shape") or size_of(images["content"])
+    shape = fit_shape(shape, images["size"]) if images.get("size") else shape
+    exact = nearest_multiple(shape, STRIDE, wrap)
+    if shape != exact:
+        print(
+            f"jnst: {shape[1]}x{shape[0]} pixels repeat with a faint seam: multiples of {STRIDE}, such as "
+            f"{exact[1]}x{exact[0]}, have none",
+            file=sys.stderr,
+        )
 
 
 def _parse_tile(text: str | None) -> int | None:
