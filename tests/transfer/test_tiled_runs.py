@@ -22,7 +22,7 @@ SETTINGS = jnst.preset("jnst", style_weight=10.0, pyramid=None, optimizer=jnst.A
 
 
 def job(side: int, **changes: Any) -> Job:
-    content, style = jnp.full((side, side, 3), 0.5), jnp.full((8, 8, 3), 0.5)
+    content, style = jnp.full((side, side, 3), 0.5), jnp.full((32, 32, 3), 0.5)
     return make_job(check_inputs(content, style), jnst.preset(SETTINGS, **changes), BACKBONE)
 
 
