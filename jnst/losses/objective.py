@@ -35,9 +35,6 @@ Weight = float | Array
 IMAGE = "image"
 """In place of a layer: the image itself, as a layer with 3 channels."""
 
-SPARE = 2**30
-"""Bytes that a step in tiles on the host may use to compute less twice, beyond what it needs."""
-
 LARGEST_WEIGHT = 1e20
 """Beyond it a float32 loss overflows."""
 
@@ -477,7 +474,7 @@ class TransferLoss:
         assert self.tile is not None
         plan, requests = _in_tiles(image, objective, targets, self.backbone, self.tile)
         loop = HostLoop()
-        found = forward(loop, plan, image, requests, params, spare=SPARE)
+        found = forward(loop, plan, image, requests, params)
         needs_image = objective.regularizers or any(term.of_image for term in objective.content + objective.style)
         value, (by_sums, by_image) = _value_and_derivatives(
             found.sums,
@@ -488,7 +485,7 @@ class TransferLoss:
             key,
             step,
         )
-        gradient = backward(loop, plan, found.inputs, requests, params, by_sums, found.linear)
+        gradient = backward(loop, plan, found.inputs, requests, params, by_sums)
         return value, jnp.asarray(gradient + by_image if needs_image else gradient)
 
 

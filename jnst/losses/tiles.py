@@ -10,7 +10,6 @@ the host over one compiled program for tiles of images of any size. XLA runs con
 """
 
 import dataclasses
-import math
 from collections.abc import Callable, Sequence
 from functools import lru_cache, partial
 from typing import Any, NamedTuple, TypeAlias
@@ -236,37 +235,19 @@ class Pass(NamedTuple):
         sums: Those of each request, over the whole image.
         inputs: The input of each segment, with margins.
         features: The features that were to be kept, by layer.
-        linear: By segment and tile, the tiles whose derivatives are kept.
     """
 
     sums: list[Any]
     inputs: list[Any]
     features: dict[str, Any]
-    linear: dict[int, dict[Any, Any]]
 
 
 def forward(
-    loop: Loop,
-    plan: Plan,
-    image: Image,
-    requests: Sequence[Request],
-    params: Params,
-    kept: tuple[str, ...] = (),
-    spare: int = 0,
+    loop: Loop, plan: Plan, image: Image, requests: Sequence[Request], params: Params, kept: tuple[str, ...] = ()
 ) -> Pass:
-    """Compute the sums of all requests, tile by tile.
-
-    Args:
-        loop: Where the loop runs.
-        plan: How the image is divided.
-        image: ``(h, w, 3)``.
-        requests: What is asked for.
-        params: The network's parameters.
-        kept: Layers whose features are returned.
-        spare: Bytes for derivatives of tiles, which the second pass need not compute again (on the host).
-    """
+    """Compute the sums of all requests, tile by tile, and the features of layers that are to be kept."""
     sums: list[Any] = [None] * len(requests)
-    inputs, features, linear = [loop.padded(image, plan.shape(0), plan.segments[0].before)], {}, {}
+    inputs, features = [loop.padded(image, plan.shape(0), plan.segments[0].before)], {}
     for index, segment in enumerate(plan.segments):
         places = _places(segment, requests)
         own = tuple(layer for layer in segment.found if layer in kept)
@@ -274,67 +255,32 @@ def forward(
         if segment.channels:
             layouts.append(plan.written(index + 1))
         read = _reader(loop, plan, index, inputs[index], [requests[place] for place in places])
-        needed = _linear_bytes(read, params, segment) * math.prod(plan.grid(index)) if spare else 0
-        if 0 < needed <= spare:
-            spare, linear[index] = spare - needed, {}
-            body = partial(_keep_linear, read=read, params=params, segment=segment, into=linear[index])
-        else:
-            body = partial(_add_up, read=read, params=params, segment=segment, kept=own)
-        maps, found = loop.collect(body, plan.grid(index), layouts)
+        add_up = partial(_add_up, read=read, params=params, segment=segment, kept=own)
+        maps, found = loop.collect(add_up, plan.grid(index), layouts)
         features |= dict(zip(own, maps, strict=False))
         inputs += maps[len(own) :]
         for place, value in zip(places, found, strict=True):
             sums[place] = value
-    return Pass(sums, inputs, features, linear)
+    return Pass(sums, inputs, features)
 
 
 def _add_up(tile: Any, *, read: Any, params: Params, segment: Segment, kept: tuple[str, ...]) -> Any:
     return _tile_sums(*read(tile), params=params, segment=segment, kept=kept)
 
 
-def _keep_linear(tile: Any, *, read: Any, params: Params, segment: Segment, into: dict[Any, Any]) -> Any:
-    outputs, into[tuple(tile.tolist())] = _tile_linear(*read(tile), params=params, segment=segment)
-    return outputs
-
-
-def _linear_bytes(read: Any, params: Params, segment: Segment) -> int:
-    """The bytes that the derivative of a tile takes; parameters among them are not copied."""
-    arguments = read(np.zeros(2, np.int32))
-    leaves, structure = jax.tree.flatten(arguments)
-    known = tuple((leaf.shape, leaf.dtype) for leaf in jax.tree.leaves(params))
-    key = segment, structure, tuple((leaf.shape, leaf.dtype) for leaf in leaves), known
-    if key not in _LINEAR_BYTES:
-        _, linear = jax.eval_shape(partial(_tile_linear, segment=segment), *arguments, params=params)
-        own = [leaf for leaf in jax.tree.leaves(linear) if (leaf.shape, leaf.dtype) not in known]
-        _LINEAR_BYTES[key] = sum(leaf.size * leaf.dtype.itemsize for leaf in own)
-    return _LINEAR_BYTES[key]
-
-
-_LINEAR_BYTES: dict[Any, int] = {}
-
-
 def backward(
-    loop: Loop,
-    plan: Plan,
-    inputs: list[Any],
-    requests: Sequence[Request],
-    params: Params,
-    gradients: Sequence[Any],
-    linear: dict[int, dict[Any, Any]] | None = None,
+    loop: Loop, plan: Plan, inputs: list[Any], requests: Sequence[Request], params: Params, gradients: Sequence[Any]
 ) -> Any:
-    """The gradient by the image, ``(h, w, 3)``, from those by the sums of all requests. Empties its inputs."""
+    """The gradient by the image, ``(h, w, 3)``, from those by the sums of all requests. Empties ``inputs``."""
     above: Any = None
-    linear = linear or {}
     for index in reversed(range(len(plan.segments))):
         segment, places = plan.segments[index], _places(plan.segments[index], requests)
-        read = _reader(loop, plan, index, inputs.pop(), [requests[place] for place in places])
         pull_back = partial(
             _pull_back,
             loop=loop,
             above=None if above is None else (above, plan.written(index + 1)),
             by_sums=[gradients[place] for place in places],
-            read=read,
-            linear=linear.pop(index, None),
+            read=_reader(loop, plan, index, inputs.pop(), [requests[place] for place in places]),
             params=params,
             segment=segment,
         )
@@ -343,15 +289,11 @@ def backward(
     return above[before : before + height, before : before + width]
 
 
-def _pull_back(
-    tile: Any, *, loop: Loop, above: Any, by_sums: Any, read: Any, linear: Any, params: Params, segment: Segment
-) -> Any:
+def _pull_back(tile: Any, *, loop: Loop, above: Any, by_sums: Any, read: Any, params: Params, segment: Segment) -> Any:
     by_end = None
     if above is not None:
         whole, layout = above
         by_end = loop.read(whole, tile, layout.step, layout.step, layout.offset)
-    if linear is not None:
-        return (_apply_linear(linear.pop(tuple(tile.tolist())), by_end, by_sums),), ()
     return (_tile_gradient(*read(tile), by_end=by_end, by_sums=by_sums, params=params, segment=segment),), ()
 
 
@@ -406,30 +348,12 @@ def _tile_gradient(
     segment: Segment,
 ) -> Array:
     """The gradient by the window of a segment's input, from those by the next segment's input and by the sums."""
-    _, pull = jax.vjp(partial(_outputs, tile, size, local, params, segment), values)
-    return pull((by_end, by_sums))[0]
 
+    def outputs(values: Array) -> tuple[Array | None, list[Any]]:
+        found = segment.apply(params, values, tile, size)
+        return found[END].values[0] if segment.channels else None, _sums(found, local)
 
-@partial(Jit, static_argnames="segment")
-def _tile_linear(
-    values: Array, tile: Array, size: Array, local: list[Request], *, params: Params, segment: Segment
-) -> tuple[tuple[tuple[Array, ...], list[Any]], Any]:
-    """As `_tile_sums` without features, and the transposed derivative."""
-    (end, sums), pull = jax.vjp(partial(_outputs, tile, size, local, params, segment), values)
-    return (() if end is None else (end,), sums), pull
-
-
-@Jit
-def _apply_linear(pull: Any, by_end: Array | None, by_sums: list[Any]) -> Array:
-    """`_tile_gradient` from `_tile_linear`."""
-    return pull((by_end, by_sums))[0]
-
-
-def _outputs(
-    tile: Array, size: Array, local: list[Request], params: Params, segment: Segment, values: Array
-) -> tuple[Array | None, list[Any]]:
-    found = segment.apply(params, values, tile, size)
-    return found[END].values[0] if segment.channels else None, _sums(found, local)
+    return jax.vjp(outputs, values)[1]((by_end, by_sums))[0]
 
 
 def _sums(found: Any, local: list[Request]) -> list[Any]:

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 from jnst.backbones.modules import END
 from jnst.backbones.segments import GRAIN, segments
 from jnst.errors import ArgumentError, ResourceError
-from jnst.losses.objective import SPARE, TransferArgs
+from jnst.losses.objective import TransferArgs
 from jnst.solve import LBFGS, State
 from jnst.solve.devices import USABLE, needed_bytes, platform_of
 from jnst.solve.devices import free_bytes as free_on_device
@@ -103,9 +103,8 @@ def tiled_bytes(job: Job, params: Params) -> int:
     cut = segments(backbone, layers, tile)
     kept = sum(segment.channels * (segment.steps[END] / segment.tile) ** 2 for segment in cut[:-1])
     targets = bytes_of(target_shapes(job, len(job.plan.scales) - 1, params))
-    spare = min(SPARE, features * pixels // tile**2)
     images = int(pixels * 4 * (4 * 3 + kept))
-    return 2 * bytes_of(_state(job)) + targets + images + features + spare + bytes_of(params)
+    return 2 * bytes_of(_state(job)) + targets + images + features + bytes_of(params)
 
 
 def run_bytes(job: Job, params: Params, *, width: int | None = None, chunk: int | None = None) -> int:

@@ -171,6 +171,7 @@ class Run(ReportFlag, CheckpointFlags, WatchingFlags, SettingsFlags, OutputFlags
         return whole
 
     def _check_files(self) -> None:
+        _parse_tile(self.tile)
         inputs = [Path(path) for path in self.inputs()]
         weights = map(Path, self.weights)
         log, film = ([path] if path else [] for path in (self.log, self.animate))
