@@ -134,7 +134,7 @@ def _check_styles(style: Any, several_maps: bool) -> tuple[Image, ...]:
         raise ArgumentError("`style` is an empty sequence: pass at least one image")
     named = {f"style[{n}]": image for n, image in enumerate(style)} if isinstance(style, list | tuple) else None
     named = named or {"style": style}
-    first = np.shape(next(iter(named.values()))) if several_maps else ()
+    first: Any = np.shape(next(iter(named.values()))) if several_maps else ()
     # Three rows are too few for any network: such an image has its channels first.
     has_maps = len(first) == 3 and first[0] != 3 and first[-1] > 3 and first[-1] % 3 == 0
     channels = first[-1] if has_maps else 3

@@ -193,7 +193,7 @@ def test_levels_of_a_pyramid_repeat() -> None:
 
 def test_channels_first_are_no_maps() -> None:
     with pytest.raises(ImageError, match="move the channels last"):
-        jnst.synthesize(np.zeros((3, 24, 33), np.float32), None, PARAMS, backbone=BACKBONE, preset=SETTINGS)
+        jnst.synthesize(jnp.zeros((3, 24, 33)), None, PARAMS, backbone=BACKBONE, preset=SETTINGS)
 
 
 def test_sizes_of_the_pyramid_are_multiples_of_the_stride() -> None:
