@@ -176,7 +176,7 @@ def make_sheet(images: Mapping[tuple[str, str, str], Image], ways: list[str]) ->
 
     headings = [Heading(f"{style.replace('_', ' ')}\n{way}" if way else "photograph") for style, way in columns]
     rows = [Heading("", shape=images[name, "", ""].shape[:2]) for name in CONTENTS]  # pyright: ignore[reportArgumentType]
-    return contact_sheet(rows, headings, tile, shape=(size * 2 // 3, size), max_side=2100)
+    return contact_sheet(rows, headings, tile, shape=(size * 2 // 3, size), max_side=1700)
 
 
 def measure(options: argparse.Namespace) -> dict[str, Any]:
@@ -188,7 +188,7 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
         ways = make_ways(options, peer)
         if options.only != "seconds":
             rows, images = judge(ways, options)
-            make_sheet(images, list(ways)).save(options.output / "style_network.jpg", quality=82)
+            make_sheet(images, list(ways)).save(options.output / "style_network.jpg", quality=75)
             results |= {"size": options.sizes[0], "means": means(rows), "images": rows}
             for way, values in results["means"].items():
                 print(f"{way}: style distance {values['style_distance']:.3f}, LPIPS {values['lpips']:.3f}")
