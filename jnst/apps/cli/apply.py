@@ -17,8 +17,8 @@ from jnst.errors import ArgumentError, ImageError
 from jnst.solve.compilation import Jit
 from jnst.solve.devices import needed_bytes
 from jnst.transfer.memory import check_fits
-from jnst.transfer.network import StyleNetwork
-from jnst.transfer.network_export import EXPORTS, MULTIPLE, export_style_network
+from jnst.transfer.network import STRIDE, StyleNetwork
+from jnst.transfer.network_export import EXPORTS, PORTABLE, export_style_network
 from jnst.transfer.network_files import load_style_network
 from jnst.types import Image
 from jnst.weights.files import shown, write_atomically
@@ -68,6 +68,8 @@ class Apply:
 
     def run(self) -> int:
         """Repaint every image; those that cannot be read are named, and the others made."""
+        if not self.images:
+            raise ArgumentError("no images: name one or more, or folders of images, after the network")
         network, params = load_style_network(self.network)
         weights = network.style_weights(parse_shares(self.style, network))
         if self.style is None and len(network.styles) > 1:
@@ -168,8 +170,8 @@ class Export:
     """Width and height of the images. Without it, any number of images of any size whose sides are multiples of 4."""
     style: Shares = None
     """Style or mixture to build in."""
-    platforms: tuple[Literal["cpu", "cuda", "rocm", "tpu"], ...] = ("cpu", "cuda", "tpu")
-    """Platforms that the program is for."""
+    platforms: tuple[Literal["cpu", "cuda", "rocm", "tpu"], ...] = ("cpu",)
+    """Platforms that the program is for: one, or for .jax several."""
     force: bool = False
     """Overwrite an existing file."""
 
@@ -178,6 +180,13 @@ class Export:
         write = EXPORTS.get(self.output.suffix.lower())
         if write is None:
             raise ArgumentError(f"--output {shown(self.output)}: expected a name that ends in {', '.join(EXPORTS)}")
+        if not self.platforms:
+            raise ArgumentError("--platforms: expected one or more of cpu, cuda, rocm, tpu")
+        if len(self.platforms) > 1 and self.output.suffix.lower() != PORTABLE:
+            raise ArgumentError(
+                f"--platforms {' '.join(self.platforms)}: expected one for {self.output.suffix}; several need the form "
+                f"{PORTABLE}, the others would take the platform as an argument"
+            )
         if self.output.exists() and not self.force:
             raise ArgumentError(f"{shown(self.output)} exists: choose another name, or overwrite it with --force")
         network, params = load_style_network(self.network)
@@ -187,35 +196,34 @@ class Export:
         )
         content = write(exported)
         write_atomically(self.output, content)
-        sizes = self.size or f"any size in multiples of {MULTIPLE}"
+        sizes = self.size or f"any size in multiples of {STRIDE}"
         print(f"{self.output}: {len(content):,} bytes, {sizes}, {', '.join(self.platforms)}")
         return 0
 
 
-def parse_shares(text: str | None, network: StyleNetwork) -> dict[str | int, float] | None:
+def parse_shares(text: str | None, network: StyleNetwork) -> dict[str, float] | None:
     """Read ``NAME[:X],...``, where a number is that of a style unless one is called so.
 
     Raises:
-        ArgumentError: A weight that is no number, or a style that occurs twice.
+        ArgumentError: A weight that is not a number, or a style that occurs twice.
     """
     if text is None:
         return None
     if text in network.styles:
         return {text: 1.0}
-    shares: dict[str | int, float] = {}
+    shares: dict[str, float] = {}
     for part in filter(None, map(str.strip, text.split(","))):
         name, mark, share = (part, "", "") if part in network.styles else part.rpartition(":")
-        name, share = (name, share) if mark else (part, "1")
-        style: Any = int(name) if name.isdecimal() and name not in network.styles else name
+        name, share = (name.strip(), share) if mark else (part, "1")
         try:
             value = float(share)
         except ValueError:
             raise ArgumentError(
-                f"--style {part}: {share!r} is no number; expected a style and its share, a:0.5"
+                f"--style {part}: {share!r} is not a number; expected a style and its share, a:0.5"
             ) from None
-        if style in shares:
+        if name in shares:
             raise ArgumentError(f"--style: {name} occurs twice; name each style once")
-        shares[style] = value
+        shares[name] = value
     if not shares:
         raise ArgumentError(f"--style {text!r}: expected the name of a style ({', '.join(network.styles)})")
     return shares

@@ -107,8 +107,9 @@ def test_a_folder_keeps_sizes_and_transparency(
     [
         (("--style", "wafe"), 2, "no style 'wafe': did you mean wave?"),
         (("--style", "3"), 2, "style 3: expected a number from 1 to 2"),
-        (("--style", "night:x"), 2, "'x' is no number"),
+        (("--style", "night:x"), 2, "'x' is not a number"),
         (("--style", "night,night"), 2, "occurs twice"),
+        (("--style", "night,1"), 2, "night is named twice"),
         (("--style", "night:0"), 2, "one above 0"),
         (("--style", "night:-1"), 2, "at least 0"),
         (("--style", ","), 2, "expected the name of a style"),
@@ -181,6 +182,10 @@ def test_export(capsys: pytest.CaptureFixture[str], net: Path, tmp_path: Path) -
         (("-o", tmp_path / "net.onnx"), "expected a name that ends in .jax, .stablehlo, .mlir"),
         (("-o", tmp_path / "a.mlir", "--size", "20"), "--size 20"),
         (("-o", tmp_path / "a.mlir", "--size", "20x8"), "at least 20x20"),
+        (("-o", tmp_path / "a.mlir", "--size", "99999999999x20"), "at most"),
+        (("-o", tmp_path / "a.mlir", "--size", f"{'9' * 5000}x20"), "at most"),
+        (("-o", tmp_path / "a.mlir", "--platforms"), "--platforms"),
+        (("-o", tmp_path / "a.mlir", "--platforms", "cpu", "cuda"), "several need the form .jax"),
     ):
         finished = run(capsys, "export", net, *arguments)
         assert finished.status == 2
