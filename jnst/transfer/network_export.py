@@ -11,7 +11,6 @@ from jnst.errors import ArgumentError
 from jnst.transfer.network import SMALLEST_SIDE, STRIDE, StyleNetwork
 from jnst.types import Array, Image, Params
 
-
 LARGEST_SIDE = 2**15
 """Far more than fits into memory."""
 

@@ -171,7 +171,8 @@ def test_styles_have_names_and_numbers() -> None:
         np.testing.assert_array_equal(NETWORK.style_weights(shares), [0, 1, 0])
     np.testing.assert_allclose(NETWORK.style_weights({"night": 1, 3: 3}), [0.25, 0, 0.75])
     np.testing.assert_array_equal(NETWORK.style_weights(), [1, 0, 0])
-    for spelling in (" wave ", "2", " 02", np.int64(2)):
+    spellings: list[Any] = [" wave ", "2", " 02", np.int64(2)]
+    for spelling in spellings:
         np.testing.assert_array_equal(NETWORK.style_weights(spelling), [0, 1, 0])
     np.testing.assert_array_equal(NETWORK.style_weights({1: 1e308, 2: 1e308}), [0.5, 0.5, 0])
     digits = jnst.StyleNetwork(("2", "1"))

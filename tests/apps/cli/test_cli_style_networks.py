@@ -11,7 +11,7 @@ from PIL import Image
 
 import jnst
 from jnst.apps.cli.apply import parse_shares
-from jnst.errors import ArgumentError
+from jnst.errors import ArgumentError, ResourceError
 
 pytestmark = pytest.mark.usefixtures("unoptimised")
 
@@ -138,13 +138,51 @@ def test_wrong_files(capsys: pytest.CaptureFixture[str], net: Path, tmp_path: Pa
         ((content, "-o", style), 2, "exists"),
         ((content, "-o", content, "--force"), 0, ""),
         ((content, style, "-o", style), 2, "expected a folder for several images"),
+        ((content, style, "-o", tmp_path / "new.jpg"), 2, "expected a folder for several images"),
+        ((content, "-o", tmp_path / "new.gif"), 2, "expected one of '.png'"),
+        ((content, "-o", tmp_path / "new" / "er", "--quality", 0), 2, "`quality` is 0"),
+        ((content, "-o", tmp_path / "folder"), 0, ""),
+        ((), 2, "no images"),
         ((content, content, "-o", tmp_path / "o"), 2, "would both become"),
     ):
         finished = run(capsys, "apply", net, *arguments)
         assert finished.status == status, arguments
         assert not message or message in finished.err[-1]
+    assert not list(tmp_path.glob("new*"))
+    assert (tmp_path / "folder" / "content.png").exists()
     finished = run(capsys, "apply", style, content)
     assert finished.status == 4
+
+
+def test_images_that_are_too_small_or_too_large_do_not_end_the_others(
+    capsys: pytest.CaptureFixture[str], net: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    for name, side in (("a-small", 9), ("b-large", 40), ("c", 24)):
+        Image.new("RGB", (side, side)).save(folder / f"{name}.png")
+
+    def check_fits(needed: int, size: str) -> None:
+        if size == "40x40":
+            raise ResourceError("40x40 needs more memory than there is")
+
+    monkeypatch.setattr("jnst.apps.cli.apply.check_fits", check_fits)
+    finished = run(capsys, "apply", net, folder, "-o", tmp_path / "out")
+    assert finished.status == 6
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["c.png"]
+    small, large = [line for line in finished.err if line.startswith("jnst: error: ")]
+    assert "a-small.png" in small
+    assert "9x9" in small
+    assert "b-large.png" in large
+
+    def full(path: Path, content: bytes) -> None:
+        raise ResourceError("the disk is full")
+
+    monkeypatch.setattr("jnst.apps.cli.apply.write_atomically", full)
+    (folder / "d.png").write_bytes((folder / "c.png").read_bytes())
+    finished = run(capsys, "apply", net, folder, "-o", tmp_path / "other")
+    assert finished.status == 6
+    assert len([line for line in finished.err if "the disk is full" in line]) == 1
 
 
 def test_training_flags_that_cannot_be_obeyed(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
@@ -183,7 +221,7 @@ def test_export(capsys: pytest.CaptureFixture[str], net: Path, tmp_path: Path) -
         (("-o", tmp_path / "a.mlir", "--size", "20"), "--size 20"),
         (("-o", tmp_path / "a.mlir", "--size", "20x8"), "at least 20x20"),
         (("-o", tmp_path / "a.mlir", "--size", "99999999999x20"), "at most"),
-        (("-o", tmp_path / "a.mlir", "--size", f"{'9' * 5000}x20"), "at most"),
+        (("-o", tmp_path / "a.mlir", "--size", f"{'9' * 5000}x20"), "expected width and height"),
         (("-o", tmp_path / "a.mlir", "--platforms"), "--platforms"),
         (("-o", tmp_path / "a.mlir", "--platforms", "cpu", "cuda"), "several need the form .jax"),
     ):
