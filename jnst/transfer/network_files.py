@@ -19,7 +19,7 @@ from jnst.weights.checksum import KEY, checksum
 from jnst.weights.convert import check_finite, flatten, nested
 from jnst.weights.formats import read_tensors
 from jnst.weights.formats.tensors import Tensors, one_line
-from jnst.weights.native import DTYPES, write_tensors
+from jnst.weights.native import cast_tensors, write_tensors
 
 FORMAT, VERSION = "jnst-style-network", "1"
 """``format`` and ``version`` in the metadata."""
@@ -54,10 +54,7 @@ def save_style_network(
         WeightsError: A parameter is missing or unknown, or has the wrong shape, or is not finite in this data type.
         ResourceError: The disk is full.
     """
-    if dtype not in DTYPES:
-        raise ArgumentError(f"dtype {dtype!r} is unknown: choose one of {', '.join(DTYPES)}")
-    with np.errstate(over="ignore"):
-        arrays = {name: np.ascontiguousarray(leaf, dtype=dtype) for name, leaf in flatten(params).items()}
+    arrays = cast_tensors(flatten(params), dtype)
     _check_params(network, arrays)
     architecture = {field.name: getattr(network, field.name) for field in dataclasses.fields(network)}
     metadata = {

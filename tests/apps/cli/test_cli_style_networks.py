@@ -66,6 +66,27 @@ def test_train_apply_and_export(capsys: pytest.CaptureFixture[str], tmp_path: Pa
     assert_shows(result, expected(tmp_path / "net.safetensors", photos / "content.png", [1.0]))
 
 
+def test_files_may_follow_one_flag_or_several(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    """And two photographs of one name have a row each in the sheet."""
+    content, style = save_images(tmp_path)
+    photos, again = tmp_path / "photos", tmp_path / "again"
+    for folder in (photos, again):
+        folder.mkdir()
+        (folder / "content.png").write_bytes(content.read_bytes())
+    sheets = []
+    for number, images in enumerate(([photos / "content.png"], [photos / "content.png", again / "content.png"])):
+        styles = [part for path in (style, content) for part in ("--style", path)]
+        shown = [part for path in images for part in ("--sheet-images", path)]
+        sheet, net = tmp_path / f"sheet-{number}.png", tmp_path / f"{number}.safetensors"
+        arguments = ("--data", photos, *QUICK, *LAYERS, *styles, *shown, "--sheet", sheet, "-o", net)
+        assert run(capsys, "train", "style", *arguments).status == 0
+        assert jnst.load_style_network(net)[0].styles == ("style", "content")
+        with Image.open(sheet) as image:
+            sheets.append(image.size)
+    assert sheets[0][0] == sheets[1][0]
+    assert sheets[1][1] >= sheets[0][1] + 30
+
+
 def test_styles_and_mixtures(capsys: pytest.CaptureFixture[str], net: Path, tmp_path: Path) -> None:
     content, _ = save_images(tmp_path)
     cases = {"night": [1, 0], "2": [0, 1], "night:1,2:3": [0.25, 0.75], " wave:0.5 , night:0.5": [0.5, 0.5]}
@@ -190,6 +211,8 @@ def test_training_flags_that_cannot_be_obeyed(capsys: pytest.CaptureFixture[str]
     empty = tmp_path / "empty"
     empty.mkdir()
     out = ("-o", tmp_path / "net.safetensors")
+    small, sheet, long = tmp_path / "small.png", tmp_path.parent / "sheet.jpg", tmp_path / f"{'a' * 101}.png"
+    Image.new("RGB", (18, 18)).save(small)
     for arguments, status, message in (
         ((style, "--data", empty), 3, "contains no images"),
         ((style, "--data", tmp_path / "none"), 3, "is not a folder"),
@@ -201,10 +224,25 @@ def test_training_flags_that_cannot_be_obeyed(capsys: pytest.CaptureFixture[str]
         ((style, "--data", tmp_path, "--sheet", "x.gif"), 2, "--sheet"),
         ((style, "--data", tmp_path, "--style-layers", "relu9_9"), 2, "no layer 'relu9_9'"),
         ((style, "--data", tmp_path, "--content-weight", "-1"), 2, "content weight"),
+        (("--data", tmp_path), 2, "--style: expected one or more images"),
+        ((style, "--data", tmp_path, "--widths", "auto"), 2, "--widths auto: expected three numbers"),
+        ((style, "--data", tmp_path, "--blocks", "99"), 2, "99 residual blocks"),
+        ((style, "--data", tmp_path, "--backbone", "vgg20"), 2, "vgg20"),
+        ((style, "--data", tmp_path, "--style-weights", "1,2"), 2, "style weights 1, 2 for 1 styles"),
+        ((style, "--data", tmp_path, "--style-size", "nan"), 2, "--style-size nan: expected a number of pixels"),
+        ((style, "--data", tmp_path, "--style-size", "inf"), 2, "--style-size inf: expected a number of pixels"),
+        ((style, "--data", tmp_path, "--log", style, "--force"), 2, "is also a file that is read"),
+        ((style, "--data", tmp_path, "--sheet", small, "--sheet-images", small, "--force"), 2, "is also a file"),
+        ((style, "--data", empty, "--sheet", empty / "sheet.jpg"), 2, "among the photographs"),
+        ((style, "--data", tmp_path, "--sheet", sheet, "--sheet-images", small), 3, "18x18 pixels"),
+        ((long, "--data", tmp_path), 2, "1 to 100 printable characters"),
     ):
         finished = run(capsys, "train", "style", *QUICK, *out, "--style", *arguments)
         assert finished.status == status, arguments
         assert message in finished.err[-1]
+        assert finished.err[-1].startswith("jnst: error: ")
+        reading = [line for line in finished.err if line.startswith("jnst: reading photographs in ")]
+        assert bool(reading) == ("contains no images" in message or "is not a folder" in message), arguments
     assert not (tmp_path / "net.safetensors").exists()
 
 
