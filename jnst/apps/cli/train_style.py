@@ -207,6 +207,8 @@ class Style:
             raise ArgumentError(f"--log-every {self.log_every}: expected a number of steps, at least 1")
         if self.sheet is not None and self.sheet.suffix.lower() not in SHEET_FORMATS:
             raise ArgumentError(f"--sheet {self.sheet}: expected a name that ends in {', '.join(SHEET_FORMATS)}")
+        if self.sheet_images and self.sheet is None:
+            raise ArgumentError("--sheet-images needs the file to show them in: add --sheet FILE")
         files = {"--output": self.output, "--checkpoint": self.checkpoint, "--log": self.log, "--sheet": self.sheet}
         check_outputs(files, resume=self.resume, force=self.force)
         inputs = [*self._style_files(), *itertools.chain(*self.sheet_images), *map(Path, self.weights)]
@@ -232,7 +234,7 @@ class Style:
 
     def _load_sheet_images(self) -> list[tuple[str, Image]]:
         """The images of the sheet that are named, with their names."""
-        files = tuple(itertools.chain(*self.sheet_images)) if self.sheet is not None else ()
+        files = tuple(itertools.chain(*self.sheet_images))
         images = [(path.stem, load_image(path, size=2 * self.size, enlarge=False)) for path in files]
         for path, (_, image) in zip(files, images, strict=True):
             if min(image.shape[:2]) < SMALLEST_SIDE:

@@ -235,6 +235,7 @@ def test_training_flags_that_cannot_be_obeyed(capsys: pytest.CaptureFixture[str]
         ((style, "--data", tmp_path, "--sheet", small, "--sheet-images", small, "--force"), 2, "is also a file"),
         ((style, "--data", empty, "--sheet", empty / "sheet.jpg"), 2, "among the photographs"),
         ((style, "--data", tmp_path, "--sheet", sheet, "--sheet-images", small), 3, "18x18 pixels"),
+        ((style, "--data", tmp_path, "--sheet-images", style), 2, "--sheet FILE"),
         ((long, "--data", tmp_path), 2, "1 to 100 printable characters"),
     ):
         finished = run(capsys, "train", "style", *QUICK, *out, "--style", *arguments)
