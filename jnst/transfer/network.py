@@ -57,7 +57,7 @@ class StyleNetwork:
         blocks: The number of residual blocks.
 
     Raises:
-        ArgumentError: No style, two of one name, a name that cannot be, or a size that cannot be.
+        ArgumentError: No style, two of one name, or a name or a size that cannot be.
 
     References:
         Johnson, Alahi & Fei-Fei, Perceptual Losses for Real-Time Style Transfer and Super-Resolution, ECCV 2016;
@@ -217,22 +217,24 @@ class StyleNetwork:
             return numbers.index(digits)
         if isinstance(style, str) and not text.strip().isdecimal():
             raise ArgumentError(f"this network has no style {style!r}: {hint(style, self.styles)}")
-        raise ArgumentError(f"style {style}: expected a number from 1 to {len(self.styles)} ({', '.join(self.styles)})")
+        raise ArgumentError(
+            f"style {text.strip():.60}: expected a number from 1 to {len(self.styles)} ({', '.join(self.styles)})"
+        )
 
     def _check_params(self, params: Params) -> None:
         expected = flatten(self.shapes)
         found = {name: np.shape(leaf) for name, leaf in flatten(params).items()} if isinstance(params, Mapping) else {}
-        for name in sorted(expected.keys() | found.keys()):
-            if found.get(name) != expected.get(name):
-                if name not in found:
-                    fault = "is missing"
-                elif name not in expected:
-                    fault = "is unknown"
-                else:
-                    fault = f"has shape {found[name]}, expected {expected[name]}"
-                raise ArgumentError(
-                    f"`params` do not belong to this network: `{name}` {fault}; pass those that were loaded with it"
-                )
+        faults = [f"`{name}` is missing" for name in expected if name not in found]
+        faults += [f"`{name}` is unknown" for name in found if name not in expected]
+        faults = faults or [
+            f"`{name}` has shape {found[name]}, expected {shape}"
+            for name, shape in expected.items()
+            if found[name] != shape
+        ]
+        if faults:
+            raise ArgumentError(
+                f"`params` do not belong to this network: {faults[0]}; pass those that were loaded with it"
+            )
 
     def _mixture(self, style_weights: Any, batch: tuple[int, ...]) -> Array:
         """``(n, S)`` or ``(1, S)``, with sums of 1."""

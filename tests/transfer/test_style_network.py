@@ -209,7 +209,7 @@ def other(params: Any, **changes: Any) -> Any:
         (lambda p: NETWORK.apply(p, np.zeros((2, 3, 20, 20), np.float32), [1, 0, 0]), ImageError, "channels last"),
         (lambda p: ANY.apply(p, Image.new("RGB", (20, 20)), [1, 0, 0]), ImageError, "PIL image"),
         (lambda p: ANY.apply(p, np.zeros((20, 20, 3), np.float32), "wave"), ArgumentError, "expected 3 numbers"),
-        (lambda p: other(p, styles=("a",)), ArgumentError, r"`block1_1/scale` has shape \(3, 8\), expected \(1, 8\)"),
+        (lambda p: other(p, styles=("a",)), ArgumentError, r"`down1/scale` has shape \(3, 4\), expected \(1, 4\)"),
         (lambda p: other(p, blocks=1), ArgumentError, "do not belong to this network: `block2_1/kernel` is unknown"),
         (lambda p: other(p, blocks=3), ArgumentError, "do not belong to this network: `block3_1/kernel` is missing"),
         (lambda p: UNTYPED("wave"), ArgumentError, "`styles` is 'wave': expected a list"),
