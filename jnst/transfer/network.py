@@ -9,8 +9,8 @@ with mean and variance of each channel over the positions of one image. A mixtur
 """
 
 import dataclasses
-import math
 from collections.abc import Mapping, Sequence
+from numbers import Integral
 from typing import Any
 
 import jax
@@ -20,8 +20,9 @@ from jax.core import Tracer
 
 from jnst.backbones.ops import convolve
 from jnst.errors import ArgumentError, ImageError, hint
-from jnst.images.check import ImageInput
+from jnst.images.check import ImageInput, check_images
 from jnst.types import Array, Image, Params, RandomKey, sum_dtype
+from jnst.weights.convert import flatten
 
 EPSILON = 1e-5
 """Added to variances, as by Ulyanov et al."""
@@ -34,6 +35,8 @@ SMALLEST_SIDE = 20
 OUTPUT_CHANNELS = 3
 MOST_FILTERS, MOST_BLOCKS, MOST_STYLES = 1024, 64, 1000
 """Far more than any network has that fits into memory."""
+LONGEST_NAME = 100
+"""Characters of a style's name, at most."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,12 +52,12 @@ class StyleNetwork:
     It holds no parameters and is hashable, so that it can be a static argument of `jax.jit`.
 
     Attributes:
-        styles: The names of the styles.
+        styles: The names of the styles, each of 1 to 100 printable characters.
         widths: Filters at full, half and quarter size.
         blocks: The number of residual blocks.
 
     Raises:
-        ArgumentError: No style, two of one name, or a size that cannot be.
+        ArgumentError: No style, two of one name, or a name or a size that cannot be.
 
     References:
         Johnson, Alahi & Fei-Fei, Perceptual Losses for Real-Time Style Transfer and Super-Resolution, ECCV 2016;
@@ -74,14 +77,30 @@ class StyleNetwork:
     blocks: int = 5
 
     def __post_init__(self) -> None:
-        if not 1 <= len(self.styles) <= MOST_STYLES or len(set(self.styles)) < len(self.styles):
-            raise ArgumentError(
-                f"styles {', '.join(self.styles) or '(none)'}: expected one or more, each name only once"
-            )
-        if len(self.widths) != 3 or not all(1 <= width <= MOST_FILTERS for width in self.widths):
+        for field in ("styles", "widths"):
+            values = getattr(self, field)
+            if isinstance(values, str) or not isinstance(values, Sequence):
+                raise ArgumentError(f"`{field}` is {values!r:.60}: expected a list")
+            object.__setattr__(self, field, tuple(values))
+        self._check_names()
+        if len(self.widths) != 3 or not all(_is_count(width, 1, MOST_FILTERS) for width in self.widths):
             raise ArgumentError(f"widths {self.widths}: expected three numbers of filters from 1 to {MOST_FILTERS}")
-        if not 0 <= self.blocks <= MOST_BLOCKS:
-            raise ArgumentError(f"{self.blocks} residual blocks: expected a number from 0 to {MOST_BLOCKS}")
+        if not _is_count(self.blocks, 0, MOST_BLOCKS):
+            raise ArgumentError(f"{self.blocks!r} residual blocks: expected a number from 0 to {MOST_BLOCKS}")
+        # Python's integers, which JSON can hold.
+        object.__setattr__(self, "widths", tuple(map(int, self.widths)))
+        object.__setattr__(self, "blocks", int(self.blocks))
+
+    def _check_names(self) -> None:
+        if not 1 <= len(self.styles) <= MOST_STYLES:
+            raise ArgumentError(f"{len(self.styles)} styles: expected one or more, up to {MOST_STYLES}")
+        for number, style in enumerate(self.styles):
+            if not (isinstance(style, str) and 1 <= len(style) <= LONGEST_NAME and style.isprintable()):
+                raise ArgumentError(
+                    f"style {style!r:.60}: expected a name of 1 to {LONGEST_NAME} printable characters; choose another"
+                )
+            if style in self.styles[:number]:
+                raise ArgumentError(f"two styles are called {style}: expected each name only once")
 
     @property
     def shapes(self) -> dict[str, dict[str, tuple[int, ...]]]:
@@ -117,21 +136,24 @@ class StyleNetwork:
         Args:
             params: The network's parameters. The dtype of the kernels is that of the convolutions; statistics are
                 float32.
-            image: ``(..., h, w, 3)``, sRGB in [0, 1], of any size from 20x20 pixels.
+            image: ``(..., h, w, 3)``, sRGB in [0, 1], of any size from 20x20 pixels. Inside `jax.jit` only shape and
+                dtype are checked.
             style_weights: ``(S,)`` or ``(..., S)``: how much each style counts, at least 0; only proportions matter.
-                None: the only style.
+                None: the only style. Inside `jax.jit` only the shape is checked.
 
         Returns:
             Images of the same shape, float32 sRGB in [0, 1].
 
         Raises:
-            ArgumentError: Not as many weights as styles, or weights that are negative, not finite, or all 0.
-            ImageError: Not the shape or dtype of an image, or fewer than 20 pixels on a side.
+            ArgumentError: The parameters of another network; not as many weights as styles; or weights that are
+                negative, not finite, or all 0.
+            ImageError: Not an image in [0, 1], or fewer than 20 pixels on a side.
         """
-        _check_image(image)
+        self._check_params(params)
+        image = _checked_image(image)
         batch, (height, width, _) = image.shape[:-3], image.shape[-3:]
         mixture = self._mixture(style_weights, batch)
-        x = _reflected(jnp.asarray(image).reshape(-1, height, width, 3))
+        x = _reflected(image.reshape(-1, height, width, 3))
 
         def normalised(layer: str, x: Array, stride: int = 1) -> Array:
             own = params[layer]
@@ -168,23 +190,51 @@ class StyleNetwork:
             [0.75, 0.25]
         """
         shares = 1 if shares is None else shares
-        shares = shares if isinstance(shares, Mapping) else {shares: 1.0}
-        weights = np.zeros(len(self.styles), np.float32)
-        for style, share in shares.items():
+        weights: dict[int, float] = {}
+        for style, share in shares.items() if isinstance(shares, Mapping) else [(shares, 1.0)]:
             place = self._place(style)
-            if weights[place]:
-                raise ArgumentError(f"style {style} is named twice: name each style once")
-            weights[place] = share
-        return np.asarray(_checked_weights(weights) / weights.sum(), np.float32)
+            if place in weights:
+                raise ArgumentError(f"style {self.styles[place]} is named twice: name each style once")
+            try:
+                weights[place] = float(share)
+            except (TypeError, ValueError):
+                raise ArgumentError(
+                    f"style {style}: {share!r} is not a number: expected its share, at least 0"
+                ) from None
+        values = _checked_weights(np.array([weights.get(place, 0.0) for place in range(len(self.styles))], np.float64))
+        values = values / values.max()  # whose sum does not overflow
+        return np.asarray(values / values.sum(), np.float32)
 
     def _place(self, style: str | int) -> int:
-        if isinstance(style, str) and style in self.styles:
-            return self.styles.index(style)
-        if isinstance(style, int) and 1 <= style <= len(self.styles):
-            return style - 1
-        if isinstance(style, str) and not style.isdecimal():
+        """The place of a style that is given by name, or by number from 1, also in digits."""
+        text = str(style)
+        for name in (text, text.strip()):
+            if isinstance(style, str) and name in self.styles:
+                return self.styles.index(name)
+        numbers = [str(number) for number in range(1, len(self.styles) + 1)]
+        digits = text.strip().lstrip("0")
+        if isinstance(style, str | Integral) and digits in numbers:
+            return numbers.index(digits)
+        if isinstance(style, str) and not text.strip().isdecimal():
             raise ArgumentError(f"this network has no style {style!r}: {hint(style, self.styles)}")
-        raise ArgumentError(f"style {style}: expected a number from 1 to {len(self.styles)} ({', '.join(self.styles)})")
+        raise ArgumentError(
+            f"style {text.strip():.60}: expected a number from 1 to {len(self.styles)} ({', '.join(self.styles)})"
+        )
+
+    def _check_params(self, params: Params) -> None:
+        expected = flatten(self.shapes)
+        found = {name: np.shape(leaf) for name, leaf in flatten(params).items()} if isinstance(params, Mapping) else {}
+        faults = [f"`{name}` is missing" for name in expected if name not in found]
+        faults += [f"`{name}` is unknown" for name in found if name not in expected]
+        faults = faults or [
+            f"`{name}` has shape {found[name]}, expected {shape}"
+            for name, shape in expected.items()
+            if found[name] != shape
+        ]
+        if faults:
+            raise ArgumentError(
+                f"`params` do not belong to this network: {faults[0]}; pass those that were loaded with it"
+            )
 
     def _mixture(self, style_weights: Any, batch: tuple[int, ...]) -> Array:
         """``(n, S)`` or ``(1, S)``, with sums of 1."""
@@ -195,6 +245,10 @@ class StyleNetwork:
                     f"this network has {count} styles ({', '.join(self.styles)}): give each a number in `style_weights`"
                 )
             style_weights = np.ones(1, np.float32)
+        if isinstance(style_weights, str | Mapping):
+            raise ArgumentError(
+                f"`style_weights` is {style_weights!r:.60}: expected {count} numbers: use network.style_weights"
+            )
         # A list may hold tracers.
         weights = style_weights if hasattr(style_weights, "shape") else jnp.asarray(style_weights, jnp.float32)
         if weights.ndim == 0 or weights.shape[-1] != count:
@@ -254,23 +308,26 @@ def _reflected(x: Array) -> Array:
     return x
 
 
-def _check_image(image: ImageInput) -> None:
-    shape, dtype = tuple(image.shape), image.dtype
-    if len(shape) < 3 or shape[-1] != 3:
-        raise ImageError(f"`image` has shape {shape}, expected (..., h, w, 3): load it with jnst.load_image")
-    if not jnp.issubdtype(dtype, jnp.floating):
-        raise ImageError(f"`image` has dtype {dtype}, expected floats in [0, 1]: divide by 255 or use jnst.load_image")
-    if all(isinstance(side, int) for side in shape) and (min(shape[-3:-1]) < SMALLEST_SIDE or math.prod(shape) == 0):
+def _is_count(value: Any, least: int, most: int) -> bool:
+    return isinstance(value, Integral) and not isinstance(value, bool) and least <= int(value) <= most
+
+
+def _checked_image(image: ImageInput) -> Image:
+    checked = check_images(image, "image")
+    height, width = checked.shape[-3:-1]
+    # An exported program has symbols here, with constraints of their own.
+    if any(isinstance(side, int) and side < SMALLEST_SIDE for side in (height, width)):
         raise ImageError(
-            f"`image` is {shape[-2]}x{shape[-3]} pixels, but style networks need at least "
-            f"{SMALLEST_SIDE}x{SMALLEST_SIDE}: enlarge it"
+            f"`image` is {width}x{height} pixels, but style networks need at least {SMALLEST_SIDE}x{SMALLEST_SIDE}: "
+            "enlarge it"
         )
+    return checked
 
 
 def _checked_weights(weights: Any) -> Any:
     if not isinstance(weights, Tracer):
         values = np.asarray(weights, np.float64)
-        if not (np.isfinite(values).all() and (values >= 0).all() and (values.sum(-1) > 0).all()):
+        if not (np.isfinite(values).all() and (values >= 0).all() and (values.max(-1) > 0).all()):
             raise ArgumentError(
                 f"style weights {np.array2string(values, separator=', ', threshold=20)}: expected finite numbers of at "
                 "least 0, and one above 0"

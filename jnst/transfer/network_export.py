@@ -11,8 +11,8 @@ from jnst.errors import ArgumentError
 from jnst.transfer.network import SMALLEST_SIDE, STRIDE, StyleNetwork
 from jnst.types import Array, Image, Params
 
-MULTIPLE = STRIDE
-"""Where sizes are free, sides are multiples of this, because no border is added then."""
+LARGEST_SIDE = 2**15
+"""Far more than fits into memory."""
 
 
 def _serialized(exported: export.Exported) -> bytes:
@@ -32,6 +32,9 @@ EXPORTS: dict[str, Callable[[export.Exported], bytes]] = {
 }
 """How a program is written, by the suffix of the file: for `jax.export.deserialize`, as portable bytecode, as text."""
 
+PORTABLE = ".jax"
+"""The form that can be for several platforms. The others would take the platform's index as their first argument."""
+
 
 def export_style_network(
     network: StyleNetwork,
@@ -39,22 +42,23 @@ def export_style_network(
     *,
     size: tuple[int, int] | None = None,
     style_weights: Array | np.ndarray | Sequence[float] | None = None,
-    platforms: Sequence[str] = ("cpu", "cuda", "tpu"),
+    platforms: Sequence[str] = ("cpu",),
 ) -> export.Exported:
     """Export a style network with its parameters.
 
     Args:
         network: The network.
         params: Its parameters, which become constants of the program.
-        size: Height and width; None: any that are multiples of 4 and at least 20.
+        size: Height and width; None: any that are multiples of 4, as no border is added then, and at least 20.
         style_weights: ``(S,)``, built in; None: the program takes them as its second argument.
-        platforms: Where it will run: "cpu", "cuda", "rocm", "tpu".
+        platforms: Where it will run: "cpu", "cuda", "rocm", "tpu". With several, the function ``main`` of the StableHLO
+            takes an index into them as its first argument, which JAX passes itself.
 
     Returns:
         The program of images ``(n, h, w, 3)`` for any n, as `jax.export.export` returns it.
 
     Raises:
-        ArgumentError: Sides below 20, or wrong weights.
+        ArgumentError: Sides below 20 or above 32768, no platform, or wrong weights.
 
     Examples:
         >>> import jax, jnst
@@ -66,8 +70,12 @@ def export_style_network(
     """
     if size is not None and min(size) < SMALLEST_SIDE:
         raise ArgumentError(f"size {size[1]}x{size[0]}: expected at least {SMALLEST_SIDE}x{SMALLEST_SIDE} pixels")
-    sides = f"{MULTIPLE}*h, {MULTIPLE}*w" if size is None else f"{size[0]}, {size[1]}"
-    least = SMALLEST_SIDE // MULTIPLE
+    if size is not None and max(size) > LARGEST_SIDE:
+        raise ArgumentError(f"size {size[1]}x{size[0]}: expected at most {LARGEST_SIDE} pixels on a side")
+    if not platforms:
+        raise ArgumentError("no platforms: expected one or more, such as cpu")
+    sides = f"{STRIDE}*h, {STRIDE}*w" if size is None else f"{size[0]}, {size[1]}"
+    least = SMALLEST_SIDE // STRIDE
     constraints = [f"h >= {least}", f"w >= {least}"] if size is None else []
     shape = export.symbolic_shape(f"n, {sides}, 3", constraints=constraints)
     image = jax.ShapeDtypeStruct(shape, jnp.float32)

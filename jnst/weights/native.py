@@ -3,6 +3,7 @@
 import json
 import os
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 
@@ -35,9 +36,8 @@ def save_weights(path: str | os.PathLike[str], weights: Weights, *, dtype: str =
             shape.
         ResourceError: The disk is full.
     """
-    if dtype not in DTYPES:
-        raise ArgumentError(f"dtype {dtype!r} is unknown: choose one of {', '.join(DTYPES)}")
-    arrays = _checked(weights, dtype)
+    arrays = cast_tensors(weights.params, dtype)
+    _check(weights, arrays)
     metadata = {
         "format": NATIVE_FORMAT,
         "version": NATIVE_VERSION,
@@ -49,6 +49,22 @@ def save_weights(path: str | os.PathLike[str], weights: Weights, *, dtype: str =
         "licence": weights.licence,
     }
     write_tensors(path, arrays, metadata)
+
+
+def cast_tensors(arrays: Mapping[str, Any], dtype: str) -> dict[str, np.ndarray]:
+    """Cast tensors to the data type of a file. Values that are too large for it become infinite.
+
+    Args:
+        arrays: The tensors by name.
+        dtype: One of `DTYPES`.
+
+    Raises:
+        ArgumentError: The data type is unknown.
+    """
+    if dtype not in DTYPES:
+        raise ArgumentError(f"dtype {dtype!r} is unknown: choose one of {', '.join(DTYPES)}")
+    with np.errstate(over="ignore"):
+        return {name: np.ascontiguousarray(array, dtype=dtype) for name, array in arrays.items()}
 
 
 def write_tensors(path: str | os.PathLike[str], arrays: Mapping[str, np.ndarray], metadata: Mapping[str, str]) -> None:
@@ -80,7 +96,7 @@ def _with_sorted_metadata(content: bytes) -> bytes:
     return len(ordered).to_bytes(8, "little") + ordered + content[8 + length :]
 
 
-def _checked(weights: Weights, dtype: str) -> dict[str, np.ndarray]:
+def _check(weights: Weights, arrays: Mapping[str, np.ndarray]) -> None:
     shapes = param_shapes(weights.architecture, weights.options.get("widths"))
     faults = [name for name in weights.params if name not in shapes] or missing_params(
         weights.architecture, weights.params, weights.options
@@ -90,13 +106,9 @@ def _checked(weights: Weights, dtype: str) -> dict[str, np.ndarray]:
             f"weights for {weights.architecture}: the parameter `{(faults or list(shapes))[0]}` is missing or unknown, "
             "expected all parameters up to the last layer: save those"
         )
-    arrays: dict[str, np.ndarray] = {}
-    for name, param in weights.params.items():
-        if param.shape != shapes[name]:
+    for name, array in arrays.items():
+        if array.shape != shapes[name]:
             raise WeightsError(
-                f"parameter `{name}` has shape {param.shape}, expected {shapes[name]}: save it in HWIO order"
+                f"parameter `{name}` has shape {array.shape}, expected {shapes[name]}: save it in HWIO order"
             )
-        with np.errstate(over="ignore"):
-            arrays[name] = np.ascontiguousarray(param, dtype=dtype)
-        check_finite(name, arrays[name])
-    return arrays
+        check_finite(name, array)

@@ -1,6 +1,7 @@
 """Style networks: what they compute, compared with float64, and the promises of the library."""
 
 import dataclasses
+import re
 from functools import partial
 from typing import Any
 
@@ -9,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from contracts import compilations, random_image, same_trees
+from PIL import Image
 
 import jnst
 from jnst.errors import ArgumentError, ImageError, JnstError
@@ -18,6 +20,11 @@ from jnst.transfer.network_export import EXPORTS, export_style_network
 pytestmark = pytest.mark.usefixtures("unoptimised")
 
 NETWORK = jnst.StyleNetwork(("night", "wave", "field"), widths=(4, 6, 8), blocks=2)
+
+
+UNTYPED: Any = jnst.StyleNetwork
+ANY: Any = NETWORK
+"""The class and the network, for arguments that type checkers refuse."""
 
 
 @pytest.fixture(scope="module")
@@ -164,6 +171,19 @@ def test_styles_have_names_and_numbers() -> None:
         np.testing.assert_array_equal(NETWORK.style_weights(shares), [0, 1, 0])
     np.testing.assert_allclose(NETWORK.style_weights({"night": 1, 3: 3}), [0.25, 0, 0.75])
     np.testing.assert_array_equal(NETWORK.style_weights(), [1, 0, 0])
+    spellings: list[Any] = [" wave ", "2", " 02", np.int64(2)]
+    for spelling in spellings:
+        np.testing.assert_array_equal(NETWORK.style_weights(spelling), [0, 1, 0])
+    np.testing.assert_array_equal(NETWORK.style_weights({1: 1e308, 2: 1e308}), [0.5, 0.5, 0])
+    digits = jnst.StyleNetwork(("2", "1"))
+    np.testing.assert_array_equal(digits.style_weights("2"), [1, 0])
+    np.testing.assert_array_equal(digits.style_weights(2), [0, 1])
+
+
+def other(params: Any, **changes: Any) -> Any:
+    """Repaint with the parameters of a network that is not quite this one."""
+    network = dataclasses.replace(NETWORK, **changes)
+    return network.apply(params, random_image(0, 20, 20), np.ones(len(network.styles)))
 
 
 @pytest.mark.parametrize(
@@ -171,7 +191,10 @@ def test_styles_have_names_and_numbers() -> None:
     [
         (lambda p: NETWORK.style_weights("wafe"), ArgumentError, "no style 'wafe': did you mean wave"),
         (lambda p: NETWORK.style_weights(4), ArgumentError, "style 4: expected a number from 1 to 3"),
-        (lambda p: NETWORK.style_weights({"wave": 1, 2: 1}), ArgumentError, "named twice"),
+        (lambda p: NETWORK.style_weights({"wave": 1, 2: 1}), ArgumentError, "wave is named twice"),
+        (lambda p: NETWORK.style_weights({"wave": 0, "2": 1}), ArgumentError, "wave is named twice"),
+        (lambda p: ANY.style_weights({"wave": "x"}), ArgumentError, "'x' is not a number"),
+        (lambda p: NETWORK.style_weights(True), ArgumentError, "style True: expected a number from 1 to 3"),
         (lambda p: NETWORK.style_weights({"wave": 0.0}), ArgumentError, "one above 0"),
         (lambda p: NETWORK.style_weights({"wave": float("nan")}), ArgumentError, "finite"),
         (lambda p: NETWORK.apply(p, np.zeros((20, 20, 3), np.float32)), ArgumentError, "3 styles"),
@@ -181,6 +204,19 @@ def test_styles_have_names_and_numbers() -> None:
         (lambda p: NETWORK.apply(p, np.zeros((19, 20, 3), np.float32), [1, 0, 0]), ImageError, "20x19 pixels"),
         (lambda p: NETWORK.apply(p, np.zeros((20, 20, 4), np.float32), [1, 0, 0]), ImageError, r"\(20, 20, 4\)"),
         (lambda p: NETWORK.apply(p, np.zeros((20, 20, 3), np.uint8), [1, 0, 0]), ImageError, "divide by 255"),
+        (lambda p: NETWORK.apply(p, np.full((20, 20, 3), 255.0, np.float32), [1, 0, 0]), ImageError, "divide by 255"),
+        (lambda p: NETWORK.apply(p, np.full((20, 20, 3), np.nan, np.float32), [1, 0, 0]), ImageError, "NaN"),
+        (lambda p: NETWORK.apply(p, np.zeros((2, 3, 20, 20), np.float32), [1, 0, 0]), ImageError, "channels last"),
+        (lambda p: ANY.apply(p, Image.new("RGB", (20, 20)), [1, 0, 0]), ImageError, "PIL image"),
+        (lambda p: ANY.apply(p, np.zeros((20, 20, 3), np.float32), "wave"), ArgumentError, "expected 3 numbers"),
+        (lambda p: other(p, styles=("a",)), ArgumentError, r"`down1/scale` has shape \(3, 4\), expected \(1, 4\)"),
+        (lambda p: other(p, blocks=1), ArgumentError, "do not belong to this network: `block2_1/kernel` is unknown"),
+        (lambda p: other(p, blocks=3), ArgumentError, "do not belong to this network: `block3_1/kernel` is missing"),
+        (lambda p: UNTYPED("wave"), ArgumentError, "`styles` is 'wave': expected a list"),
+        (lambda p: jnst.StyleNetwork(("a\nb",)), ArgumentError, "printable"),
+        (lambda p: jnst.StyleNetwork(("a" * 101,)), ArgumentError, "1 to 100"),
+        (lambda p: UNTYPED([str(n) for n in range(1001)]), ArgumentError, "1001 styles: .* up to 1000"),
+        (lambda p: UNTYPED(("a",), widths=(4, 4.5, 4)), ArgumentError, "widths"),
         (lambda p: jnst.StyleNetwork(()), ArgumentError, "one or more"),
         (lambda p: jnst.StyleNetwork(("a", "a")), ArgumentError, "only once"),
         (lambda p: jnst.StyleNetwork(("a",), widths=(4, 0, 4)), ArgumentError, "widths"),
@@ -194,12 +230,20 @@ def test_wrong_arguments(params: Any, call: Any, error: type[JnstError], message
     assert "\n" not in str(caught.value)
 
 
+def main_arguments(program: jax.export.Exported) -> list[str]:
+    """The types of the arguments of the function that other runtimes call."""
+    (signature,) = re.findall(r"func\.func public @main\((.*?)\) ->", EXPORTS[".mlir"](program).decode())
+    return re.findall(r"%arg\d+: (tensor<[^>]*>)", signature)
+
+
 def test_exported_programs_take_images_of_any_size_and_number(params: Any) -> None:
     image = jnp.asarray(random_image(7, 2, 24, 36))
     free = export_style_network(NETWORK, params)
     mixture = jnp.asarray([0.5, 0.5, 0])
     np.testing.assert_allclose(free.call(image, mixture), NETWORK.apply(params, image, mixture), atol=1e-5)
     fixed = export_style_network(NETWORK, params, size=(22, 21), style_weights=[0, 0, 1])
+    assert main_arguments(free) == ["tensor<?x?x?x3xf32>", "tensor<3xf32>"]
+    assert main_arguments(fixed) == ["tensor<?x22x21x3xf32>"]
     smaller = image[:1, :22, :21]
     np.testing.assert_allclose(fixed.call(smaller), NETWORK.apply(params, smaller, [0, 0, 1]), atol=1e-5)
     assert EXPORTS[".stablehlo"](fixed).startswith(b"ML\xefR")

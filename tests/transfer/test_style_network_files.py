@@ -86,8 +86,10 @@ def tensor(name: str, value: Any) -> Callable[[dict[str, np.ndarray], dict[str, 
         (architecture(blocks=True), "metadata that cannot be read"),
         (architecture(widths=[10**9, 1, 1]), "metadata that cannot be read"),
         (architecture(styles=["a"] * 2), "metadata that cannot be read"),
-        (architecture(styles=["a\nb", "c"]), "not printable"),
+        (architecture(styles=["a\nb", "c"]), "printable characters"),
         (architecture(styles="ab"), "metadata that cannot be read"),
+        (architecture(styles={"a": 1, "b": 2}), "metadata that cannot be read"),
+        (architecture(widths=[2.0, 3.0, 4.0]), "metadata that cannot be read"),
         (architecture(more=1), "metadata that cannot be read"),
         (architecture(blocks=2), "`block2_1/kernel` is missing or unknown"),
         (tensor("more", np.zeros(3, np.float32)), "`more` is missing or unknown"),
@@ -119,6 +121,10 @@ def test_other_files_are_refused(tmp_path: Path) -> None:
     embedded = Path(jnst.__file__).parent / "weights" / "embedded" / "mini.safetensors"
     with pytest.raises(WeightsError, match="jnst-weights, not a style network"):
         jnst.load_style_network(embedded)
+    foreign = tmp_path / "foreign.safetensors"
+    save_file({"a": np.zeros(1, np.float32)}, foreign, {"format": "pt"})
+    with pytest.raises(WeightsError, match=r"foreign\.safetensors: is not a style network"):
+        jnst.load_style_network(foreign)
     with pytest.raises(WeightsError, match="no such file"):
         jnst.load_style_network(tmp_path / "none")
     with pytest.raises(ArgumentError, match="dtype 'int8' is unknown"):
@@ -133,3 +139,16 @@ def test_the_embedded_network_is_small_and_repaints() -> None:
     image = random_image(0, 24, 24)
     results = [np.asarray(network.apply(params, image, network.style_weights(style))) for style in network.styles]
     assert np.abs(results[0] - results[1]).mean() > 0.05
+
+
+def test_a_folder_does_not_hide_the_embedded_network(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path(DEMO).mkdir()
+    assert jnst.load_style_network(DEMO)[0].styles
+
+
+def test_whatever_can_be_built_can_be_read(tmp_path: Path) -> None:
+    given: Any = {"styles": ["é" * 100, "1, :"], "widths": [np.int64(2), 1, 1], "blocks": np.int32(0)}
+    network = jnst.StyleNetwork(**given)
+    jnst.save_style_network(tmp_path / "net", network, network.init(jax.random.key(0)))
+    assert jnst.load_style_network(tmp_path / "net")[0] == network

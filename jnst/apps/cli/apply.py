@@ -1,24 +1,26 @@
 """`jnst apply` and `jnst export`: use a style network, here or in other programs."""
 
 import dataclasses
+import re
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 import tyro
 
 from jnst.apps.cli.arguments import Count, optional
 from jnst.apps.cli.startup import choose_device
-from jnst.apps.io import check_output, find_images, load_alpha, load_image, save_image
-from jnst.apps.io.save import FORMATS
-from jnst.errors import ArgumentError, ImageError
+from jnst.apps.io import check_output, encode_image, find_images, load_alpha, load_image
+from jnst.apps.io.load import SUFFIXES
+from jnst.apps.io.save import FORMATS, check_encoding
+from jnst.errors import ArgumentError, ImageError, JnstError, ResourceError
 from jnst.solve.compilation import Jit
 from jnst.solve.devices import needed_bytes
-from jnst.transfer.memory import check_fits
-from jnst.transfer.network import StyleNetwork
-from jnst.transfer.network_export import EXPORTS, MULTIPLE, export_style_network
+from jnst.transfer.memory import check_fits, exhausted, ran_out
+from jnst.transfer.network import STRIDE, StyleNetwork
+from jnst.transfer.network_export import EXPORTS, PORTABLE, export_style_network
 from jnst.transfer.network_files import load_style_network
 from jnst.types import Image
 from jnst.weights.files import shown, write_atomically
@@ -67,7 +69,9 @@ class Apply:
         choose_device(self.device, deterministic=False)
 
     def run(self) -> int:
-        """Repaint every image; those that cannot be read are named, and the others made."""
+        """Repaint every image; those that cannot be repainted are named, and the others made."""
+        if not self.images:
+            raise ArgumentError("no images: name one or more, or folders of images, after the network")
         network, params = load_style_network(self.network)
         weights = network.style_weights(parse_shares(self.style, network))
         if self.style is None and len(network.styles) > 1:
@@ -86,23 +90,28 @@ class Apply:
         for source, destination in pairs:
             begun = time.perf_counter()
             try:
-                shape = self._repaint(source, destination, repaint)
-            except ImageError as error:
-                if len(pairs) == 1:
-                    raise
-                print(f"jnst: error: {error}", file=sys.stderr)
-                status = error.exit_code
+                shape, content = self._repaint(source, destination, repaint)
+            except Exception as error:
+                known = _of_one_image(error, source)
+                if known is None or len(pairs) == 1:
+                    raise (known or error) from error
+                print(f"jnst: error: {known}", file=sys.stderr)
+                status = known.exit_code
                 continue
+            write_atomically(destination, content)
             seconds = time.perf_counter() - begun
             print(f"{destination}: {shape[1]}x{shape[0]}, {seconds:.2f} s", flush=True)
         return status
 
-    def _repaint(self, source: Path, destination: Path, repaint: Callable[[Image], Image]) -> tuple[int, int]:
+    def _repaint(
+        self, source: Path, destination: Path, repaint: Callable[[Image], Image]
+    ) -> tuple[tuple[int, int], bytes]:
+        """Height and width, and the content of the file."""
         image = load_image(source, size=self.size)
         shape = image.shape[0], image.shape[1]
         alpha = load_alpha(source, shape)
-        save_image(destination, repaint(image), alpha=alpha, bit_depth=self.bit_depth, quality=self.quality)
-        return shape
+        result = repaint(image)
+        return shape, encode_image(destination, result, alpha=alpha, bit_depth=self.bit_depth, quality=self.quality)
 
     def _name(self, network: StyleNetwork) -> str:
         """What the style adds to the names of files."""
@@ -121,12 +130,12 @@ class Apply:
         folder = self.output
         if self.output is None:
             pairs = [(source, Path(f"{source.stem}-{Path(name).name}{_suffix(source)}")) for source in sources]
-        elif len(self.images) == 1 and not self.images[0].is_dir() and not self._is_folder(self.output):
+        elif len(self.images) == 1 and not self.images[0].is_dir() and self.output.suffix and not self.output.is_dir():
             pairs, folder = [(sources[0], self.output)], None
         else:
-            if folder is not None and folder.exists() and not folder.is_dir():
+            if not self.output.is_dir() and (self.output.exists() or self.output.suffix.lower() in SUFFIXES):
                 raise ArgumentError(
-                    f"--output {shown(folder)}: expected a folder for several images; choose another name"
+                    f"--output {shown(self.output)}: expected a folder for several images; choose another name"
                 )
             pairs = [(source, self.output / f"{source.stem}{_suffix(source)}") for source in sources]
         self._check(pairs)
@@ -136,12 +145,10 @@ class Apply:
             check_output(destination, inputs=sources, force=self.force, bit_depth=self.bit_depth, quality=self.quality)
         return pairs
 
-    def _is_folder(self, path: Path) -> bool:
-        return path.is_dir() or path.suffix.lower() not in FORMATS
-
     def _check(self, pairs: Sequence[tuple[Path, Path]]) -> None:
         taken: dict[Path, Path] = {}
         for source, destination in pairs:
+            check_encoding(destination, self.bit_depth, self.quality)
             other = taken.setdefault(destination.absolute(), source)
             if other is not source:
                 raise ArgumentError(
@@ -168,8 +175,8 @@ class Export:
     """Width and height of the images. Without it, any number of images of any size whose sides are multiples of 4."""
     style: Shares = None
     """Style or mixture to build in."""
-    platforms: tuple[Literal["cpu", "cuda", "rocm", "tpu"], ...] = ("cpu", "cuda", "tpu")
-    """Platforms that the program is for."""
+    platforms: tuple[Literal["cpu", "cuda", "rocm", "tpu"], ...] = ("cpu",)
+    """Platforms that the program is for: one, or for .jax several."""
     force: bool = False
     """Overwrite an existing file."""
 
@@ -178,6 +185,13 @@ class Export:
         write = EXPORTS.get(self.output.suffix.lower())
         if write is None:
             raise ArgumentError(f"--output {shown(self.output)}: expected a name that ends in {', '.join(EXPORTS)}")
+        if not self.platforms:
+            raise ArgumentError("--platforms: expected one or more of cpu, cuda, rocm, tpu")
+        if len(self.platforms) > 1 and self.output.suffix.lower() != PORTABLE:
+            raise ArgumentError(
+                f"--platforms {' '.join(self.platforms)}: expected one for {self.output.suffix}; several need the form "
+                f"{PORTABLE}, the others would take the platform as an argument"
+            )
         if self.output.exists() and not self.force:
             raise ArgumentError(f"{shown(self.output)} exists: choose another name, or overwrite it with --force")
         network, params = load_style_network(self.network)
@@ -187,35 +201,34 @@ class Export:
         )
         content = write(exported)
         write_atomically(self.output, content)
-        sizes = self.size or f"any size in multiples of {MULTIPLE}"
+        sizes = self.size or f"any size in multiples of {STRIDE}"
         print(f"{self.output}: {len(content):,} bytes, {sizes}, {', '.join(self.platforms)}")
         return 0
 
 
-def parse_shares(text: str | None, network: StyleNetwork) -> dict[str | int, float] | None:
+def parse_shares(text: str | None, network: StyleNetwork) -> dict[str, float] | None:
     """Read ``NAME[:X],...``, where a number is that of a style unless one is called so.
 
     Raises:
-        ArgumentError: A weight that is no number, or a style that occurs twice.
+        ArgumentError: A weight that is not a number, or a style that occurs twice.
     """
     if text is None:
         return None
     if text in network.styles:
         return {text: 1.0}
-    shares: dict[str | int, float] = {}
+    shares: dict[str, float] = {}
     for part in filter(None, map(str.strip, text.split(","))):
         name, mark, share = (part, "", "") if part in network.styles else part.rpartition(":")
-        name, share = (name, share) if mark else (part, "1")
-        style: Any = int(name) if name.isdecimal() and name not in network.styles else name
+        name, share = (name.strip(), share) if mark else (part, "1")
         try:
             value = float(share)
         except ValueError:
             raise ArgumentError(
-                f"--style {part}: {share!r} is no number; expected a style and its share, a:0.5"
+                f"--style {part}: {share!r} is not a number; expected a style and its share, a:0.5"
             ) from None
-        if style in shares:
+        if name in shares:
             raise ArgumentError(f"--style: {name} occurs twice; name each style once")
-        shares[style] = value
+        shares[name] = value
     if not shares:
         raise ArgumentError(f"--style {text!r}: expected the name of a style ({', '.join(network.styles)})")
     return shares
@@ -229,10 +242,10 @@ def parse_size(text: str | None) -> tuple[int, int] | None:
     """
     if text is None:
         return None
-    width, _, height = text.lower().partition("x")
-    if not (width.isdecimal() and height.isdecimal()):
-        raise ArgumentError(f"--size {text}: expected width and height in pixels, such as 640x480")
-    return int(height), int(width)
+    sides = re.fullmatch(r"(\d{1,15})x(\d{1,15})", text.strip().lower())
+    if sides is None:
+        raise ArgumentError(f"--size {text:.60}: expected width and height in pixels, such as 640x480")
+    return int(sides[2]), int(sides[1])
 
 
 def _images_of(path: Path) -> Iterator[Path]:
@@ -243,6 +256,15 @@ def _images_of(path: Path) -> Iterator[Path]:
     if not images:
         raise ImageError(f"{shown(path)} contains no images: choose a folder that contains some")
     yield from images
+
+
+def _of_one_image(error: Exception, source: Path) -> JnstError | None:
+    """The error with the name of the image, if others may succeed all the same."""
+    if ran_out(error):
+        error = ResourceError(exhausted(error))
+    if not isinstance(error, ImageError | ResourceError):
+        return None
+    return error if shown(source) in str(error) else type(error)(f"{shown(source)}: {error}")
 
 
 def _suffix(source: Path) -> str:

@@ -6,7 +6,8 @@ import os
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
-from typing import NamedTuple
+from functools import partial
+from typing import Any, NamedTuple
 
 import numpy as np
 import rich.console
@@ -79,6 +80,38 @@ def _line_printer() -> Callable[[Report], None]:
             )
 
     return show
+
+
+@contextlib.contextmanager
+def training_progress(
+    *columns: rich.progress.ProgressColumn, **fields: Any
+) -> Iterator[tuple[Callable[..., None], Callable[[str], None]]]:
+    """Show a progress bar on a terminal, and print lines, to standard error.
+
+    Args:
+        columns: What stands in front of the bar.
+        fields: ``total`` and further fields of the task, as for `rich.progress.Progress.add_task`.
+
+    Yields:
+        A function that updates the task's fields, such as ``completed``, and one that prints a line above the bar.
+    """
+    console = rich.console.Console(stderr=True)
+    times = (
+        rich.progress.TimeElapsedColumn(),
+        rich.progress.TextColumn("left"),
+        rich.progress.TimeRemainingColumn(),
+    )
+    with rich.progress.Progress(
+        *columns, rich.progress.BarColumn(), *times, console=console, disable=not console.is_terminal
+    ) as bar:
+
+        def print_line(line: str) -> None:
+            if console.is_terminal:
+                bar.console.print(line, highlight=False)
+            else:
+                print(line, file=sys.stderr, flush=True)
+
+        yield partial(bar.update, bar.add_task("", **fields)), print_line
 
 
 class Jobs(NamedTuple):

@@ -10,13 +10,13 @@ from typing import Annotated, Any, Literal
 
 import jax
 import numpy as np
-import rich.console
 import rich.progress
 import tyro
 
 from jnst.apps.cli.distill import Distill
 from jnst.apps.cli.interruption import TRAINING_GRACE, Interruption, interruptible
 from jnst.apps.cli.outputs import check_outputs, stopped_line
+from jnst.apps.cli.progress import training_progress
 from jnst.apps.cli.train_style import Style
 from jnst.apps.training.classifier import Epoch, OnEpoch, OnStep, Settings, Trained, train_classifier
 from jnst.apps.training.data import OVERSAMPLING, Dataset, load_dataset
@@ -189,28 +189,12 @@ def _progress(epochs: int, interruption: Interruption) -> Iterator[tuple[OnStep,
 
     After a signal, the yielded step callback raises `KeyboardInterrupt`.
     """
-    console = rich.console.Console(stderr=True)
-    columns = (
-        rich.progress.TextColumn("epoch {task.fields[epoch]}"),
-        rich.progress.BarColumn(),
-        rich.progress.MofNCompleteColumn(),
-        rich.progress.TimeElapsedColumn(),
-        rich.progress.TextColumn("left"),
-        rich.progress.TimeRemainingColumn(),
-    )
-    with rich.progress.Progress(*columns, console=console, disable=not console.is_terminal) as bar:
-        task = bar.add_task("", total=None, epoch=1)
+    columns = rich.progress.TextColumn("epoch {task.fields[epoch]}"), rich.progress.MofNCompleteColumn()
+    with training_progress(*columns, total=None, epoch=1) as (update, print_line):
 
         def on_step(epoch: int, step: int, steps: int) -> None:
             if interruption.signal_number:
                 raise KeyboardInterrupt
-            bar.update(task, total=steps * epochs, completed=steps * (epoch - 1) + step, epoch=epoch)
+            update(total=steps * epochs, completed=steps * (epoch - 1) + step, epoch=epoch)
 
-        def on_epoch(history: Sequence[Epoch]) -> None:
-            line = _epoch_line(history, epochs)
-            if console.is_terminal:
-                bar.console.print(line, highlight=False)
-            else:
-                print(line, file=sys.stderr, flush=True)
-
-        yield on_step, on_epoch
+        yield on_step, lambda history: print_line(_epoch_line(history, epochs))

@@ -100,7 +100,7 @@ def check_output(
         ArgumentError: The suffix is unknown, `bit_depth` or `quality` is wrong for the format, the folder does not
             exist or is not writable, or `path` is not a regular file, write-protected, or one of the inputs.
     """
-    _check_encoding(path, bit_depth, quality)
+    check_encoding(path, bit_depth, quality)
     try:
         target = os.path.realpath(os.fsdecode(path))
         fault = _fault_of(target)
@@ -121,7 +121,12 @@ def check_output(
         )
 
 
-def _check_encoding(path: PathLike, bit_depth: int, quality: int) -> None:
+def check_encoding(path: PathLike, bit_depth: int, quality: int) -> None:
+    """Check what can be known without looking at the disk.
+
+    Raises:
+        ArgumentError: The suffix is unknown, or `bit_depth` or `quality` is wrong for the format.
+    """
     if bit_depth not in (8, 16) or (bit_depth == 16 and _format_of(path) not in _DEEP_FORMATS):
         deep = ", ".join(suffix for suffix, name in FORMATS.items() if name in _DEEP_FORMATS)
         raise ArgumentError(f"`bit_depth` is {bit_depth!r} for {shown(path)}: expected 8, or 16 for {deep}")

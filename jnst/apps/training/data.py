@@ -144,8 +144,8 @@ def load_dataset(
 ) -> Dataset:
     """Read a folder that holds one folder of images per class.
 
-    Images are found by their suffix at any depth below their class folder. Names that begin with a dot are ignored.
-    Unreadable files are skipped and listed in the result.
+    Images are found by their suffix at any depth below their class folder. Files and folders whose names begin with a
+    dot are ignored. Unreadable files are skipped and listed in the result.
 
     Args:
         folder: The folder of class folders.
@@ -255,7 +255,9 @@ def _find_images(folder: Path) -> list[Path]:
     return sorted(
         path
         for path in folder.rglob("*")
-        if path.suffix.lower() in SUFFIXES and not path.name.startswith(".") and not path.is_dir()
+        if path.suffix.lower() in SUFFIXES
+        and not any(part.startswith(".") for part in path.relative_to(folder).parts)
+        and not path.is_dir()
     )
 
 

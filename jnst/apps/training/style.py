@@ -20,7 +20,7 @@ import numpy as np
 import optax
 from jax.sharding import Mesh
 
-from jnst.apps.catalogue.digest import network_digest
+from jnst.apps.catalogue.digest import network_digest, plain
 from jnst.apps.training.augmentation import Augmentation
 from jnst.apps.training.classifier import MAX_SEED
 from jnst.apps.training.data import Photos, hash_images, photo_batches
@@ -169,6 +169,36 @@ class Trained(NamedTuple):
     steps: int
 
 
+def check_training(
+    recipe: Recipe, backbone: Backbone, styles: int, style_weights: Sequence[float] | None = None
+) -> None:
+    """Check what can be known without any image, before many are read.
+
+    Args:
+        recipe: How to train.
+        backbone: The network whose features are compared.
+        styles: The number of styles.
+        style_weights: See `make_task`.
+
+    Raises:
+        ArgumentError: Not one weight for each style, or as `Terms.objective`.
+        ImageError: Crops that are too small for the backbone's layers.
+    """
+    _checked_weights(style_weights, styles)
+    if (least := backbone.smallest_side(recipe.terms.objective(backbone).layers)) > recipe.size:
+        raise ImageError(f"size {recipe.size}: the layers of {backbone.name} need crops of at least {least} pixels")
+
+
+def _checked_weights(style_weights: Sequence[float] | None, styles: int) -> list[float]:
+    weights = [1.0] * styles if style_weights is None else list(style_weights)
+    if len(weights) != styles or not all(math.isfinite(weight) and weight >= 0 for weight in weights):
+        raise ArgumentError(
+            f"style weights {', '.join(f'{weight:g}' for weight in weights)} for {styles} styles: expected a "
+            "number of at least 0 for each"
+        )
+    return weights
+
+
 def make_task(
     styles: Sequence[Image],
     backbone: Backbone,
@@ -189,12 +219,7 @@ def make_task(
         ArgumentError: Not one weight for each style, or as `Terms.objective`.
         ImageError: A style is not an image in [0, 1], or too small.
     """
-    weights = [1.0] * len(styles) if style_weights is None else list(style_weights)
-    if len(weights) != len(styles) or not all(math.isfinite(weight) and weight >= 0 for weight in weights):
-        raise ArgumentError(
-            f"style weights {', '.join(f'{weight:g}' for weight in weights)} for {len(styles)} styles: expected a "
-            "number of at least 0 for each"
-        )
+    weights = _checked_weights(style_weights, len(styles))
     images = [check_image(style, f"styles[{index}]") for index, style in enumerate(styles)]
     objective, prepared = terms.objective(backbone), backbone.prepare(params)
     floors = find_floors(objective.style, prepared, backbone=backbone)
@@ -244,7 +269,7 @@ def train_style_network(
             it (``FILE.previous``).
         resume: Continue from ``checkpoint``. Networks, images and recipe must be the same.
         mesh: Devices along one axis, a divisor of the batch size; None for as many of this process as divide it.
-        log_every: Steps between two lines of the log.
+        log_every: Steps between two lines of the log, at least 1.
         on_step: Called after every step with its number, from 1.
         on_record: Called at every line of the log with all lines so far and the parameters.
         stop: Asked after every step whether to end the run.
@@ -258,21 +283,22 @@ def train_style_network(
         NumericsError: The loss stopped being finite. The checkpoint holds the last finite state.
     """
     network = StyleNetwork(tuple(styles), widths, blocks)
+    check_training(recipe, backbone, len(styles), style_weights)
+    if log_every < 1:
+        raise ArgumentError(f"log_every {log_every}: expected a number of steps, at least 1")
     task = make_task(list(styles.values()), backbone, params, recipe.terms, style_weights)
-    if (least := backbone.smallest_side(task.objective.layers)) > recipe.size:
-        raise ImageError(f"size {recipe.size}: the layers of {backbone.name} need crops of at least {least} pixels")
     if mesh is None:
         mesh = local_mesh(jax.local_devices()[: math.gcd(recipe.batch_size, jax.local_device_count())])
     check_mesh(mesh)
     if recipe.batch_size % mesh.size:
         raise ArgumentError(f"batch size {recipe.batch_size} on {mesh.size} devices: expected a multiple of them")
     about = {
-        "network": dataclasses.asdict(network) | {"styles": list(network.styles), "widths": list(widths)},
+        "network": plain(network),
         "backbone": network_digest(backbone, params)[:16],
         "photographs": photos.fingerprint,
         "styles": hash_images([np.asarray(style) for style in styles.values()])[:16],
         "style weights": None if style_weights is None else list(style_weights),
-        "recipe": repr(recipe),
+        "recipe": plain(recipe),
         "log_every": log_every,
     }
     loss, optimizer = StyleLoss(network, backbone), recipe.solver()
@@ -337,5 +363,6 @@ def _not_finite(values: np.ndarray, step: int, recipe: Recipe) -> NumericsError:
     names = [name for name, value in zip(("total", *PARTS), values, strict=True) if not np.isfinite(value)]
     what = f"the {names[0]} loss" if names else "a parameter"
     return NumericsError(
-        f"{what} stopped being finite at step {step}, with learning rate {recipe.learning_rate:g}: choose a smaller one"
+        f"{what} stopped being finite at step {step}, with learning rate {recipe.learning_rate:g}: start a new run "
+        "with a smaller one (a checkpoint continues only with its own)"
     )

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -17,7 +18,17 @@ from PIL import Image
 
 import jnst
 from jnst.apps.training.data import Photos, load_photos, photo_batches
-from jnst.apps.training.style import PARTS, VIEWS, Batch, Recipe, StyleLoss, Trained, make_task, train_style_network
+from jnst.apps.training.style import (
+    PARTS,
+    VIEWS,
+    Batch,
+    Recipe,
+    StyleLoss,
+    Trained,
+    check_training,
+    make_task,
+    train_style_network,
+)
 from jnst.backbones import make_backbone
 from jnst.errors import ArgumentError, ImageError, JnstError, NumericsError
 
@@ -27,6 +38,8 @@ BACKBONE = make_backbone("convnet", widths="4/8")
 TERMS = dataclasses.replace(Recipe.terms, content_layers=("relu2_1",), style_layers=("relu1_1", "relu2_1"))
 SHORT = Recipe(steps=6, batch_size=2, size=20, terms=TERMS)
 STYLES = {"night": random_image(1, 24, 20), "wave": random_image(2, 20, 30)}
+DEEP = dataclasses.replace(TERMS, content_layers=("conv5",), style_layers=("relu5",))
+NO_PHOTOS = Photos((), (), 32, "")
 SMALL: dict[str, Any] = {"widths": (2, 3, 4), "blocks": 1, "log_every": 4}
 
 
@@ -106,9 +119,17 @@ def test_a_run_that_continues_gives_the_same_bits(photos: Photos, params: Any, t
 def test_another_run_is_not_continued(photos: Photos, params: Any, tmp_path: Path) -> None:
     file = tmp_path / "run.ckpt"
     train(photos, params, checkpoint=file, **stop_after(1))
-    for changed in (dataclasses.replace(SHORT, seed=1), dataclasses.replace(SHORT, steps=9)):
-        with pytest.raises(ArgumentError, match="belongs to another run"):
-            train(photos, params, changed, checkpoint=file, resume=True)
+    heavier = dataclasses.replace(TERMS, style_weight=2.5)
+    for changed, difference in (
+        ({"seed": 1}, "recipe.seed was 0, is now 1"),
+        ({"steps": 9}, "recipe.steps was 6, is now 9"),
+        ({"terms": heavier}, "recipe.terms.style_weight was 15.0, is now 2.5"),
+    ):
+        recipe = dataclasses.replace(SHORT, **changed)
+        with pytest.raises(ArgumentError, match=rf"belongs to another run \({re.escape(difference)}\):"):
+            train(photos, params, recipe, checkpoint=file, resume=True)
+    with pytest.raises(ArgumentError, match=r"network\.blocks was 1, is now 2"):
+        train(photos, params, checkpoint=file, resume=True, blocks=2)
     with pytest.raises(ArgumentError, match="another run"):
         train(photos, params, checkpoint=file, resume=True, style_weights=[1.0, 2.0])
 
@@ -136,7 +157,7 @@ def test_a_run_that_diverges_says_so_and_keeps_the_last_finite_state(
     photos: Photos, params: Any, tmp_path: Path
 ) -> None:
     recipe = dataclasses.replace(SHORT, learning_rate=1e38)
-    with pytest.raises(NumericsError, match=r"stopped being finite at step .*: choose a smaller one"):
+    with pytest.raises(NumericsError, match=r"stopped being finite at step .*: start a new run with a smaller one"):
         train(photos, params, recipe, checkpoint=tmp_path / "run.ckpt")
     assert (tmp_path / "run.ckpt").exists()
 
@@ -145,6 +166,8 @@ def test_unreadable_files_are_named_and_left_out(folder: Path, tmp_path: Path) -
     for path in folder.iterdir():
         (tmp_path / path.name).write_bytes(path.read_bytes())
     (tmp_path / "broken.jpg").write_bytes(b"\xff\xd8\xff and nothing else")
+    (tmp_path / ".thumbnails").mkdir()
+    (tmp_path / ".thumbnails" / "0.png").write_bytes((tmp_path / "0.png").read_bytes())
     found = load_photos(tmp_path, side=32)
     assert len(found.examples) == 6
     (line,) = found.damaged
@@ -184,6 +207,12 @@ def test_styles_that_are_no_images(photos: Photos, params: Any, style: np.ndarra
         (lambda: Recipe(size=16), "size 16: expected an integer of at least 20"),
         (lambda: Recipe(learning_rate=float("nan")), "learning rate nan"),
         (lambda: Recipe(seed=-1), "seed -1"),
+        (lambda: train_style_network(NO_PHOTOS, STYLES, BACKBONE, {}, SHORT, log_every=0), "log_every 0"),
+        (
+            lambda: check_training(dataclasses.replace(SHORT, terms=DEEP), make_backbone("alexnet"), 1),
+            "need crops of at least",
+        ),
+        (lambda: check_training(SHORT, BACKBONE, 1, [1.0, 2.0]), "style weights 1, 2 for 1 styles"),
         (lambda: make_task([STYLES["night"]], BACKBONE, {}, TERMS, [1.0, 2.0]), "style weights 1, 2 for 1 styles"),
     ],
 )
