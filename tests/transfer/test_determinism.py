@@ -44,9 +44,10 @@ def test_no_statistic_depends_on_the_order_of_threads(statistic: str) -> None:
     assert not any(name in text for name in ATOMIC)
 
 
-@pytest.mark.parametrize("name", BACKBONES)
+@pytest.mark.parametrize("name", [name for name in BACKBONES if name not in ("resnet101", "resnet152")])
 def test_no_network_does_either(name: str) -> None:
-    """With the pooling that it was trained with, whose gradient is the usual cause."""
+    """With the pooling that it was trained with, whose gradient is the usual cause. The blocks of deeper ResNets are
+    those of ResNet-50."""
     backbone = jnst.make_backbone(name)
     params = jax.eval_shape(backbone.init, jax.random.key(0))
     layer = backbone.all_layers[-1]

@@ -37,13 +37,13 @@ def test_a_vmapped_run_over_four_styles_is_four_runs(network: tuple[jnst.Backbon
 
     def one(style: Array) -> tuple[Array, Array]:
         targets = jnst.fit_targets(content, style, objective, params, backbone=backbone)
-        solution = jnst.solve.run(loss, solver, content, (objective, targets, params), num_steps=4)
+        solution = jnst.solve.run(loss, solver, content, (objective, targets, params), num_steps=3)
         return solution.image, solution.losses
 
     images, losses = jax.jit(jax.vmap(one))(jnp.asarray(STYLES))
     assert images.shape == (4, SIDE, SIDE, 3)
-    assert losses.shape == (4, 4)
-    assert len(np.unique(losses)) == 16
+    assert losses.shape == (4, 3)
+    assert len(np.unique(losses)) == 12
     for index, style in enumerate(STYLES):
         image, expected = one(jnp.asarray(style))
         np.testing.assert_allclose(losses[index], expected, rtol=1e-3)

@@ -118,7 +118,7 @@ def test_flags_without_a_command(capsys):
     finished = run(capsys, "--preset", "jnst")
     assert finished.status == USAGE
     message = finished.only_error()
-    assert "presets, statistics, backbones, weights, train; Perhaps you meant: --preset: see jnst" in message
+    assert "presets, statistics, backbones, weights, train, export; Perhaps you meant: --preset: see jnst" in message
 
 
 def test_a_missing_style(capsys, tmp_path):

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import os
 import re
 import subprocess
 import sys
@@ -145,8 +146,10 @@ def test_batches_depend_on_the_step_alone_and_show_every_image(photos: Photos) -
 
 def test_devices_divide_a_batch(folder: Path, tmp_path: Path) -> None:
     script = Path(__file__).with_name("sharded_style_training.py")
+    environment = many_devices(2)
+    environment["PYTHONPATH"] += os.pathsep + str(script.parent)
     finished = subprocess.run(
-        [sys.executable, script, folder], capture_output=True, text=True, env=many_devices(2), check=False
+        [sys.executable, script, folder], capture_output=True, text=True, env=environment, check=False
     )
     assert finished.returncode == 0, finished.stderr[-2000:]
     losses = json.loads(finished.stdout)
