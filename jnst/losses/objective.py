@@ -338,8 +338,7 @@ def _in_tiles(
     """How an image is divided, and the sums that the terms on the network's layers need."""
     tile = check_tile(tile)
     check_tiles(objective, backbone, tile)
-    if image.ndim != 3:
-        raise ArgumentError(f"an image of shape {image.shape} in tiles: expected (h, w, 3), one image at a time")
+    check_single(image)
     if objective.layers:
         backbone.check_size(image, objective.layers)
     requests = [
@@ -350,17 +349,28 @@ def _in_tiles(
     return make_plan(backbone, objective.layers, (image.shape[0], image.shape[1]), tile), requests
 
 
+def check_single(image: Image) -> None:
+    """Check that an image to be computed in tiles is one image.
+
+    Raises:
+        ArgumentError: It has other axes than ``(h, w, 3)``.
+    """
+    if image.ndim != 3:
+        raise ArgumentError(f"an image of shape {image.shape} in tiles: expected (h, w, 3), one image at a time")
+
+
 def check_tiles(objective: Objective, backbone: Backbone, tile: int) -> None:
     """Check that an objective can be computed in tiles of a side. Terms on the image itself always can.
 
     Raises:
         ArgumentError: A loss needs all positions at once, gradients are normalised, or the network has no tiles.
     """
-    for term in objective.content + objective.style:
+    kinds = [(term, CONTENT_LOSSES) for term in objective.content] + [(term, STYLE_LOSSES) for term in objective.style]
+    for term, kind in kinds:
         if term.of_image:
             continue
         if not is_additive(term.loss):
-            known = [name for name, make in (CONTENT_LOSSES | STYLE_LOSSES).items() if is_additive(make)]
+            known = [name for name, make in kind.items() if is_additive(make)]
             raise ArgumentError(
                 f"{_name_of(term.loss)} on {term.name} needs all positions of an image at once and cannot be computed "
                 f"in tiles: choose one of {', '.join(known)}, or compute the whole image at once"
@@ -485,7 +495,8 @@ class TransferLoss:
             key,
             step,
         )
-        gradient = backward(loop, plan, found.inputs, requests, params, by_sums)
+        empty = not plan.segments
+        gradient: Any = 0.0 * image if empty else backward(loop, plan, found.inputs, requests, params, by_sums)
         return value, jnp.asarray(gradient + by_image if needs_image else gradient)
 
 

@@ -64,7 +64,7 @@ def check_tile(tile: Any) -> int:
     """
     if isinstance(tile, bool) or not isinstance(tile, int | np.integer) or tile < SMALLEST_TILE:
         raise ArgumentError(
-            f"tile {tile}: expected the side of a tile in pixels, a whole number of at least {SMALLEST_TILE}"
+            f"tile {tile!r}: expected the side of a tile in pixels, a whole number of at least {SMALLEST_TILE}"
         )
     return -(-int(tile) // GRAIN) * GRAIN
 
@@ -146,7 +146,7 @@ class TracedLoop:
     def read(self, values: Array, tile: Array, step: int, side: int, offset: int = 0) -> Array:
         """See `HostLoop`."""
         corner = tile * step + offset
-        index = (corner[0], corner[1], *[0] * (values.ndim - 2))
+        index = (corner[0], corner[1], *[corner.dtype.type(0)] * (values.ndim - 2))
         return lax.dynamic_slice(values, index, (side, side, *values.shape[2:]))
 
     def collect(self, body: Body, grid: tuple[int, int], layouts: Sequence[Layout]) -> tuple[list[Array], Any]:
@@ -161,7 +161,7 @@ class TracedLoop:
         def step(turn: Array, carry: Any) -> Any:
             number = first + self._devices * turn
             is_mine = number < count
-            tile = jnp.stack([number // grid[1], number % grid[1]]) * is_mine
+            tile = jnp.where(is_mine, jnp.stack([number // grid[1], number % grid[1]]), 0)
             parts, sums = jax.tree.map(lambda leaf: jnp.where(is_mine, leaf, 0), body(tile))
             maps = [_added(*each, tile) for each in zip(carry[0], parts, layouts, strict=True)]
             return maps, jax.tree.map(jnp.add, carry[1], sums)
@@ -173,7 +173,7 @@ class TracedLoop:
 def _added(whole: Array, part: Array, layout: Layout, tile: Array) -> Array:
     """A map to which what belongs to a tile is added."""
     corner = tile * layout.step + layout.offset
-    index = (corner[0], corner[1], *[0] * (whole.ndim - 2))
+    index = (corner[0], corner[1], *[corner.dtype.type(0)] * (whole.ndim - 2))
     return lax.dynamic_update_slice(whole, lax.dynamic_slice(whole, index, part.shape) + part, index)
 
 
@@ -224,7 +224,7 @@ class Plan(NamedTuple):
 def make_plan(backbone: Backbone, layers: tuple[str, ...], size: tuple[int, int], tile: int) -> Plan:
     """Divide images ``(h, w, 3)`` of a size into tiles; errors as for `segments`."""
     parts = segments(backbone, layers, tile)
-    inputs = segment_inputs(backbone, layers, size, tuple(part.part[0] for part in parts))
+    inputs = segment_inputs(backbone, layers, size, tuple(part.part[0] for part in parts)) if parts else ()
     return Plan(parts, tuple((shape[0], shape[1]) for shape in inputs))
 
 
@@ -246,6 +246,8 @@ def forward(
     loop: Loop, plan: Plan, image: Image, requests: Sequence[Request], params: Params, kept: tuple[str, ...] = ()
 ) -> Pass:
     """Compute the sums of all requests, tile by tile, and the features of layers that are to be kept."""
+    if not plan.segments:
+        return Pass([], [], {})
     sums: list[Any] = [None] * len(requests)
     inputs, features = [loop.padded(image, plan.shape(0), plan.segments[0].before)], {}
     for index, segment in enumerate(plan.segments):

@@ -199,6 +199,56 @@ def test_what_needs_the_whole_image_says_so(options: Any, words: tuple[str, ...]
     assert all(word in str(caught.value) for word in words)
 
 
+def test_fitting_in_tiles_checks_losses_and_images() -> None:
+    def fit(content: Any = None, style: Any = None, **options: Any) -> Any:
+        made = jnst.make_objective(**options)
+        return jnst.fit_targets(content, style, made, PARAMS, backbone=BACKBONE, tile=64)
+
+    for loss in (SquaredError(), Relative(SquaredError()), Sum(((Gram(), 1.0), (SquaredError(), 1.0)))):
+        with pytest.raises(ArgumentError, match="cannot be fitted in tiles: leave out `tile`"):
+            fit(style=IMAGE, style_layers=("relu1_1",), style_loss=loss)
+    with pytest.raises(ArgumentError, match="all positions"):
+        fit(style=IMAGE, style_layers=("relu1_1",), style_loss=MarkovRandomField())
+    with pytest.raises(ArgumentError, match="one image at a time"):
+        fit(style=IMAGE[None], style_layers=("relu1_1",))
+    with pytest.raises(ArgumentError, match="one image at a time"):
+        fit(content=IMAGE[None], content_layers=("relu1_1",))
+
+
+def test_objectives_without_network_layers() -> None:
+    made = jnst.make_objective(content_layers=("image",), regularizers={"tv": (TotalVariation(), 1e-4)})
+    targets = jnst.fit_targets(IMAGE**2, None, made, PARAMS, backbone=BACKBONE, tile=64)
+    assert max(differences(made, targets, on_host=True)) < 1e-6
+    assert segments(jnst.make_backbone("resnet18"), (), 64) == ()
+
+
+def test_gradients_by_style_images() -> None:
+    made = objective(("relu1_1",), MeanStd(), content_layers=())
+
+    def loss(style: Any, tile: int | None) -> Any:
+        targets = jnst.fit_targets(None, style, made, PARAMS, backbone=BACKBONE, tile=tile)
+        return total_loss(IMAGE, made, targets, PARAMS, backbone=BACKBONE)[0]
+
+    whole, tiled = (jax.grad(loss)(STYLES[0], tile) for tile in (None, 64))
+    assert relative(tiled, whole) < 1e-4
+
+
+@pytest.mark.parametrize("setting", [lambda: jax.enable_x64(True), lambda: jax.numpy_dtype_promotion("strict")])
+def test_traced_loops_under_other_dtype_rules(setting: Callable[[], Any]) -> None:
+    made = objective(("relu1_1",), content_layers=())
+    targets = jnst.fit_targets(None, STYLES[0], made, PARAMS, backbone=BACKBONE)
+
+    def gradient(tile: int | None) -> Any:
+        def loss(image: Any) -> Any:
+            return total_loss(image, made, targets, PARAMS, backbone=BACKBONE, tile=tile)[0]
+
+        return jax.jit(jax.grad(loss))(IMAGE)
+
+    whole = gradient(None)
+    with setting():
+        assert relative(gradient(64), whole) < 1e-5
+
+
 def test_other_errors() -> None:
     made = objective(("relu1_1",))
     targets = jnst.fit_targets(IMAGE, STYLES[:1], made, PARAMS, backbone=BACKBONE)
