@@ -222,7 +222,8 @@ class Plan(NamedTuple):
 
 @lru_cache(maxsize=64)
 def make_plan(backbone: Backbone, layers: tuple[str, ...], size: tuple[int, int], tile: int) -> Plan:
-    """Divide images ``(h, w, 3)`` of a size into tiles; errors as for `segments`."""
+    """Divide images ``(h, w, 3)`` of a size into tiles, none much larger than the image; errors as for `segments`."""
+    tile = min(tile, max(SMALLEST_TILE, -(-max(size) // GRAIN) * GRAIN))
     parts = segments(backbone, layers, tile)
     inputs = segment_inputs(backbone, layers, size, tuple(part.part[0] for part in parts)) if parts else ()
     return Plan(parts, tuple((shape[0], shape[1]) for shape in inputs))
@@ -375,9 +376,10 @@ def features_in_tiles(
 ) -> dict[str, Array]:
     """`Backbone.apply` for an image ``(h, w, 3)``, in tiles with a side of so many pixels."""
     plan = make_plan(backbone, layers, (image.shape[0], image.shape[1]), tile)
-    loop = HostLoop() if uses_host((image, params)) else TracedLoop()
     shapes, found = backbone.shapes((image.shape[0], image.shape[1]), layers), {}
-    maps = forward(loop, plan, image, (), params, layers).features
+    on_host = uses_host((image, params))
+    first_pass = partial(forward, HostLoop(), plan) if on_host else partial(_first_pass, plan=plan)
+    maps = first_pass(image, [], params, kept=layers).features
     for layer in layers:
         height, width = shapes[layer][:2]
         found[layer] = jnp.asarray(maps.pop(layer)[:height, :width])
@@ -401,27 +403,10 @@ def sums_in_tiles(
     """
     if mesh is None and uses_host((image, requests, params)):
         return forward(HostLoop(), plan, image, requests, params).sums
-    loop = TracedLoop(mesh)
-
-    def divided(function: Any) -> Any:
-        """Run a function on all devices of the mesh, with the same arguments and the same result."""
-        if mesh is None:
-            return function
-        whole = PartitionSpec()
-        return jax.shard_map(function, mesh=mesh, in_specs=whole, out_specs=whole, check_vma=False)
-
-    @divided
-    def first_pass(image: Image, requests: Any, params: Params) -> tuple[list[Any], list[Any]]:
-        found = forward(loop, plan, image, requests, params)
-        return found.sums, found.inputs
-
-    @divided
-    def second_pass(inputs: list[Any], requests: Any, params: Params, gradients: Any) -> Array:
-        return backward(loop, plan, list(inputs), requests, params, gradients)
 
     @jax.custom_vjp
     def sums(image: Image, requests: Any, params: Params) -> list[Any]:
-        return first_pass(image, requests, params)[0]
+        return _first_pass(image, requests, params, plan=plan, mesh=mesh).sums
 
     def keep(*arguments: Any) -> tuple[list[Any], Any]:
         if any(leaf.perturbed for leaf in jax.tree.leaves(arguments[1:], is_leaf=_is_primal)):
@@ -430,14 +415,53 @@ def sums_in_tiles(
                 "parameters, targets or masks"
             )
         values = jax.tree.map(lambda leaf: leaf.value, arguments, is_leaf=_is_primal)
-        found, inputs = first_pass(*values)
-        return found, (inputs, *values[1:])
+        found = _first_pass(*values, plan=plan, mesh=mesh)
+        return found.sums, (found.inputs, *values[1:])
 
     def pull_back(kept: Any, gradients: Any) -> tuple[Array, None, None]:
-        return second_pass(*kept, jax.tree.map(_instantiate, gradients, is_leaf=_is_zero)), None, None
+        by_sums = jax.tree.map(_instantiate, gradients, is_leaf=_is_zero)
+        return _second_pass(*kept, by_sums, plan=plan, mesh=mesh), None, None
 
     sums.defvjp(keep, pull_back, symbolic_zeros=True)
     return sums(image, list(requests), params)
+
+
+@partial(Jit, static_argnames=("plan", "mesh", "kept"))
+def _first_pass(
+    image: Image,
+    requests: list[Request],
+    params: Params,
+    *,
+    plan: Plan,
+    mesh: Mesh | None = None,
+    kept: tuple[str, ...] = (),
+) -> Pass:
+    """`forward` within a program, divided among the devices of a mesh."""
+
+    def run(image: Image, requests: list[Request], params: Params) -> Pass:
+        return forward(TracedLoop(mesh), plan, image, requests, params, kept)
+
+    return _on_all(mesh, run)(image, requests, params)
+
+
+@partial(Jit, static_argnames=("plan", "mesh"))
+def _second_pass(
+    inputs: list[Array], requests: list[Request], params: Params, by_sums: list[Any], *, plan: Plan, mesh: Mesh | None
+) -> Array:
+    """`backward` within a program, divided among the devices of a mesh."""
+
+    def run(inputs: list[Array], requests: list[Request], params: Params, by_sums: list[Any]) -> Array:
+        return backward(TracedLoop(mesh), plan, list(inputs), requests, params, by_sums)
+
+    return _on_all(mesh, run)(inputs, requests, params, by_sums)
+
+
+def _on_all(mesh: Mesh | None, function: Callable[..., Any]) -> Callable[..., Any]:
+    """The function on all devices of the mesh, with the same arguments and the same result."""
+    if mesh is None:
+        return function
+    whole = PartitionSpec()
+    return jax.shard_map(function, mesh=mesh, in_specs=whole, out_specs=whole, check_vma=False)
 
 
 def _is_primal(value: Any) -> bool:

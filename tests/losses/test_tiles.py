@@ -174,6 +174,23 @@ def test_one_set_of_programs_serves_images_of_every_size() -> None:
     assert counts == counts[:1] * 3
 
 
+def test_traced_loops_compile_once() -> None:
+    compiled: list[str] = []
+
+    def note(event: str, duration_secs: float, **about: str | int) -> None:
+        if event == "/jax/core/compile/backend_compile_duration":
+            compiled.append(str(about.get("fun_name")))
+
+    made, counts = objective(("relu1_1", "relu2_1")), []
+    targets = jnst.fit_targets(IMAGE, STYLES[:1], made, PARAMS, backbone=BACKBONE)
+    jax.monitoring.register_event_duration_secs_listener(note)
+    for _ in range(3):
+        jax.grad(lambda image: total_loss(image, made, targets, PARAMS, backbone=BACKBONE, tile=64)[0])(IMAGE)
+        counts.append(len(compiled))
+    assert counts[0] > 0
+    assert counts == counts[:1] * 3
+
+
 def test_margins_are_those_of_one_segment() -> None:
     layers = ("relu1_1", "relu2_1", "relu3_1", "relu4_1", "relu5_1")
     cut = segments(jnst.make_backbone("vgg19"), layers, 256)
