@@ -26,7 +26,7 @@ from jnst.losses.content import SquaredError
 from jnst.losses.gradient import unit_gradient
 from jnst.losses.gram import Gram
 from jnst.losses.relative import Relative
-from jnst.losses.tiles import HostLoop, Plan, Request, backward, check_tile, forward, make_plan, sums_in_tiles
+from jnst.losses.tiles import HostLoop, Request, TilePlan, backward, check_tile, forward, plan_tiles, sums_in_tiles
 from jnst.solve.compilation import Jit
 from jnst.solve.devices import row_sharding
 from jnst.types import Array, Features, Image, Params, PerImage, RandomKey, Wrap, sum_dtype
@@ -334,7 +334,7 @@ def _value(term: FeatureTerm, region: Region, key: RandomKey | None, *, features
 
 def _in_tiles(
     image: Image, objective: Objective, targets: Targets, backbone: Backbone, tile: int
-) -> tuple[Plan, list[Request]]:
+) -> tuple[TilePlan, list[Request]]:
     """How an image is divided, and the sums that the terms on the network's layers need."""
     tile = check_tile(tile)
     check_tiles(objective, backbone, tile)
@@ -346,7 +346,7 @@ def _in_tiles(
         for _, term, region in _terms(objective, targets)
         if not term.of_image
     ]
-    return make_plan(backbone, objective.layers, (image.shape[0], image.shape[1]), tile), requests
+    return plan_tiles(backbone, objective.layers, (image.shape[0], image.shape[1]), tile), requests
 
 
 def check_single(image: Image) -> None:

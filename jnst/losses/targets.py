@@ -3,7 +3,7 @@
 import dataclasses
 import math
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import jax
 import jax.numpy as jnp
@@ -11,6 +11,7 @@ import jax.numpy as jnp
 from jnst.backbones import Backbone
 from jnst.errors import ArgumentError
 from jnst.images import faint_image, guides, size_of
+from jnst.losses.base import AdditiveStyle
 from jnst.losses.objective import (
     IMAGE,
     FeatureTerm,
@@ -23,7 +24,7 @@ from jnst.losses.objective import (
     network_layers,
 )
 from jnst.losses.relative import Relative
-from jnst.losses.tiles import Request, check_tile, features_in_tiles, make_plan, sums_in_tiles
+from jnst.losses.tiles import Request, check_tile, features_in_tiles, plan_tiles, sums_in_tiles
 from jnst.solve.compilation import Jit
 from jnst.types import Array, Features, Guide, Image, Params
 
@@ -244,7 +245,7 @@ def _fit_in_tiles(
     on_layers = tuple(term for term in terms if not term.of_image)
     size, layers = size_of(image), network_layers(terms)
     located = None if mask is None else _located(mask, terms, size, backbone)
-    losses: list[Any] = [term.loss for term in on_layers]
+    losses = [cast(AdditiveStyle, term.loss) for term in on_layers]
     shapes = backbone.shapes(size, layers)
     positions = [jnp.float32(math.prod(shapes[term.layers[0]][:2])) for term in on_layers]
 
@@ -253,7 +254,7 @@ def _fit_in_tiles(
             Request(term.layers[0], term.loss, centre, None if located is None else term.pick(located))
             for term, centre in zip(on_layers, centres, strict=True)
         ]
-        plan = make_plan(backbone, layers, size, tile)
+        plan = plan_tiles(backbone, layers, size, tile)
         sums = sums_in_tiles(image, requests, params, plan=plan)
         return [loss.fit_sums(*each) for loss, *each in zip(losses, sums, centres, positions, strict=True)]
 

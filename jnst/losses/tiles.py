@@ -180,7 +180,7 @@ def _added(whole: Array, part: Array, layout: Layout, tile: Array) -> Array:
 Loop: TypeAlias = HostLoop | TracedLoop
 
 
-class Plan(NamedTuple):
+class TilePlan(NamedTuple):
     """How an image of one size is divided (static).
 
     Attributes:
@@ -221,12 +221,12 @@ class Plan(NamedTuple):
 
 
 @lru_cache(maxsize=64)
-def make_plan(backbone: Backbone, layers: tuple[str, ...], size: tuple[int, int], tile: int) -> Plan:
+def plan_tiles(backbone: Backbone, layers: tuple[str, ...], size: tuple[int, int], tile: int) -> TilePlan:
     """Divide images ``(h, w, 3)`` of a size into tiles, none much larger than the image; errors as for `segments`."""
     tile = min(tile, max(SMALLEST_TILE, -(-max(size) // GRAIN) * GRAIN))
     parts = segments(backbone, layers, tile)
     inputs = segment_inputs(backbone, layers, size, tuple(part.part[0] for part in parts)) if parts else ()
-    return Plan(parts, tuple((shape[0], shape[1]) for shape in inputs))
+    return TilePlan(parts, tuple((shape[0], shape[1]) for shape in inputs))
 
 
 class Pass(NamedTuple):
@@ -244,7 +244,7 @@ class Pass(NamedTuple):
 
 
 def forward(
-    loop: Loop, plan: Plan, image: Image, requests: Sequence[Request], params: Params, kept: tuple[str, ...] = ()
+    loop: Loop, plan: TilePlan, image: Image, requests: Sequence[Request], params: Params, kept: tuple[str, ...] = ()
 ) -> Pass:
     """Compute the sums of all requests, tile by tile, and the features of layers that are to be kept."""
     if not plan.segments:
@@ -272,7 +272,7 @@ def _add_up(tile: Any, *, read: Any, params: Params, segment: Segment, kept: tup
 
 
 def backward(
-    loop: Loop, plan: Plan, inputs: list[Any], requests: Sequence[Request], params: Params, gradients: Sequence[Any]
+    loop: Loop, plan: TilePlan, inputs: list[Any], requests: Sequence[Request], params: Params, gradients: Sequence[Any]
 ) -> Any:
     """The gradient by the image, ``(h, w, 3)``, from those by the sums of all requests. Empties ``inputs``."""
     above: Any = None
@@ -305,7 +305,7 @@ def _places(segment: Segment, requests: Sequence[Request]) -> list[int]:
     return [place for place, request in enumerate(requests) if request.layer in segment.found]
 
 
-def _reader(loop: Loop, plan: Plan, index: int, values: Any, requests: Sequence[Request]) -> Callable[[Any], Any]:
+def _reader(loop: Loop, plan: TilePlan, index: int, values: Any, requests: Sequence[Request]) -> Callable[[Any], Any]:
     """A function that reads what a tile of a segment needs: arguments of `_tile_sums` and `_tile_gradient`."""
     segment, size = plan.segments[index], np.array(plan.sizes[index], np.int32)
     whole = [
@@ -375,7 +375,7 @@ def features_in_tiles(
     image: Image, layers: tuple[str, ...], params: Params, *, backbone: Backbone, tile: int
 ) -> dict[str, Array]:
     """`Backbone.apply` for an image ``(h, w, 3)``, in tiles with a side of so many pixels."""
-    plan = make_plan(backbone, layers, (image.shape[0], image.shape[1]), tile)
+    plan = plan_tiles(backbone, layers, (image.shape[0], image.shape[1]), tile)
     shapes, found = backbone.shapes((image.shape[0], image.shape[1]), layers), {}
     on_host = uses_host((image, params))
     first_pass = partial(forward, HostLoop(), plan) if on_host else partial(_first_pass, plan=plan)
@@ -387,7 +387,7 @@ def features_in_tiles(
 
 
 def sums_in_tiles(
-    image: Image, requests: Sequence[Request], params: Params, *, plan: Plan, mesh: Mesh | None = None
+    image: Image, requests: Sequence[Request], params: Params, *, plan: TilePlan, mesh: Mesh | None = None
 ) -> list[Any]:
     """The sums of all requests over an image, differentiable by the image.
 
@@ -395,7 +395,7 @@ def sums_in_tiles(
         image: ``(h, w, 3)`` in [0, 1].
         requests: What is asked for.
         params: The network's parameters.
-        plan: From `make_plan`, for the layers of the requests.
+        plan: From `plan_tiles`, for the layers of the requests.
         mesh: Devices among which the tiles are divided; None: one.
 
     Raises:
@@ -432,7 +432,7 @@ def _first_pass(
     requests: list[Request],
     params: Params,
     *,
-    plan: Plan,
+    plan: TilePlan,
     mesh: Mesh | None = None,
     kept: tuple[str, ...] = (),
 ) -> Pass:
@@ -446,7 +446,13 @@ def _first_pass(
 
 @partial(Jit, static_argnames=("plan", "mesh"))
 def _second_pass(
-    inputs: list[Array], requests: list[Request], params: Params, by_sums: list[Any], *, plan: Plan, mesh: Mesh | None
+    inputs: list[Array],
+    requests: list[Request],
+    params: Params,
+    by_sums: list[Any],
+    *,
+    plan: TilePlan,
+    mesh: Mesh | None,
 ) -> Array:
     """`backward` within a program, divided among the devices of a mesh."""
 

@@ -1,6 +1,7 @@
 """Memory: what a run will need, what there is, and an error instead of a killed process."""
 
 import functools
+import logging
 import math
 import os
 from collections.abc import Callable, Iterator
@@ -29,6 +30,7 @@ MAX_PER_PIXEL = 12_000
 """Bytes per pixel of the result that no usual run exceeds; below that nothing is checked."""
 TILES = (512, 256)
 """Sides of tiles to try, in pixels: larger ones have less margin, smaller ones need less memory."""
+_logger = logging.getLogger(__name__)
 CGROUPS = Path("/sys/fs/cgroup")
 
 Arguments = ParamSpec("Arguments")
@@ -68,6 +70,8 @@ def check(job: Job, params: Params, *, chunk: int | None = None, free: int | Non
     tiled = _in_tiles(job, params, needed, free) if 2 * state <= free else None
     if tiled is None:
         raise ResourceError(_refusal(job, params, needed, free, state))
+    tile, need, left = tiled.plan.scales[-1].tile, in_words(needed), in_words(free)
+    _logger.info("computed in tiles of %d: the whole image needs %s, %s are free", tile, need, left)
     return tiled
 
 

@@ -11,8 +11,9 @@ from contracts import random_image, random_params, tiny_backbone
 
 import jnst
 from jnst.apps.cli import main
+from jnst.apps.cli.progress import remarks
 from jnst.errors import ArgumentError
-from jnst.losses.tiles import make_plan
+from jnst.losses.tiles import plan_tiles
 from jnst.transfer import memory
 from jnst.transfer.inputs import check_inputs
 from jnst.transfer.plan import Job, make_job, with_tiles
@@ -52,14 +53,17 @@ def test_only_sizes_larger_than_a_tile_are_divided() -> None:
     assert [(scale.shape[0], scale.tile) for scale in scales] == [(64, None), (128, None), (256, 128)]
 
 
-def test_tiles_are_used_where_the_whole_image_does_not_fit() -> None:
+def test_tiles_are_used_where_the_whole_image_does_not_fit(capsys: pytest.CaptureFixture[str]) -> None:
     backbone = jnst.make_backbone("convnet", widths="32,32/32")
     params = random_params(backbone)
     content, style = jnp.full((1500, 1500, 3), 0.5), jnp.full((8, 8, 3), 0.5)
     made = make_job(check_inputs(content, style), SETTINGS, backbone)
     whole, tiled = memory.run_bytes(made, params), memory.tiled_bytes(with_tiles(made, memory.TILES[-1]), params)
     assert 2 * tiled < whole
-    assert memory.check(made, params, free=tiled).plan.scales[-1].tile == memory.TILES[-1]
+    with remarks():
+        assert memory.check(made, params, free=tiled).plan.scales[-1].tile == memory.TILES[-1]
+    said = f"jnst: computed in tiles of 256: the whole image needs {memory.in_words(whole)}, "
+    assert capsys.readouterr().err.startswith(said)
     assert memory.check(made, params, free=whole).plan.scales[-1].tile is None
     with pytest.raises(jnst.ResourceError, match="a longer side of"):
         memory.check(made, params, free=tiled - 1)
@@ -74,7 +78,7 @@ def test_the_promised_size_fits(tile: int | None, free: float) -> None:
     )
 
     def made(side: int, tile: int | None) -> Job:
-        content = np.broadcast_to(np.float32(0.5), (side * 2 // 3, side, 3))
+        content: Any = np.broadcast_to(np.float32(0.5), (side * 2 // 3, side, 3))
         own = make_job(check_inputs(content, content[:300, :300]), SETTINGS, backbone)
         return own if tile is None else with_tiles(own, tile)
 
@@ -107,7 +111,7 @@ def test_batches_name_their_own_function() -> None:
 
 
 def test_huge_tiles_are_limited_by_the_image() -> None:
-    huge, enough = (make_plan(BACKBONE, ("relu1_1",), (70, 97), tile) for tile in (8192, 128))
+    huge, enough = (plan_tiles(BACKBONE, ("relu1_1",), (70, 97), tile) for tile in (8192, 128))
     assert huge == enough
 
 
