@@ -116,14 +116,14 @@ def segments(backbone: Backbone, layers: tuple[str, ...], tile: int) -> tuple[Se
     Raises:
         ArgumentError: The network cannot be computed in tiles, or tiles are not divisible by `GRAIN`.
     """
+    if not layers:
+        return ()
     if not backbone.network.has_windows:
         raise ArgumentError(
             f"{backbone.name} cannot be computed in tiles: choose a VGG, SqueezeNet or AlexNet, or a smaller image"
         )
     if backbone.maps > 1:
-        raise ArgumentError(f"{backbone.maps} maps cannot be computed in tiles: choose smaller ones")
-    if not layers:
-        return ()
+        raise ArgumentError(f"{backbone.maps} maps cannot be computed in tiles: leave out `tile`")
     backbone.check_layers(layers)
     ordered = tuple(sorted(layers, key=backbone.layers.index))
     found, begin, step = [], 0, tile

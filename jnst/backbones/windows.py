@@ -94,7 +94,7 @@ class Window:
                 continue
             if padding not in MIRRORED or amount > 1:
                 raise ArgumentError(
-                    f"padding {padding!r} by {amount} cannot be computed in tiles: choose one of zero, "
+                    f"padding {padding!r} cannot be computed in tiles: choose one of zero, "
                     f"{', '.join(MIRRORED)}, or compute the whole image at once"
                 )
             first, distance = self.tile[axis] * self.step + self.start, MIRRORED[padding]

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, TypeGuard
 
 import jax
 import jax.numpy as jnp
@@ -94,7 +94,7 @@ class AdditiveStyle(AdditiveLoss, StyleLoss, Protocol):
         ...
 
 
-def is_additive(loss: Any) -> bool:
+def is_additive(loss: Any) -> TypeGuard[AdditiveLoss]:
     """Whether a loss is an `AdditiveLoss`."""
     return getattr(loss, "is_additive", False)
 

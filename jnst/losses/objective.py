@@ -26,7 +26,7 @@ from jnst.losses.content import SquaredError
 from jnst.losses.gradient import unit_gradient
 from jnst.losses.gram import Gram
 from jnst.losses.relative import Relative
-from jnst.losses.tiles import HostLoop, Plan, Request, backward, check_tile, forward, make_plan, sums_in_tiles
+from jnst.losses.tiles import HostLoop, Request, TilePlan, backward, check_tile, forward, plan_tiles, sums_in_tiles
 from jnst.solve.compilation import Jit
 from jnst.solve.devices import row_sharding
 from jnst.types import Array, Features, Image, Params, PerImage, RandomKey, Wrap, sum_dtype
@@ -334,12 +334,11 @@ def _value(term: FeatureTerm, region: Region, key: RandomKey | None, *, features
 
 def _in_tiles(
     image: Image, objective: Objective, targets: Targets, backbone: Backbone, tile: int
-) -> tuple[Plan, list[Request]]:
+) -> tuple[TilePlan, list[Request]]:
     """How an image is divided, and the sums that the terms on the network's layers need."""
     tile = check_tile(tile)
     check_tiles(objective, backbone, tile)
-    if image.ndim != 3:
-        raise ArgumentError(f"an image of shape {image.shape} in tiles: expected (h, w, 3), one image at a time")
+    check_single(image)
     if objective.layers:
         backbone.check_size(image, objective.layers)
     requests = [
@@ -347,7 +346,17 @@ def _in_tiles(
         for _, term, region in _terms(objective, targets)
         if not term.of_image
     ]
-    return make_plan(backbone, objective.layers, (image.shape[0], image.shape[1]), tile), requests
+    return plan_tiles(backbone, objective.layers, (image.shape[0], image.shape[1]), tile), requests
+
+
+def check_single(image: Image) -> None:
+    """Check that an image to be computed in tiles is one image.
+
+    Raises:
+        ArgumentError: It has other axes than ``(h, w, 3)``.
+    """
+    if image.ndim != 3:
+        raise ArgumentError(f"an image of shape {image.shape} in tiles: expected (h, w, 3), one image at a time")
 
 
 def check_tiles(objective: Objective, backbone: Backbone, tile: int) -> None:
@@ -356,11 +365,12 @@ def check_tiles(objective: Objective, backbone: Backbone, tile: int) -> None:
     Raises:
         ArgumentError: A loss needs all positions at once, gradients are normalised, or the network has no tiles.
     """
-    for term in objective.content + objective.style:
+    kinds = [(term, CONTENT_LOSSES) for term in objective.content] + [(term, STYLE_LOSSES) for term in objective.style]
+    for term, kind in kinds:
         if term.of_image:
             continue
         if not is_additive(term.loss):
-            known = [name for name, make in (CONTENT_LOSSES | STYLE_LOSSES).items() if is_additive(make)]
+            known = [name for name, make in kind.items() if is_additive(make)]
             raise ArgumentError(
                 f"{_name_of(term.loss)} on {term.name} needs all positions of an image at once and cannot be computed "
                 f"in tiles: choose one of {', '.join(known)}, or compute the whole image at once"
@@ -485,7 +495,8 @@ class TransferLoss:
             key,
             step,
         )
-        gradient = backward(loop, plan, found.inputs, requests, params, by_sums)
+        empty = not plan.segments
+        gradient: Any = 0.0 * image if empty else backward(loop, plan, found.inputs, requests, params, by_sums)
         return value, jnp.asarray(gradient + by_image if needs_image else gradient)
 
 

@@ -1,8 +1,9 @@
 """Targets: what the losses keep of the content and style images."""
 
+import dataclasses
 import math
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import jax
 import jax.numpy as jnp
@@ -10,9 +11,20 @@ import jax.numpy as jnp
 from jnst.backbones import Backbone
 from jnst.errors import ArgumentError
 from jnst.images import faint_image, guides, size_of
-from jnst.losses.objective import IMAGE, FeatureTerm, Objective, Region, Targets, features_of, network_layers
+from jnst.losses.base import AdditiveStyle
+from jnst.losses.objective import (
+    IMAGE,
+    FeatureTerm,
+    Objective,
+    Region,
+    Targets,
+    check_single,
+    check_tiles,
+    features_of,
+    network_layers,
+)
 from jnst.losses.relative import Relative
-from jnst.losses.tiles import Request, check_tile, features_in_tiles, make_plan, sums_in_tiles
+from jnst.losses.tiles import Request, check_tile, features_in_tiles, plan_tiles, sums_in_tiles
 from jnst.solve.compilation import Jit
 from jnst.types import Array, Features, Guide, Image, Params
 
@@ -160,6 +172,10 @@ def fit_style(
     for name, values in given.items():
         if values is not None and len(values) != len(styles):
             raise ArgumentError(f"{len(values)} {name} for {len(styles)} styles: give one for each")
+    if tile is not None:
+        tile = check_tile(tile)
+        check_tiles(dataclasses.replace(objective, content=()), backbone, tile)
+        _check_fits_sums(objective.style)
     floors = find_floors(objective.style, params, backbone=backbone) if floors is None else floors
     names = [f"style[{index}]" for index in range(len(styles))] if len(styles) > 1 else ["style"]
     if masks is not None and shape is None:
@@ -224,12 +240,12 @@ def _fit_in_tiles(
     tile: int,
 ) -> list[_Fitted]:
     """`_fit_style` from sums over tiles: in a second pass they are centred on the mean that the first one found."""
-    _check_image(name, terms, image, backbone)
+    check_single(_check_image(name, terms, image, backbone))
     of_image = _fit_style(name, image, mask, tuple(term for term in terms if term.of_image), params, backbone, None)
     on_layers = tuple(term for term in terms if not term.of_image)
     size, layers = size_of(image), network_layers(terms)
     located = None if mask is None else _located(mask, terms, size, backbone)
-    losses: list[Any] = [term.loss for term in on_layers]
+    losses = [cast(AdditiveStyle, term.loss) for term in on_layers]
     shapes = backbone.shapes(size, layers)
     positions = [jnp.float32(math.prod(shapes[term.layers[0]][:2])) for term in on_layers]
 
@@ -238,12 +254,13 @@ def _fit_in_tiles(
             Request(term.layers[0], term.loss, centre, None if located is None else term.pick(located))
             for term, centre in zip(on_layers, centres, strict=True)
         ]
-        plan = make_plan(backbone, layers, size, check_tile(tile))
+        plan = plan_tiles(backbone, layers, size, tile)
         sums = sums_in_tiles(image, requests, params, plan=plan)
         return [loss.fit_sums(*each) for loss, *each in zip(losses, sums, centres, positions, strict=True)]
 
     targets = fit([loss.centre(None) for loss in losses]) if losses else []
-    centres = [loss.centre(target) for loss, target in zip(losses, targets, strict=True)]
+    # The result does not depend on the centres, so that neither does its gradient.
+    centres = jax.lax.stop_gradient([loss.centre(target) for loss, target in zip(losses, targets, strict=True)])
     targets = fit(centres) if jax.tree.leaves(centres) else targets
     found, others = iter(targets), iter(of_image)
     # Of the features only the shape matters, and to a value for an image without features only the channels.
@@ -251,6 +268,21 @@ def _fit_in_tiles(
         next(others) if term.of_image else _Fitted(next(found), jnp.zeros((1, 1, shapes[term.layers[0]][-1])))
         for term in terms
     ]
+
+
+def _check_fits_sums(terms: Sequence[FeatureTerm]) -> None:
+    """Check that the targets of style terms can be fitted from sums."""
+
+    def fits(loss: Any) -> bool:
+        parts = [loss.inner] if hasattr(loss, "inner") else [part for part, _ in getattr(loss, "parts", ())]
+        return all(map(fits, parts)) if parts else hasattr(loss, "fit_sums")
+
+    for term in terms:
+        if not term.of_image and not fits(term.loss):
+            raise ArgumentError(
+                f"{type(term.loss).__name__} on {term.name} keeps all features of a style and cannot be fitted in "
+                "tiles: leave out `tile`, or choose a style loss on statistics, such as Gram"
+            )
 
 
 def find_floors(terms: Sequence[FeatureTerm], params: Params, *, backbone: Backbone) -> tuple[Array | None, ...]:
@@ -297,6 +329,7 @@ def _features(
     layers = network_layers(terms)
     if tile is None or not layers:
         return features_of(image, layers, params, backbone)
+    check_single(image)
     return {IMAGE: image} | features_in_tiles(image, layers, params, backbone=backbone, tile=check_tile(tile))
 
 

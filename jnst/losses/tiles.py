@@ -64,7 +64,7 @@ def check_tile(tile: Any) -> int:
     """
     if isinstance(tile, bool) or not isinstance(tile, int | np.integer) or tile < SMALLEST_TILE:
         raise ArgumentError(
-            f"tile {tile}: expected the side of a tile in pixels, a whole number of at least {SMALLEST_TILE}"
+            f"tile {tile!r}: expected the side of a tile in pixels, a whole number of at least {SMALLEST_TILE}"
         )
     return -(-int(tile) // GRAIN) * GRAIN
 
@@ -146,7 +146,7 @@ class TracedLoop:
     def read(self, values: Array, tile: Array, step: int, side: int, offset: int = 0) -> Array:
         """See `HostLoop`."""
         corner = tile * step + offset
-        index = (corner[0], corner[1], *[0] * (values.ndim - 2))
+        index = (corner[0], corner[1], *[corner.dtype.type(0)] * (values.ndim - 2))
         return lax.dynamic_slice(values, index, (side, side, *values.shape[2:]))
 
     def collect(self, body: Body, grid: tuple[int, int], layouts: Sequence[Layout]) -> tuple[list[Array], Any]:
@@ -161,7 +161,7 @@ class TracedLoop:
         def step(turn: Array, carry: Any) -> Any:
             number = first + self._devices * turn
             is_mine = number < count
-            tile = jnp.stack([number // grid[1], number % grid[1]]) * is_mine
+            tile = jnp.where(is_mine, jnp.stack([number // grid[1], number % grid[1]]), 0)
             parts, sums = jax.tree.map(lambda leaf: jnp.where(is_mine, leaf, 0), body(tile))
             maps = [_added(*each, tile) for each in zip(carry[0], parts, layouts, strict=True)]
             return maps, jax.tree.map(jnp.add, carry[1], sums)
@@ -173,14 +173,14 @@ class TracedLoop:
 def _added(whole: Array, part: Array, layout: Layout, tile: Array) -> Array:
     """A map to which what belongs to a tile is added."""
     corner = tile * layout.step + layout.offset
-    index = (corner[0], corner[1], *[0] * (whole.ndim - 2))
+    index = (corner[0], corner[1], *[corner.dtype.type(0)] * (whole.ndim - 2))
     return lax.dynamic_update_slice(whole, lax.dynamic_slice(whole, index, part.shape) + part, index)
 
 
 Loop: TypeAlias = HostLoop | TracedLoop
 
 
-class Plan(NamedTuple):
+class TilePlan(NamedTuple):
     """How an image of one size is divided (static).
 
     Attributes:
@@ -221,11 +221,12 @@ class Plan(NamedTuple):
 
 
 @lru_cache(maxsize=64)
-def make_plan(backbone: Backbone, layers: tuple[str, ...], size: tuple[int, int], tile: int) -> Plan:
-    """Divide images ``(h, w, 3)`` of a size into tiles; errors as for `segments`."""
+def plan_tiles(backbone: Backbone, layers: tuple[str, ...], size: tuple[int, int], tile: int) -> TilePlan:
+    """Divide images ``(h, w, 3)`` of a size into tiles, none much larger than the image; errors as for `segments`."""
+    tile = min(tile, max(SMALLEST_TILE, -(-max(size) // GRAIN) * GRAIN))
     parts = segments(backbone, layers, tile)
-    inputs = segment_inputs(backbone, layers, size, tuple(part.part[0] for part in parts))
-    return Plan(parts, tuple((shape[0], shape[1]) for shape in inputs))
+    inputs = segment_inputs(backbone, layers, size, tuple(part.part[0] for part in parts)) if parts else ()
+    return TilePlan(parts, tuple((shape[0], shape[1]) for shape in inputs))
 
 
 class Pass(NamedTuple):
@@ -243,9 +244,11 @@ class Pass(NamedTuple):
 
 
 def forward(
-    loop: Loop, plan: Plan, image: Image, requests: Sequence[Request], params: Params, kept: tuple[str, ...] = ()
+    loop: Loop, plan: TilePlan, image: Image, requests: Sequence[Request], params: Params, kept: tuple[str, ...] = ()
 ) -> Pass:
     """Compute the sums of all requests, tile by tile, and the features of layers that are to be kept."""
+    if not plan.segments:
+        return Pass([], [], {})
     sums: list[Any] = [None] * len(requests)
     inputs, features = [loop.padded(image, plan.shape(0), plan.segments[0].before)], {}
     for index, segment in enumerate(plan.segments):
@@ -269,7 +272,7 @@ def _add_up(tile: Any, *, read: Any, params: Params, segment: Segment, kept: tup
 
 
 def backward(
-    loop: Loop, plan: Plan, inputs: list[Any], requests: Sequence[Request], params: Params, gradients: Sequence[Any]
+    loop: Loop, plan: TilePlan, inputs: list[Any], requests: Sequence[Request], params: Params, gradients: Sequence[Any]
 ) -> Any:
     """The gradient by the image, ``(h, w, 3)``, from those by the sums of all requests. Empties ``inputs``."""
     above: Any = None
@@ -302,7 +305,7 @@ def _places(segment: Segment, requests: Sequence[Request]) -> list[int]:
     return [place for place, request in enumerate(requests) if request.layer in segment.found]
 
 
-def _reader(loop: Loop, plan: Plan, index: int, values: Any, requests: Sequence[Request]) -> Callable[[Any], Any]:
+def _reader(loop: Loop, plan: TilePlan, index: int, values: Any, requests: Sequence[Request]) -> Callable[[Any], Any]:
     """A function that reads what a tile of a segment needs: arguments of `_tile_sums` and `_tile_gradient`."""
     segment, size = plan.segments[index], np.array(plan.sizes[index], np.int32)
     whole = [
@@ -372,10 +375,11 @@ def features_in_tiles(
     image: Image, layers: tuple[str, ...], params: Params, *, backbone: Backbone, tile: int
 ) -> dict[str, Array]:
     """`Backbone.apply` for an image ``(h, w, 3)``, in tiles with a side of so many pixels."""
-    plan = make_plan(backbone, layers, (image.shape[0], image.shape[1]), tile)
-    loop = HostLoop() if uses_host((image, params)) else TracedLoop()
+    plan = plan_tiles(backbone, layers, (image.shape[0], image.shape[1]), tile)
     shapes, found = backbone.shapes((image.shape[0], image.shape[1]), layers), {}
-    maps = forward(loop, plan, image, (), params, layers).features
+    on_host = uses_host((image, params))
+    first_pass = partial(forward, HostLoop(), plan) if on_host else partial(_first_pass, plan=plan)
+    maps = first_pass(image, [], params, kept=layers).features
     for layer in layers:
         height, width = shapes[layer][:2]
         found[layer] = jnp.asarray(maps.pop(layer)[:height, :width])
@@ -383,7 +387,7 @@ def features_in_tiles(
 
 
 def sums_in_tiles(
-    image: Image, requests: Sequence[Request], params: Params, *, plan: Plan, mesh: Mesh | None = None
+    image: Image, requests: Sequence[Request], params: Params, *, plan: TilePlan, mesh: Mesh | None = None
 ) -> list[Any]:
     """The sums of all requests over an image, differentiable by the image.
 
@@ -391,7 +395,7 @@ def sums_in_tiles(
         image: ``(h, w, 3)`` in [0, 1].
         requests: What is asked for.
         params: The network's parameters.
-        plan: From `make_plan`, for the layers of the requests.
+        plan: From `plan_tiles`, for the layers of the requests.
         mesh: Devices among which the tiles are divided; None: one.
 
     Raises:
@@ -399,27 +403,10 @@ def sums_in_tiles(
     """
     if mesh is None and uses_host((image, requests, params)):
         return forward(HostLoop(), plan, image, requests, params).sums
-    loop = TracedLoop(mesh)
-
-    def divided(function: Any) -> Any:
-        """Run a function on all devices of the mesh, with the same arguments and the same result."""
-        if mesh is None:
-            return function
-        whole = PartitionSpec()
-        return jax.shard_map(function, mesh=mesh, in_specs=whole, out_specs=whole, check_vma=False)
-
-    @divided
-    def first_pass(image: Image, requests: Any, params: Params) -> tuple[list[Any], list[Any]]:
-        found = forward(loop, plan, image, requests, params)
-        return found.sums, found.inputs
-
-    @divided
-    def second_pass(inputs: list[Any], requests: Any, params: Params, gradients: Any) -> Array:
-        return backward(loop, plan, list(inputs), requests, params, gradients)
 
     @jax.custom_vjp
     def sums(image: Image, requests: Any, params: Params) -> list[Any]:
-        return first_pass(image, requests, params)[0]
+        return _first_pass(image, requests, params, plan=plan, mesh=mesh).sums
 
     def keep(*arguments: Any) -> tuple[list[Any], Any]:
         if any(leaf.perturbed for leaf in jax.tree.leaves(arguments[1:], is_leaf=_is_primal)):
@@ -428,14 +415,59 @@ def sums_in_tiles(
                 "parameters, targets or masks"
             )
         values = jax.tree.map(lambda leaf: leaf.value, arguments, is_leaf=_is_primal)
-        found, inputs = first_pass(*values)
-        return found, (inputs, *values[1:])
+        found = _first_pass(*values, plan=plan, mesh=mesh)
+        return found.sums, (found.inputs, *values[1:])
 
     def pull_back(kept: Any, gradients: Any) -> tuple[Array, None, None]:
-        return second_pass(*kept, jax.tree.map(_instantiate, gradients, is_leaf=_is_zero)), None, None
+        by_sums = jax.tree.map(_instantiate, gradients, is_leaf=_is_zero)
+        return _second_pass(*kept, by_sums, plan=plan, mesh=mesh), None, None
 
     sums.defvjp(keep, pull_back, symbolic_zeros=True)
     return sums(image, list(requests), params)
+
+
+@partial(Jit, static_argnames=("plan", "mesh", "kept"))
+def _first_pass(
+    image: Image,
+    requests: list[Request],
+    params: Params,
+    *,
+    plan: TilePlan,
+    mesh: Mesh | None = None,
+    kept: tuple[str, ...] = (),
+) -> Pass:
+    """`forward` within a program, divided among the devices of a mesh."""
+
+    def run(image: Image, requests: list[Request], params: Params) -> Pass:
+        return forward(TracedLoop(mesh), plan, image, requests, params, kept)
+
+    return _on_all(mesh, run)(image, requests, params)
+
+
+@partial(Jit, static_argnames=("plan", "mesh"))
+def _second_pass(
+    inputs: list[Array],
+    requests: list[Request],
+    params: Params,
+    by_sums: list[Any],
+    *,
+    plan: TilePlan,
+    mesh: Mesh | None,
+) -> Array:
+    """`backward` within a program, divided among the devices of a mesh."""
+
+    def run(inputs: list[Array], requests: list[Request], params: Params, by_sums: list[Any]) -> Array:
+        return backward(TracedLoop(mesh), plan, list(inputs), requests, params, by_sums)
+
+    return _on_all(mesh, run)(inputs, requests, params, by_sums)
+
+
+def _on_all(mesh: Mesh | None, function: Callable[..., Any]) -> Callable[..., Any]:
+    """The function on all devices of the mesh, with the same arguments and the same result."""
+    if mesh is None:
+        return function
+    whole = PartitionSpec()
+    return jax.shard_map(function, mesh=mesh, in_specs=whole, out_specs=whole, check_vma=False)
 
 
 def _is_primal(value: Any) -> bool:

@@ -532,6 +532,7 @@ def _run_all(
     batching: Batching,
 ) -> Solution:
     """Carry out all pairs under all combinations of ``over``."""
+    _check_keywords(function, batching, Batching)
     refuse_tracers((pairs, params, over, batching))
     given: dict[str, Any] = {**batching}
     backbone, params = _network(given.pop("backbone", None), params)

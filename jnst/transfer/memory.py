@@ -1,6 +1,7 @@
 """Memory: what a run will need, what there is, and an error instead of a killed process."""
 
 import functools
+import logging
 import math
 import os
 from collections.abc import Callable, Iterator
@@ -29,6 +30,7 @@ MAX_PER_PIXEL = 12_000
 """Bytes per pixel of the result that no usual run exceeds; below that nothing is checked."""
 TILES = (512, 256)
 """Sides of tiles to try, in pixels: larger ones have less margin, smaller ones need less memory."""
+_logger = logging.getLogger(__name__)
 CGROUPS = Path("/sys/fs/cgroup")
 
 Arguments = ParamSpec("Arguments")
@@ -57,7 +59,7 @@ def check(job: Job, params: Params, *, chunk: int | None = None, free: int | Non
     if last.tile is not None:
         needed = tiled_bytes(job, params)
         if needed > free:
-            raise ResourceError(_refusal(job, needed, free, state))
+            raise ResourceError(_refusal(job, params, needed, free, state))
         return job
     if math.prod(last.shape) * MAX_PER_PIXEL * job.plan.backbone.maps <= free:
         return job
@@ -67,7 +69,9 @@ def check(job: Job, params: Params, *, chunk: int | None = None, free: int | Non
         return job
     tiled = _in_tiles(job, params, needed, free) if 2 * state <= free else None
     if tiled is None:
-        raise ResourceError(_refusal(job, needed, free, state))
+        raise ResourceError(_refusal(job, params, needed, free, state))
+    tile, need, left = tiled.plan.scales[-1].tile, in_words(needed), in_words(free)
+    _logger.info("computed in tiles of %d: the whole image needs %s, %s are free", tile, need, left)
     return tiled
 
 
@@ -92,19 +96,26 @@ def tiled_bytes(job: Job, params: Params) -> int:
     For each pixel: the optimiser's state, twice; the content image; the image and its gradient, each once more; the
     targets; and what is kept between the network's segments. For each tile: all features and their gradients.
     """
+    return sum(_tiled_parts(job, params))
+
+
+def _tiled_parts(job: Job, params: Params) -> tuple[int, int]:
+    """Of `tiled_bytes` what grows with the image, and what does not."""
     scale, backbone = job.plan.scales[-1], job.plan.backbone
-    if platform_of(params) != "cpu":
-        return run_bytes(job, params)
     assert scale.tile is not None
     layers, tile, pixels = scale.objective.layers, scale.tile, math.prod(scale.shape)
     deepest = max(map(backbone.layers.index, layers), default=-1)
     shapes = backbone.shapes((tile + 2 * GRAIN, tile + 2 * GRAIN), backbone.layers[: deepest + 1])
     features = 2 * 4 * sum(map(math.prod, shapes.values()))
+    targets = target_shapes(job, len(job.plan.scales) - 1, params)
+    constant = features + bytes_of((targets.style, params))
+    if platform_of(params) != "cpu":
+        needed = run_bytes(job, params)
+        return needed - min(needed, constant), min(needed, constant)
     cut = segments(backbone, layers, tile)
     kept = sum(segment.channels * (segment.steps[END] / segment.tile) ** 2 for segment in cut[:-1])
-    targets = bytes_of(target_shapes(job, len(job.plan.scales) - 1, params))
     images = int(pixels * 4 * (4 * 3 + kept))
-    return 2 * bytes_of(_state(job)) + targets + images + features + bytes_of(params)
+    return 2 * bytes_of(_state(job)) + bytes_of(targets.content) + images, constant
 
 
 def run_bytes(job: Job, params: Params, *, width: int | None = None, chunk: int | None = None) -> int:
@@ -145,18 +156,45 @@ def _state(job: Job) -> State:
     )
 
 
-def _refusal(job: Job, needed: int, free: int, state: int) -> str:
+def _refusal(job: Job, params: Params, needed: int, free: int, state: int) -> str:
     scale = job.plan.scales[-1]
     height, width = scale.shape
-    side = int(0.95 * max(scale.shape) * (free / needed) ** 0.5) // 8 * 8
     others = ["a smaller network or fewer layers"]
     how = "" if scale.tile is None else f" in tiles of {scale.tile}"
     if isinstance(scale.solver.optimizer, LBFGS) and 4 * state > needed:
         others.insert(0, f"Adam (L-BFGS keeps {in_words(state)} of images and gradients),")
-    return (
-        f"{width}x{height} pixels{how} need about {in_words(needed)} of memory, but only {in_words(free)} is "
-        f"available: make the image smaller (a longer side of {max(8, side)} fits), or use {' or '.join(others)}"
+    said = (
+        f"{width}x{height} pixels{how} need about {in_words(needed)} of memory, but only {in_words(free)} is available"
     )
+    side, tile = _fitting(job, params, needed, free)
+    smaller = None if scale.tile is None or tile is None or tile >= scale.tile else tile
+    if smaller is not None and side >= max(scale.shape):
+        return f"{said}: use smaller tiles (`tile` {smaller})"
+    fits = "fits" if smaller is None else f"fits with smaller tiles, `tile` {smaller}"
+    return f"{said}: make the image smaller (a longer side of {side} {fits}), or use {' or '.join(others)}"
+
+
+def _fitting(job: Job, params: Params, needed: int, free: int) -> tuple[int, int | None]:
+    """A longer side that fits, and the side of the tiles in which it does; None: as a whole.
+
+    Args:
+        job: What does not fit.
+        params: See `check`.
+        needed: What it needs, in bytes.
+        free: What there is, in bytes.
+    """
+    scale, last = job.plan.scales[-1], len(job.plan.scales) - 1
+    longest, tile = max(scale.shape), min(scale.tile or TILES[-1], TILES[-1])
+    try:
+        growing, constant = _tiled_parts(with_tiles(job, tile, {last}), params)
+    except ArgumentError:  # a loss or a network that needs the whole image
+        return max(8, int(0.95 * longest * (free / needed) ** 0.5) // 8 * 8), None
+    if growing + constant <= free:
+        return longest, tile
+    side = int(0.95 * longest * (max(0, free - constant) / growing) ** 0.5) // 8 * 8
+    if side > tile:
+        return side, tile
+    return max(8, int((free / (MAX_PER_PIXEL * job.plan.backbone.maps)) ** 0.5) // 8 * 8), None
 
 
 def check_fits(needed: int, what: str) -> None:
@@ -211,8 +249,8 @@ def exhausted(error: BaseException) -> str:
     """The message for memory that ran out."""
     said = str(error).partition("\n")[0].removeprefix("RESOURCE_EXHAUSTED: ").rstrip(".")
     return (
-        f"memory ran out{f' ({said})' if said else ''}: choose a smaller image, an optimizer that keeps less (Adam "
-        "instead of L-BFGS), or fewer layers"
+        f"memory ran out{f' ({said})' if said else ''}: choose a smaller image, tiles (`tile`), an optimizer that "
+        "keeps less (Adam instead of L-BFGS), or fewer layers"
     )
 
 

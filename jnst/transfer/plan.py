@@ -134,6 +134,8 @@ def with_tiles(job: Job, tile: int, sizes: Container[int] | None = None) -> Job:
     )
     for scale in scales:
         if scale.tile is not None:
+            if any(plan.settings.wrap):
+                raise ArgumentError("seamless images cannot be computed in tiles: leave out `tile` or `seamless`")
             check_tiles(scale.objective, plan.backbone, scale.tile)
     return job._replace(plan=plan._replace(scales=scales))
 

@@ -174,6 +174,23 @@ def test_one_set_of_programs_serves_images_of_every_size() -> None:
     assert counts == counts[:1] * 3
 
 
+def test_traced_loops_compile_once() -> None:
+    compiled: list[str] = []
+
+    def note(event: str, duration_secs: float, **about: str | int) -> None:
+        if event == "/jax/core/compile/backend_compile_duration":
+            compiled.append(str(about.get("fun_name")))
+
+    made, counts = objective(("relu1_1", "relu2_1")), []
+    targets = jnst.fit_targets(IMAGE, STYLES[:1], made, PARAMS, backbone=BACKBONE)
+    jax.monitoring.register_event_duration_secs_listener(note)
+    for _ in range(3):
+        jax.grad(lambda image: total_loss(image, made, targets, PARAMS, backbone=BACKBONE, tile=64)[0])(IMAGE)
+        counts.append(len(compiled))
+    assert counts[0] > 0
+    assert counts == counts[:1] * 3
+
+
 def test_margins_are_those_of_one_segment() -> None:
     layers = ("relu1_1", "relu2_1", "relu3_1", "relu4_1", "relu5_1")
     cut = segments(jnst.make_backbone("vgg19"), layers, 256)
@@ -197,6 +214,56 @@ def test_what_needs_the_whole_image_says_so(options: Any, words: tuple[str, ...]
         total_loss(IMAGE, made, targets, PARAMS, backbone=BACKBONE, tile=64)
     assert "\n" not in str(caught.value)
     assert all(word in str(caught.value) for word in words)
+
+
+def test_fitting_in_tiles_checks_losses_and_images() -> None:
+    def fit(content: Any = None, style: Any = None, **options: Any) -> Any:
+        made = jnst.make_objective(**options)
+        return jnst.fit_targets(content, style, made, PARAMS, backbone=BACKBONE, tile=64)
+
+    for loss in (SquaredError(), Relative(SquaredError()), Sum(((Gram(), 1.0), (SquaredError(), 1.0)))):
+        with pytest.raises(ArgumentError, match="cannot be fitted in tiles: leave out `tile`"):
+            fit(style=IMAGE, style_layers=("relu1_1",), style_loss=loss)
+    with pytest.raises(ArgumentError, match="all positions"):
+        fit(style=IMAGE, style_layers=("relu1_1",), style_loss=MarkovRandomField())
+    with pytest.raises(ArgumentError, match="one image at a time"):
+        fit(style=IMAGE[None], style_layers=("relu1_1",))
+    with pytest.raises(ArgumentError, match="one image at a time"):
+        fit(content=IMAGE[None], content_layers=("relu1_1",))
+
+
+def test_objectives_without_network_layers() -> None:
+    made = jnst.make_objective(content_layers=("image",), regularizers={"tv": (TotalVariation(), 1e-4)})
+    targets = jnst.fit_targets(IMAGE**2, None, made, PARAMS, backbone=BACKBONE, tile=64)
+    assert max(differences(made, targets, on_host=True)) < 1e-6
+    assert segments(jnst.make_backbone("resnet18"), (), 64) == ()
+
+
+def test_gradients_by_style_images() -> None:
+    made = objective(("relu1_1",), MeanStd(), content_layers=())
+
+    def loss(style: Any, tile: int | None) -> Any:
+        targets = jnst.fit_targets(None, style, made, PARAMS, backbone=BACKBONE, tile=tile)
+        return total_loss(IMAGE, made, targets, PARAMS, backbone=BACKBONE)[0]
+
+    whole, tiled = (jax.grad(loss)(STYLES[0], tile) for tile in (None, 64))
+    assert relative(tiled, whole) < 1e-4
+
+
+@pytest.mark.parametrize("setting", [lambda: jax.enable_x64(True), lambda: jax.numpy_dtype_promotion("strict")])
+def test_traced_loops_under_other_dtype_rules(setting: Callable[[], Any]) -> None:
+    made = objective(("relu1_1",), content_layers=())
+    targets = jnst.fit_targets(None, STYLES[0], made, PARAMS, backbone=BACKBONE)
+
+    def gradient(tile: int | None) -> Any:
+        def loss(image: Any) -> Any:
+            return total_loss(image, made, targets, PARAMS, backbone=BACKBONE, tile=tile)[0]
+
+        return jax.jit(jax.grad(loss))(IMAGE)
+
+    whole = gradient(None)
+    with setting():
+        assert relative(gradient(64), whole) < 1e-5
 
 
 def test_other_errors() -> None:

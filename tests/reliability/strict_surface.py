@@ -78,6 +78,13 @@ def runs(images: Any, backbone: Any, params: Any, strict_infs: bool) -> Iterator
     sizes = jnst.preset("crowson", **terms, style_layer_weights=None, min_size=24)
     yield "crowson", lambda: jnst.stylize(larger, style, preset=sizes, **network)
     yield "strotss", lambda: jnst.stylize(content, style, preset=jnst.preset("strotss", **terms), **network)
+    objective = jnst.make_objective(style_layers=("relu1_1", "relu2_1"))
+    targets = jnst.fit_targets(None, style, objective, params, backbone=backbone)
+
+    def in_tiles(image: Any) -> Any:
+        return jnst.total_loss(image, objective, targets, params, backbone=backbone, tile=64)[0]
+
+    yield "tiles", lambda: jax.jit(jax.value_and_grad(in_tiles))(jnp.asarray(random(3, 70, 20, 3)))
     yield "ssim", lambda: jax.jit(jnst.ssim)(content, content)
 
 
@@ -95,7 +102,9 @@ def main(where: str, *settings: str) -> None:
                 stack.enter_context(BLOCKS[name](value))
         calls = dict(runs(images, backbone, params, "jax_debug_infs" in values))
         if where == "block":
-            calls = {name: calls[name] for name in ("load_backbone", "lbfgs", "stylize", "synthesize", "batch")}
+            calls = {
+                name: calls[name] for name in ("load_backbone", "lbfgs", "stylize", "synthesize", "batch", "tiles")
+            }
         else:
             calls |= dict(losses(images))
         for name, call in calls.items():

@@ -1,7 +1,9 @@
 """Runs in tiles: the same results, sizes that are small enough as a whole, and tiles where memory would not do."""
 
+import re
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -9,7 +11,9 @@ from contracts import random_image, random_params, tiny_backbone
 
 import jnst
 from jnst.apps.cli import main
+from jnst.apps.cli.progress import remarks
 from jnst.errors import ArgumentError
+from jnst.losses.tiles import plan_tiles
 from jnst.transfer import memory
 from jnst.transfer.inputs import check_inputs
 from jnst.transfer.plan import Job, make_job, with_tiles
@@ -49,17 +53,66 @@ def test_only_sizes_larger_than_a_tile_are_divided() -> None:
     assert [(scale.shape[0], scale.tile) for scale in scales] == [(64, None), (128, None), (256, 128)]
 
 
-def test_tiles_are_used_where_the_whole_image_does_not_fit() -> None:
+def test_tiles_are_used_where_the_whole_image_does_not_fit(capsys: pytest.CaptureFixture[str]) -> None:
     backbone = jnst.make_backbone("convnet", widths="32,32/32")
     params = random_params(backbone)
     content, style = jnp.full((1500, 1500, 3), 0.5), jnp.full((8, 8, 3), 0.5)
     made = make_job(check_inputs(content, style), SETTINGS, backbone)
     whole, tiled = memory.run_bytes(made, params), memory.tiled_bytes(with_tiles(made, memory.TILES[-1]), params)
     assert 2 * tiled < whole
-    assert memory.check(made, params, free=tiled).plan.scales[-1].tile == memory.TILES[-1]
+    with remarks():
+        assert memory.check(made, params, free=tiled).plan.scales[-1].tile == memory.TILES[-1]
+    said = f"jnst: computed in tiles of 256: the whole image needs {memory.in_words(whole)}, "
+    assert capsys.readouterr().err.startswith(said)
     assert memory.check(made, params, free=whole).plan.scales[-1].tile is None
     with pytest.raises(jnst.ResourceError, match="a longer side of"):
         memory.check(made, params, free=tiled - 1)
+
+
+@pytest.mark.parametrize(("tile", "free"), [(1024, 0.5e9), (512, 0.45e9), (256, 0.4e9), (None, 0.4e9), (256, 0.1e9)])
+def test_the_promised_size_fits(tile: int | None, free: float) -> None:
+    backbone = jnst.make_backbone("vgg19")
+    # Only the sizes of the parameters matter.
+    params = jax.tree.map(
+        lambda leaf: np.broadcast_to(leaf.dtype.type(0), leaf.shape), jax.eval_shape(backbone.init, jax.random.key(0))
+    )
+
+    def made(side: int, tile: int | None) -> Job:
+        content: Any = np.broadcast_to(np.float32(0.5), (side * 2 // 3, side, 3))
+        own = make_job(check_inputs(content, content[:300, :300]), SETTINGS, backbone)
+        return own if tile is None else with_tiles(own, tile)
+
+    with pytest.raises(jnst.ResourceError, match=r"a longer side of \d+ fits") as caught:
+        memory.check(made(6000, tile), params, free=int(free))
+    side = int(re.findall(r"longer side of (\d+)", str(caught.value))[0])
+    tiles = [int(number) for number in re.findall(r"`tile` (\d+)", str(caught.value))]
+    memory.check(made(side, tiles[0] if tiles else tile), params, free=int(free))
+
+
+def test_smaller_tiles_are_proposed_where_they_fit() -> None:
+    backbone = jnst.make_backbone("convnet", widths="32,32/32")
+    params = random_params(backbone)
+    content = jnp.full((1500, 1500, 3), 0.5)
+    made = make_job(check_inputs(content, content[:8, :8]), SETTINGS, backbone)
+    free = memory.tiled_bytes(with_tiles(made, 256), params)
+    with pytest.raises(jnst.ResourceError, match=r"use smaller tiles \(`tile` 256\)"):
+        memory.check(with_tiles(made, 1024), params, free=free)
+
+
+def test_seamless_images_are_not_divided() -> None:
+    with pytest.raises(ArgumentError, match="leave out `tile` or `seamless`"):
+        jnst.synthesize(jnp.full((32, 32, 3), 0.5), (128, 128), PARAMS, backbone=BACKBONE, seamless=True, tile=64)
+
+
+def test_batches_name_their_own_function() -> None:
+    image, given = jnp.full((32, 32, 3), 0.5), dict[str, Any](tile=64)
+    with pytest.raises(TypeError, match=r"stylize_batch\(\) got an unexpected keyword argument 'tile'"):
+        jnst.stylize_batch([image], [image], PARAMS, backbone=BACKBONE, **given)
+
+
+def test_huge_tiles_are_limited_by_the_image() -> None:
+    huge, enough = (plan_tiles(BACKBONE, ("relu1_1",), (70, 97), tile) for tile in (8192, 128))
+    assert huge == enough
 
 
 @pytest.mark.parametrize(

@@ -178,7 +178,7 @@ class Keeper:
         )
 
     def end(self, save_image: Callable[[], None], solution: Solution | None) -> None:
-        """Save the result and its state. Afterwards the last resort does nothing.
+        """Save the state and the result. Afterwards the last resort does nothing.
 
         Args:
             save_image: Writes the result.
@@ -190,9 +190,12 @@ class Keeper:
         """
         with self._lock:
             self._ended = True
-            save_image()
-            if solution is not None and self._path is not None:
-                self._save(solution.state)
+            # Whichever of the two fails, the other is not lost.
+            try:
+                if solution is not None and self._path is not None:
+                    self._save(solution.state)
+            finally:
+                save_image()
 
     def last_resort(self) -> None:
         """Save the last image and the last state of a run that does not respond."""

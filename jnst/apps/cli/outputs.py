@@ -119,14 +119,16 @@ class OutputFlags:
         """The image files that are written."""
         return (self.output,)
 
-    def check_output(self, inputs: Iterable[Path]) -> None:
-        """Fail before the run if the image could not be written.
+    def check_output(self, inputs: Iterable[Path], side: int | None = None) -> None:
+        """Fail before the run if the image, with a longer side of so many pixels, could not be written.
 
         Raises:
             ArgumentError: See `jnst.apps.io.check_output`.
         """
         for path in self.outputs():
-            check_output(path, inputs=inputs, force=self.force, bit_depth=self.bit_depth, quality=self.quality)
+            check_output(
+                path, inputs=inputs, force=self.force, bit_depth=self.bit_depth, quality=self.quality, side=side
+            )
 
     def save_image(self, image: Image, alpha: np.ndarray | None = None) -> None:
         """Write the image, with how opaque it is."""

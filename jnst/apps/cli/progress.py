@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import logging
 import os
 import sys
 import time
@@ -65,6 +66,21 @@ def progress() -> Iterator[Progress]:
             bar.update(task, total=report.num_steps, completed=report.last, state=loss)
 
         yield Progress(report, lambda compiling: bar.update(task, state=describe(compiling)))
+
+
+@contextlib.contextmanager
+def remarks() -> Iterator[None]:
+    """Print what the library logs, such as that tiles are used, on standard error."""
+    logger, handler = logging.getLogger("jnst"), logging.StreamHandler()
+    level = logger.level
+    handler.setFormatter(logging.Formatter("jnst: %(message)s"))
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
+        logger.setLevel(level)
 
 
 def _line_printer() -> Callable[[Report], None]:

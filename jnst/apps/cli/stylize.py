@@ -22,7 +22,7 @@ from jnst.apps.cli.checkpointing import CheckpointFlags, Keeper
 from jnst.apps.cli.flags import SettingsFlags, remark
 from jnst.apps.cli.interruption import Interruption, interruptible
 from jnst.apps.cli.outputs import OutputFlags, ReportFlag, WatchingFlags, check_distinct, preview_facts, stopped_line
-from jnst.apps.cli.progress import describe, open_log, progress
+from jnst.apps.cli.progress import describe, open_log, progress, remarks
 from jnst.apps.io import image_size, is_grey, load_alpha, load_image, save_image
 from jnst.apps.io.sizes import as_loaded, load_options, load_with
 from jnst.backbones import Backbone
@@ -60,8 +60,8 @@ class Run(ReportFlag, CheckpointFlags, WatchingFlags, SettingsFlags, OutputFlags
     init: Annotated[str, tyro.conf.arg(metavar="NAME|FILE")] = "content"
     """Initial image: content, style, noise, or an image file."""
     tile: Annotated[Text, tyro.conf.arg(metavar="SIDE")] = None
-    """Compute the image in square tiles with a side of so many pixels, for images of any size: the result is that of
-    the whole image. auto: in tiles only where the whole image does not fit into memory."""
+    """Compute the image in square tiles of this side in pixels (at least 64, rounded up to a multiple of 32): the
+    result is that of the whole image. auto: in tiles only where the whole image does not fit into memory."""
 
     def settings(self) -> Preset:
         """The preset, overridden by the flags."""
@@ -128,7 +128,7 @@ class Run(ReportFlag, CheckpointFlags, WatchingFlags, SettingsFlags, OutputFlags
     ) -> Solution:
         """Make the image and write it, with its film, checkpoint and log."""
         facts = preview_facts(settings, self.preset, backbone, self.inputs())
-        with self.watching(facts) as watchers, progress() as show, open_log(self.log) as log:
+        with self.watching(facts) as watchers, progress() as show, remarks(), open_log(self.log) as log:
             records = keeper.records
             log(1, records.losses, records.parts, records.seconds)
 
@@ -175,7 +175,7 @@ class Run(ReportFlag, CheckpointFlags, WatchingFlags, SettingsFlags, OutputFlags
         inputs = [Path(path) for path in self.inputs()]
         weights = map(Path, self.weights)
         log, film = ([path] if path else [] for path in (self.log, self.animate))
-        self.check_output(inputs)
+        self.check_output(inputs, self.size)
         used = [*inputs, *weights, *self.outputs()]
         if self.log:
             check_distinct("--log", self.log, used)

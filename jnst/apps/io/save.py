@@ -19,6 +19,8 @@ from jnst.weights.files import PathLike, shown, write_atomically
 FORMATS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP", ".tif": "TIFF", ".tiff": "TIFF"}
 """Formats by the suffix of the file's name."""
 
+LARGEST_SIDE = {"WEBP": 16383, "JPEG": 65500}
+"""The longest side that files of a format can have, in pixels: WebP's limit, and that of libjpeg."""
 LARGEST_TIFF = 2**31
 """Bytes of pixels from which tifffile writes TIFF files, as BigTIFF where they exceed 4 GB."""
 _ALPHA_FORMATS = ("PNG", "TIFF", "WEBP")
@@ -85,7 +87,13 @@ def _levels(values: np.ndarray, bit_depth: int) -> np.ndarray:
 
 
 def check_output(
-    path: PathLike, *, inputs: Iterable[PathLike] = (), force: bool = False, bit_depth: int = 8, quality: int = 95
+    path: PathLike,
+    *,
+    inputs: Iterable[PathLike] = (),
+    force: bool = False,
+    bit_depth: int = 8,
+    quality: int = 95,
+    side: int | None = None,
 ) -> None:
     """Raise an error now if `save_image` would not be able to write a file later.
 
@@ -95,12 +103,20 @@ def check_output(
         force: Allow the output to replace an input.
         bit_depth: As in `save_image`.
         quality: As in `save_image`.
+        side: The longer side of the image, in pixels; None: not known.
 
     Raises:
-        ArgumentError: The suffix is unknown, `bit_depth` or `quality` is wrong for the format, the folder does not
-            exist or is not writable, or `path` is not a regular file, write-protected, or one of the inputs.
+        ArgumentError: The suffix is unknown, `side` is too large, `bit_depth` or `quality` is wrong for the format, the
+            folder does not exist or is not writable, or `path` is not a regular file, write-protected, or one of the
+            inputs.
     """
     check_encoding(path, bit_depth, quality)
+    largest = LARGEST_SIDE.get(_format_of(path))
+    if side is not None and largest is not None and side > largest:
+        raise ArgumentError(
+            f"the output {shown(path)} would have a side of {side} pixels, but {_format_of(path)} has at most "
+            f"{largest}: use PNG or TIFF"
+        )
     try:
         target = os.path.realpath(os.fsdecode(path))
         fault = _fault_of(target)

@@ -43,6 +43,17 @@ def interrupt(path: Path | None, name: str, stop: int, late: bool) -> list[np.nd
     return images
 
 
+def test_an_image_that_cannot_be_written_leaves_the_state(tmp_path: Path) -> None:
+    def fail() -> None:
+        raise jnst.ImageError("too large")
+
+    keeper = Keeper(tmp_path / "state", None, {"run": {}}, lambda image: None)
+    solution = make("adam", callback=lambda report: bool(keeper.listen(report)) and False)
+    with pytest.raises(jnst.ImageError, match="too large"):
+        keeper.end(fail, solution)
+    assert same_bits(make("adam", state=jnst.load_state(tmp_path / "state")).state, solution.state)
+
+
 @pytest.mark.parametrize("late", [False, True])
 @pytest.mark.parametrize("name", ["adam", "line search"])
 @pytest.mark.parametrize("stop", [2, 3, 4])

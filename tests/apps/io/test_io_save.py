@@ -214,6 +214,10 @@ def test_check_output(tmp_path: Path):
         with pytest.raises(JnstError, match=message) as caught:
             check_output(path, inputs=[missing, given_])
         assert "\n" not in str(caught.value)
+    for name, side in (("a.webp", 16383), ("a.jpg", 65500)):
+        check_output(tmp_path / name, side=side)
+        with pytest.raises(JnstError, match=f"at most {side}: use PNG or TIFF"):
+            check_output(tmp_path / name, side=side + 1)
     before = set(tmp_path.iterdir())
     check_output(given_, inputs=[given_], force=True)
     check_output(tmp_path / "new.png", inputs=[given_, missing])
