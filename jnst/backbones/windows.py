@@ -56,7 +56,8 @@ class Window:
 
     def places(self, axis: int) -> Array:
         """The rows (axis 0) or columns (axis 1) of the map that the window holds: ``(side,)``."""
-        return self.tile[axis] * self.step + (self.start + jnp.arange(self.values.shape[1 + axis]))
+        own = jnp.arange(self.values.shape[1 + axis], dtype=self.tile.dtype)
+        return self.tile[axis] * self.step + (self.start + own)
 
     def inside(self) -> Array:
         """Which positions are inside the map: ``(side, side)``."""

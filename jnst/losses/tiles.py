@@ -161,7 +161,7 @@ class TracedLoop:
         def step(turn: Array, carry: Any) -> Any:
             number = first + self._devices * turn
             is_mine = number < count
-            tile = jnp.where(is_mine, jnp.stack([number // grid[1], number % grid[1]]), 0)
+            tile = jnp.where(is_mine, jnp.stack([number // grid[1], number % grid[1]]), 0).astype(jnp.int32)
             parts, sums = jax.tree.map(lambda leaf: jnp.where(is_mine, leaf, 0), body(tile))
             maps = [_added(*each, tile) for each in zip(carry[0], parts, layouts, strict=True)]
             return maps, jax.tree.map(jnp.add, carry[1], sums)
