@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from functools import partial
 
-from jnst.backbones import ops
+from jnst.backbones import gates, ops
 from jnst.backbones.kernels import algorithms
 from jnst.backbones.modules import Block, Convolution, FeatureExtractor
 from jnst.types import Array, Params
@@ -43,21 +43,22 @@ class AlexNet(FeatureExtractor):
     def _stem(self, x: Array, wanted: frozenset[str]) -> Iterator[tuple[str, Array]]:
         x = Convolution(64, size=11, stride=4, padding=None, name="conv1")(ops.pad(x, 2, "zero"))
         yield "conv1", x
-        x = ops.relu(x, output_is_kept="relu1" in wanted)
+        x = gates.relu(self, "relu1", x, output_is_kept="relu1" in wanted)
         yield "relu1", x
-        yield "pool1", self._pool(x)
+        yield "pool1", self._pool("pool1", x)
 
     def _block(self, x: Array, wanted: frozenset[str], numbers: tuple[str, ...]) -> Iterator[tuple[str, Array]]:
         for number in numbers:
             filters, size = FILTERS[number]
             x = Convolution(filters, size, name=f"conv{number}")(x)
             yield f"conv{number}", x
-            x = ops.relu(x, output_is_kept=f"relu{number}" in wanted)
+            x = gates.relu(self, f"relu{number}", x, output_is_kept=f"relu{number}" in wanted)
             yield f"relu{number}", x
-        yield f"pool{numbers[-1]}", self._pool(x)
+        pool = f"pool{numbers[-1]}"
+        yield pool, self._pool(pool, x)
 
-    def _pool(self, x: Array) -> Array:
-        return ops.pool(x, self.pooling, rescale=self.rescale_pooling, window=3)
+    def _pool(self, name: str, x: Array) -> Array:
+        return gates.pool(self, name, x, self.pooling, rescale=self.rescale_pooling, window=3)
 
     def prepare(self, params: Params) -> Params:
         """Prepare parameters for the device that holds them; see `Backbone.prepare`."""

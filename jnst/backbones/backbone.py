@@ -8,6 +8,7 @@ from typing import Any, cast
 import jax
 import jax.numpy as jnp
 
+from jnst.backbones.gates import GATES, Gates
 from jnst.backbones.kernels.algorithms import PRECISIONS, multiplying
 from jnst.backbones.modules import FeatureExtractor
 from jnst.backbones.ops import PADDINGS, POOLINGS, Padding, by_axis
@@ -206,11 +207,30 @@ class Backbone:
         return features if self.maps == 1 else {layer: _joined(array) for layer, array in features.items()}
 
     def run(
-        self, params: Params, x: Any, layers: tuple[str, ...], part: tuple[int, int] | None = None
+        self,
+        params: Params,
+        x: Any,
+        layers: tuple[str, ...],
+        part: tuple[int, int] | None = None,
+        gates: Gates | None = None,
     ) -> dict[str, Any]:
-        """Run the network, or some of its blocks, on preprocessed inputs: see `FeatureExtractor.__call__`."""
+        """Run the network, or some of its blocks, on preprocessed inputs: see `FeatureExtractor.__call__`.
+
+        With the gates that `run_noting_gates` has found there, features are a linear function of ``x``, which has the
+        same value and gradient at the same input.
+        """
+        variables = self.network.split_collections(params) | ({} if gates is None else {GATES: gates})
         with multiplying(self.precision):
-            return cast(Any, self.network.apply(self.network.split_collections(params), x, layers, part))
+            return cast(Any, self.network.apply(variables, x, layers, part))
+
+    def run_noting_gates(
+        self, params: Params, x: Any, layers: tuple[str, ...], part: tuple[int, int] | None = None
+    ) -> tuple[dict[str, Any], Gates]:
+        """`run`, and which way the activations took at ReLUs and max poolings: see `jnst.backbones.gates`."""
+        variables = self.network.split_collections(params)
+        with multiplying(self.precision):
+            found, noted = self.network.apply(variables, x, layers, part, mutable=[GATES])
+        return cast(Any, found), cast(Any, noted).get(GATES, {})
 
     def shapes(self, size: tuple[int, int], layers: Sequence[str]) -> dict[str, tuple[int, ...]]:
         """The shapes ``(h', w', c)`` of layers for images of a height and width."""

@@ -184,17 +184,26 @@ def _max_pool_jvp(
 ) -> tuple[Array, Array]:
     """Store the index of the maximum in its window, one byte per element, so that ``x`` need not be stored."""
     y = max_pool(*primals, window, stride, ceil)
-    values = list(_window_elements(*primals, window, stride, ceil, -jnp.inf))
-    changes = list(_window_elements(*tangents, window, stride, ceil, 0.0))
-    earlier = range(len(values) - 1)[::-1]
-    index = jnp.full(y.shape, len(earlier), jnp.uint8)
-    for k in earlier:
-        index = jnp.where(values[k] == y, jnp.uint8(k), index)
-    y, index = lax.optimization_barrier((y, index))
-    change = changes[-1]
-    for k in earlier:
-        change = jnp.where(index == k, changes[k], change)
-    return y, change
+    y, index = lax.optimization_barrier((y, max_index(*primals, window, stride, ceil)))
+    return y, choose(*tangents, window, stride, ceil, index=index)
+
+
+def max_index(x: Array, window: int = 2, stride: int = 2, ceil: bool = False) -> Array:
+    """The index of the first maximum of each window, row by row, as uint8."""
+    values = list(_window_elements(x, window, stride, ceil, -jnp.inf))
+    largest = reduce(jnp.maximum, values)
+    index = jnp.full(largest.shape, len(values) - 1, jnp.uint8)
+    for k in range(len(values) - 1)[::-1]:
+        index = jnp.where(values[k] == largest, jnp.uint8(k), index)
+    return index
+
+
+def choose(x: Array, window: int = 2, stride: int = 2, ceil: bool = False, *, index: Array) -> Array:
+    """The element of each window that has the index: with `max_index`, what `max_pool` yields."""
+    *values, chosen = _window_elements(x, window, stride, ceil, 0.0)
+    for k in range(len(values))[::-1]:
+        chosen = jnp.where(index == k, values[k], chosen)
+    return chosen
 
 
 def average_pool(x: Array, window: int = 2, stride: int = 2, ceil: bool = False) -> Array:
@@ -272,19 +281,32 @@ def pool(
             in a window; with other paddings poolings know only what lies inside.
     """
     function, factor = POOLINGS[pooling]
-    factor = factor if rescale else 1.0
+    y = pool_by(x, function, window=window, stride=stride, ceil=ceil, padding=padding)
+    if not rescale or factor == 1.0:
+        return y
+    return y.with_values(y.values * factor) if isinstance(y, Window) else y * factor
+
+
+def pool_by(
+    x: Map,
+    function: Callable[..., Array],
+    *,
+    window: int = 2,
+    stride: int = 2,
+    ceil: bool = False,
+    padding: Padding = "zero",
+) -> Map:
+    """Pool with a function of ``(x, window, stride, ceil)``; other arguments as for `pool`."""
     if isinstance(x, Window):
-        y = _pool_window(x, function, window, stride, ceil)
-        return y if factor == 1.0 else y.with_values(y.values * factor)
+        return _pool_window(x, function, window, stride, ceil)
     rows, columns = ("circular" if mode == "circular" else "zero" for mode in by_axis(padding))
-    if pooling == "hann":
+    if function is hann_pool:
         function = partial(hann_pool, padding=(rows, columns))
     else:
         for axis in (axis for axis, mode in enumerate((rows, columns), 1) if mode == "circular" and x.shape[axis]):
             reach = (-(-x.shape[axis] // stride) - 1) * stride + window
             x = _pad_axis(x, axis, (0, max(0, reach - x.shape[axis])), "circular")
-    y = function(x, window, stride, ceil)
-    return y if factor == 1.0 else y * factor
+    return function(x, window, stride, ceil)
 
 
 def _pool_window(x: Window, function: Callable[..., Array], window: int, stride: int, ceil: bool) -> Window:
@@ -295,7 +317,7 @@ def _pool_window(x: Window, function: Callable[..., Array], window: int, stride:
     x = x.aligned(stride, 0)
     if not ceil:
         return x.covered(function(x.values, window, stride, False), window, stride)
-    if function is max_pool:
+    if function in (max_pool, max_index):
         x = x.masked(-jnp.inf)
     values = function(x.values, window, stride, False)
     if function is average_pool:

@@ -2,7 +2,7 @@
 
 Tiles of a whole network would need margins as wide as its receptive field, some 85 pixels for VGG's ``relu5_1``. Cut
 at its poolings, it needs a few positions for each segment: the input of every segment is kept as a whole map, which
-takes 8 + 4 + 2 values a pixel for VGG19 (the first two blocks are one segment, because 16 would lie between them).
+takes 16 + 8 + 4 + 2 values a pixel for VGG19.
 """
 
 import dataclasses
@@ -13,18 +13,21 @@ import jax
 import jax.numpy as jnp
 
 from jnst.backbones.backbone import Backbone
+from jnst.backbones.gates import Gates
 from jnst.backbones.modules import END
 from jnst.backbones.windows import Window
 from jnst.errors import ArgumentError
 from jnst.types import Array, Params
 
-KEPT = 8
+KEPT = 16
 """The most values for each pixel of the image that are kept between two segments."""
+NOTED = 8
+"""The most values for each pixel of the image that are kept of a wanted layer, which is then not computed again."""
 GRAIN = 32
 """Tiles have a side divisible by this, so that strides of networks divide them at every layer."""
-LATER = 2
-"""How many times larger the tiles of all segments but the first are. Their margins take up more of a tile, and their
-features less memory for each pixel."""
+LATER, LARGE = 2, 512
+"""How many times larger the tiles of all segments but the first are, up to a side of so many pixels. Their margins take
+up more of a tile, and their features less memory for each pixel."""
 _MARGIN = 128
 """A margin, in positions, that no segment needs."""
 
@@ -65,7 +68,25 @@ class Segment:
         """The side of a tile at each layer that it contains."""
         return {name: window.step for name, window in self.windows(self.before, self.after).items()}
 
-    def apply(self, params: Params, values: Array, tile: Array, size: Array) -> dict[str, Window]:
+    @property
+    def noted(self) -> tuple[str, ...]:
+        """Those of its wanted layers that are small enough to be kept: up to `NOTED` values for each pixel."""
+        windows = self.windows(self.before, self.after)
+        return tuple(layer for layer in self.found if self._values_per_pixel(windows[layer]) <= NOTED)
+
+    def _values_per_pixel(self, window: Window) -> float:
+        return window.shape[-1] * (window.step / self.tile) ** 2
+
+    @property
+    def kept_bytes(self) -> float:
+        """The bytes for each pixel of the image that are kept between passes: gates, noted layers, the result."""
+        windows = self.windows(self.before, self.after)
+        names = (*self.noted, END) if self.channels else self.noted
+        return 4 * sum(self._values_per_pixel(windows[name]) for name in names) + _gate_bytes(self) / self.tile**2
+
+    def apply(
+        self, params: Params, values: Array, tile: Array, size: Array, gates: Gates | None = None
+    ) -> dict[str, Window]:
         """Compute the wanted features of a tile, and as `END` the input of the next segment, without margins.
 
         Args:
@@ -73,16 +94,36 @@ class Segment:
             values: ``(side, side, c)``: the window of the segment's input; of the image, for the first segment.
             tile: ``(2,)``: the tile's row and column among all tiles.
             size: ``(2,)``: height and width of the whole input.
+            gates: Those that `apply_noting_gates` has found; see `Backbone.run`.
         """
-        return {name: window.core() for name, window in self._apply(params, values, tile, size, self.before).items()}
+        x = self._input(values, tile, size, self.before)
+        return self._cores(self.backbone.run(params, x, self.layers, self.part, gates))
 
-    def _apply(self, params: Params, values: Array, tile: Array, size: Array, before: int) -> dict[str, Window]:
+    def apply_noting_gates(
+        self, params: Params, values: Array, tile: Array, size: Array
+    ) -> tuple[dict[str, Window], Gates]:
+        """`apply`, and the gates of the tile and its margins."""
+        x = self._input(values, tile, size, self.before)
+        found, gates = self.backbone.run_noting_gates(params, x, self.layers, self.part)
+        return self._cores(found), gates
+
+    def _input(self, values: Array, tile: Array, size: Array, before: int) -> Window:
         if self.part[0] == 0:
             values = self.backbone.preprocessing.apply(values)
-        x = Window(values[None], tile, size, self.step, -before).masked()
+        return Window(values[None], tile, size, self.step, -before).masked()
+
+    def _cores(self, found: dict[str, Window]) -> dict[str, Window]:
+        return {name: found[name].core() for name in self._names}
+
+    @property
+    def _names(self) -> tuple[str, ...]:
+        return self.found if self.channels == 0 else (*self.found, END)
+
+    def _apply(self, params: Params, values: Array, tile: Array, size: Array, before: int) -> dict[str, Window]:
+        """`apply` with another margin, which stays in the results."""
+        x = self._input(values, tile, size, before)
         found = self.backbone.run(params, x, self.layers, self.part)
-        names = self.found if self.channels == 0 else (*self.found, END)
-        return {name: found[name] for name in names}
+        return {name: found[name] for name in self._names}
 
     def windows(self, before: int, after: int) -> dict[str, Window]:
         """The shapes and places of what `apply` computes, with other margins and with them."""
@@ -96,6 +137,15 @@ def _windows(segment: Segment, before: int, after: int) -> dict[str, Window]:
     values = jax.ShapeDtypeStruct((side, side, _input_channels(segment)), jnp.float32)
     place = jax.ShapeDtypeStruct((2,), jnp.int32)
     return jax.eval_shape(partial(segment._apply, before=before), params, values, place, place)
+
+
+@lru_cache(maxsize=64)
+def _gate_bytes(segment: Segment) -> int:
+    params = jax.eval_shape(segment.backbone.init, jax.random.key(0))
+    values = jax.ShapeDtypeStruct((segment.side, segment.side, _input_channels(segment)), jnp.float32)
+    place = jax.ShapeDtypeStruct((2,), jnp.int32)
+    _, gates = jax.eval_shape(segment.apply_noting_gates, params, values, place, place)
+    return sum(leaf.size for leaf in jax.tree.leaves(gates))
 
 
 @lru_cache(maxsize=1024)
@@ -126,16 +176,17 @@ def segments(backbone: Backbone, layers: tuple[str, ...], tile: int) -> tuple[Se
         raise ArgumentError(f"{backbone.maps} maps cannot be computed in tiles: leave out `tile`")
     backbone.check_layers(layers)
     ordered = tuple(sorted(layers, key=backbone.layers.index))
+    later = LATER if LATER * tile <= LARGE else 1
     found, begin, step = [], 0, tile
     for number, _ in enumerate(backbone.network.blocks(), 1):
         rest = tuple(layer for layer in ordered if not any(layer in segment.found for segment in found))
         # A trial with a margin that is certainly enough tells which layers there are and how much margin is left.
-        factor = LATER if begin else 1
+        factor = later if begin else 1
         trial = Segment(backbone, (begin, number), rest, (), factor * tile, factor * step, _MARGIN, _MARGIN, 1)
         names = _found(trial)
         is_last = len(names) == len(rest)
         end = trial.windows(_MARGIN, _MARGIN)[END]
-        if not is_last and end.shape[-1] * (end.step / trial.tile) ** 2 > KEPT:
+        if not is_last and trial._values_per_pixel(end) > KEPT:
             continue
         segment = dataclasses.replace(trial, found=names, channels=0 if is_last else end.shape[-1])
         found.append(_fitted(segment))

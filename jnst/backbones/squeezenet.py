@@ -6,7 +6,7 @@ from functools import partial
 
 import flax.linen as nn
 
-from jnst.backbones import ops
+from jnst.backbones import gates, ops
 from jnst.backbones.kernels import algorithms
 from jnst.backbones.modules import Block, Convolution, FeatureExtractor
 from jnst.types import Array, Params
@@ -36,10 +36,10 @@ class Fire(nn.Module):
     @nn.compact
     def __call__(self, x: Array, output_is_kept: bool = True) -> Array:
         """``(n, h, w, c)`` to ``(n, h, w, 2 * expand)``; ``output_is_kept``: see `ops.relu`."""
-        x = ops.relu(Convolution(self.squeeze, size=1, name="squeeze")(x), output_is_kept=False)
+        x = gates.relu(self, "relu_squeeze", Convolution(self.squeeze, size=1, name="squeeze")(x), output_is_kept=False)
         one = Convolution(self.expand, size=1, name="expand1x1")(x)
         three = Convolution(self.expand, size=3, name="expand3x3")(x)
-        return ops.relu(ops.concatenate([one, three]), output_is_kept)
+        return gates.relu(self, "relu_expand", ops.concatenate([one, three]), output_is_kept)
 
 
 class SqueezeNet(FeatureExtractor):
@@ -75,18 +75,19 @@ class SqueezeNet(FeatureExtractor):
     def _stem(self, x: Array, wanted: frozenset[str]) -> Iterator[tuple[str, Array]]:
         x = Convolution(64, stride=2, padding=None, name="conv1")(x)
         yield "conv1", x
-        x = ops.relu(x, output_is_kept="relu1" in wanted)
+        x = gates.relu(self, "relu1", x, output_is_kept="relu1" in wanted)
         yield "relu1", x
-        yield "pool1", self._pool(x)
+        yield "pool1", self._pool("pool1", x)
 
     def _fires(self, x: Array, wanted: frozenset[str], names: tuple[str, ...]) -> Iterator[tuple[str, Array]]:
         for name in names:
             x = Fire(*FIRES[name], name=name)(x, output_is_kept=name in wanted)
             yield name, x
-        yield f"pool after {names[-1]}", self._pool(x)
+        pool = f"pool_{names[-1]}"
+        yield pool, self._pool(pool, x)
 
-    def _pool(self, x: Array) -> Array:
-        return ops.pool(x, self.pooling, rescale=self.rescale_pooling, window=3, ceil=self.ceil_mode)
+    def _pool(self, name: str, x: Array) -> Array:
+        return gates.pool(self, name, x, self.pooling, rescale=self.rescale_pooling, window=3, ceil=self.ceil_mode)
 
     def prepare(self, params: Params) -> Params:
         """Prepare parameters for the device that holds them; see `Backbone.prepare`."""

@@ -5,7 +5,7 @@ import re
 from collections.abc import Iterator
 from functools import partial
 
-from jnst.backbones import ops
+from jnst.backbones import gates, ops
 from jnst.backbones.kernels import algorithms
 from jnst.backbones.modules import Block, Convolution, FeatureExtractor
 from jnst.errors import ArgumentError
@@ -81,13 +81,15 @@ class VGG(FeatureExtractor):
             relu, aux = f"relu{number}_{index}", f"aux{number}_{index}"
             if index == len(widths) and self.pooling == "max" and not wanted & {relu, aux}:
                 # The ReLU commutes with max pooling; after it, it has a quarter of the elements.
-                yield f"pool{number}", ops.relu(ops.pool(x, "max", padding=self.padding), output_is_kept=False)
+                x = gates.pool(self, f"pool{number}", x, "max", padding=self.padding)
+                yield f"pool{number}", gates.relu(self, relu, x, output_is_kept=False)
                 return
-            x = ops.relu(x, output_is_kept=relu in wanted)
+            x = gates.relu(self, relu, x, output_is_kept=relu in wanted)
             yield relu, x
             if aux in wanted:
-                yield aux, ops.relu(Convolution(self.heads[number - 1], size=1, name=aux)(x))
-        yield f"pool{number}", ops.pool(x, self.pooling, rescale=self.rescale_pooling, padding=self.padding)
+                yield aux, gates.relu(self, f"{aux}_relu", Convolution(self.heads[number - 1], size=1, name=aux)(x))
+        pool = f"pool{number}"
+        yield pool, gates.pool(self, pool, x, self.pooling, rescale=self.rescale_pooling, padding=self.padding)
 
     def prepare(self, params: Params) -> Params:
         """Prepare parameters for the device that holds them; see `Backbone.prepare`."""

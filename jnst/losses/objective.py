@@ -265,7 +265,7 @@ def total_loss(
     """Evaluate an objective.
 
     In tiles, the value and its gradient by the image equal those of the whole image up to rounding, in memory that does
-    not grow with the image but for some maps: 14 floats for each pixel with VGG networks, the image, its gradient and
+    not grow with the image but for some maps: some 225 bytes for each pixel with VGG19, the image, its gradient and
     the targets of content losses. Losses that need all positions at once are not available.
 
     Args:
@@ -484,7 +484,7 @@ class TransferLoss:
         assert self.tile is not None
         plan, requests = _in_tiles(image, objective, targets, self.backbone, self.tile)
         loop = HostLoop()
-        found = forward(loop, plan, image, requests, params)
+        found = forward(loop, plan, image, requests, params, notes=True)
         needs_image = objective.regularizers or any(term.of_image for term in objective.content + objective.style)
         value, (by_sums, by_image) = _value_and_derivatives(
             found.sums,
@@ -495,8 +495,11 @@ class TransferLoss:
             key,
             step,
         )
-        empty = not plan.segments
-        gradient: Any = 0.0 * image if empty else backward(loop, plan, found.inputs, requests, params, by_sums)
+        gradient: Any
+        if plan.segments:
+            gradient = backward(loop, plan, found.inputs, found.noted, requests, params, by_sums)
+        else:
+            gradient = 0.0 * image
         return value, jnp.asarray(gradient + by_image if needs_image else gradient)
 
 

@@ -3,14 +3,15 @@
 The loss of style transfer is global, but its network is local. In a first pass, the sums of all tiles are added up; in
 a second one, each tile is differentiated with the gradient by the sums of the whole image (Galerne et al., Scaling
 Painting Style Transfer, EGSR 2024). Tiles of every segment of the network read the whole map that the segment before
-has left (`jnst.backbones.segments`), so that margins stay narrow and everything is exact, at any border.
+has left (`jnst.backbones.segments`), so that margins stay narrow and everything is exact, at any border. The first pass
+notes which way activations took (`jnst.backbones.gates`), so that the second hardly needs to compute them again.
 
 The same loop over tiles has two forms: traced by JAX, a loop within a program; with concrete arrays on a CPU, a loop on
 the host over one compiled program for tiles of images of any size. XLA runs convolutions within loops on one thread.
 """
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache, partial
 from typing import Any, NamedTuple, TypeAlias
 
@@ -22,6 +23,7 @@ from jax.custom_derivatives import CustomVJPPrimal, SymbolicZero
 from jax.sharding import Mesh, PartitionSpec
 
 from jnst.backbones import Backbone
+from jnst.backbones.gates import Gates
 from jnst.backbones.modules import END
 from jnst.backbones.segments import GRAIN, Segment, segment_inputs, segments
 from jnst.errors import ArgumentError
@@ -83,8 +85,9 @@ class Layout(NamedTuple):
     offset: int = 0
 
 
-Body: TypeAlias = Callable[[Any], tuple[tuple[Any, ...], Any]]
-"""``body(tile) -> (parts, sums)``: what belongs to a tile in each of several maps, and what is added up."""
+Body: TypeAlias = Callable[[Any, Any], tuple[tuple[Any, ...], Any, Any]]
+"""``body(tile, kept) -> (parts, sums, kept)``: what belongs to a tile in each of several maps, what is added up, and
+what is kept of the tile for another pass; the argument is what one before has kept."""
 
 
 class HostLoop:
@@ -109,11 +112,22 @@ class HostLoop:
             return part
         return np.pad(part, [(0, side - size) for size in part.shape[:2]] + [(0, 0)] * (part.ndim - 2))
 
-    def collect(self, body: Body, grid: tuple[int, int], layouts: Sequence[Layout]) -> tuple[list[np.ndarray], Any]:
-        """Add what belongs to each tile to maps with these layouts, and add up the sums."""
-        maps, totals, sums = [], [], None
-        for tile in np.argwhere(np.ones(grid, bool)).astype(np.int32):
-            parts, sums = body(tile)
+    def collect(
+        self, body: Body, grid: tuple[int, int], layouts: Sequence[Layout], kept: Any = None
+    ) -> tuple[list[np.ndarray], Any, list[Any]]:
+        """Add what belongs to each tile to maps with these layouts, add up the sums, and keep something of each tile.
+
+        Args:
+            body: What is to be done with a tile.
+            grid: The number of rows and columns of tiles.
+            layouts: Those of the maps.
+            kept: What another pass has kept.
+        """
+        maps, totals, sums, keeps = [], [], None, []
+        tiles = np.argwhere(np.ones(grid, bool)).astype(np.int32)
+        results = (body(*each) for each in zip(tiles, kept or [None] * len(tiles), strict=True))
+        for tile, (parts, sums, keep) in zip(tiles, _one_ahead(results), strict=True):
+            keeps.append(keep)
             leaves = [np.asarray(leaf) for leaf in jax.tree.leaves(sums)]
             if not maps and not totals:
                 pairs = zip(layouts, parts, strict=True)
@@ -125,7 +139,17 @@ class HostLoop:
             for total, leaf in zip(totals, leaves, strict=True):
                 total += leaf
         tree, structure = jax.tree.flatten(sums)
-        return maps, structure.unflatten([total.astype(leaf.dtype) for total, leaf in zip(totals, tree, strict=True)])
+        sums = structure.unflatten([total.astype(leaf.dtype) for total, leaf in zip(totals, tree, strict=True)])
+        return maps, sums, keeps
+
+
+def _one_ahead(results: Iterator[Any]) -> Iterator[Any]:
+    """The same, but the next one is begun before one is used: programs run while the host works."""
+    waiting = next(results)
+    for result in results:
+        yield waiting
+        waiting = result
+    yield waiting
 
 
 class TracedLoop:
@@ -149,25 +173,36 @@ class TracedLoop:
         index = (corner[0], corner[1], *[corner.dtype.type(0)] * (values.ndim - 2))
         return lax.dynamic_slice(values, index, (side, side, *values.shape[2:]))
 
-    def collect(self, body: Body, grid: tuple[int, int], layouts: Sequence[Layout]) -> tuple[list[Array], Any]:
-        """See `HostLoop`."""
+    def collect(
+        self, body: Body, grid: tuple[int, int], layouts: Sequence[Layout], kept: Any = None
+    ) -> tuple[list[Array], Any, Any]:
+        """See `HostLoop`. What is kept has an axis of a device's tiles in front."""
         count = grid[0] * grid[1]
-        parts, sums = jax.eval_shape(body, jax.ShapeDtypeStruct((2,), jnp.int32))
-        pairs = zip(layouts, parts, strict=True)
-        zeros = [jnp.zeros((*layout.shape, *part.shape[2:]), part.dtype) for layout, part in pairs]
-        empty = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), sums)
+        turns = -(-count // self._devices)
         first = 0 if self._axes is None else lax.axis_index(self._axes)
+
+        def of_turn(tree: Any, turn: Array) -> Any:
+            return jax.tree.map(lambda leaf: lax.dynamic_index_in_dim(leaf, turn, 0, keepdims=False), tree)
 
         def step(turn: Array, carry: Any) -> Any:
             number = first + self._devices * turn
             is_mine = number < count
             tile = jnp.where(is_mine, jnp.stack([number // grid[1], number % grid[1]]), 0).astype(jnp.int32)
-            parts, sums = jax.tree.map(lambda leaf: jnp.where(is_mine, leaf, 0), body(tile))
+            parts, sums, keep = body(tile, of_turn(kept, turn))
+            parts, sums = jax.tree.map(lambda leaf: jnp.where(is_mine, leaf, 0), (parts, sums))
             maps = [_added(*each, tile) for each in zip(carry[0], parts, layouts, strict=True)]
-            return maps, jax.tree.map(jnp.add, carry[1], sums)
+            update = partial(lax.dynamic_update_index_in_dim, index=turn, axis=0)
+            return maps, jax.tree.map(jnp.add, carry[1], sums), jax.tree.map(update, carry[2], keep)
 
-        totals = lax.fori_loop(0, -(-count // self._devices), step, (zeros, empty))
-        return totals if self._axes is None else lax.psum(totals, self._axes)
+        shape = jax.eval_shape(lambda kept: body(jnp.zeros(2, jnp.int32), of_turn(kept, jnp.int32(0))), kept)
+        maps = [
+            jnp.zeros((*layout.shape, *part.shape[2:]), part.dtype)
+            for layout, part in zip(layouts, shape[0], strict=True)
+        ]
+        sums = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shape[1])
+        keeps = jax.tree.map(lambda leaf: jnp.zeros((turns, *leaf.shape), leaf.dtype), shape[2])
+        maps, sums, keeps = lax.fori_loop(0, turns, step, (maps, sums, keeps))
+        return *((maps, sums) if self._axes is None else lax.psum((maps, sums), self._axes)), keeps
 
 
 def _added(whole: Array, part: Array, layout: Layout, tile: Array) -> Array:
@@ -229,6 +264,18 @@ def plan_tiles(backbone: Backbone, layers: tuple[str, ...], size: tuple[int, int
     return TilePlan(parts, tuple((shape[0], shape[1]) for shape in inputs))
 
 
+class Noted(NamedTuple):
+    """What the first pass notes of a tile, so that the second computes little of it again.
+
+    Attributes:
+        gates: See `jnst.backbones.gates`.
+        features: Those of `Segment.noted`, by layer.
+    """
+
+    gates: Gates
+    features: dict[str, Array]
+
+
 class Pass(NamedTuple):
     """What the first pass over an image finds.
 
@@ -236,21 +283,30 @@ class Pass(NamedTuple):
         sums: Those of each request, over the whole image.
         inputs: The input of each segment, with margins.
         features: The features that were to be kept, by layer.
+        noted: What is known of each tile for its gradient, for each segment; see `Noted`.
     """
 
-    sums: list[Any]
-    inputs: list[Any]
-    features: dict[str, Any]
+    sums: Any
+    inputs: Any
+    features: Any
+    noted: Any
 
 
 def forward(
-    loop: Loop, plan: TilePlan, image: Image, requests: Sequence[Request], params: Params, kept: tuple[str, ...] = ()
+    loop: Loop,
+    plan: TilePlan,
+    image: Image,
+    requests: Sequence[Request],
+    params: Params,
+    kept: tuple[str, ...] = (),
+    *,
+    notes: bool = False,
 ) -> Pass:
     """Compute the sums of all requests, tile by tile, and the features of layers that are to be kept."""
     if not plan.segments:
-        return Pass([], [], {})
+        return Pass([], [], {}, [])
     sums: list[Any] = [None] * len(requests)
-    inputs, features = [loop.padded(image, plan.shape(0), plan.segments[0].before)], {}
+    inputs, features, noted = [loop.padded(image, plan.shape(0), plan.segments[0].before)], {}, []
     for index, segment in enumerate(plan.segments):
         places = _places(segment, requests)
         own = tuple(layer for layer in segment.found if layer in kept)
@@ -258,23 +314,40 @@ def forward(
         if segment.channels:
             layouts.append(plan.written(index + 1))
         read = _reader(loop, plan, index, inputs[index], [requests[place] for place in places])
-        add_up = partial(_add_up, read=read, params=params, segment=segment, kept=own)
-        maps, found = loop.collect(add_up, plan.grid(index), layouts)
+        options = {"segment": segment, "kept": own, "notes": notes}
+        maps, found, of_tiles = loop.collect(
+            lambda tile, _, read=read, options=options: _tile_sums(*read(tile), params=params, **options),
+            plan.grid(index),
+            layouts,
+        )
         features |= dict(zip(own, maps, strict=False))
         inputs += maps[len(own) :]
+        noted.append(of_tiles)
         for place, value in zip(places, found, strict=True):
             sums[place] = value
-    return Pass(sums, inputs, features)
-
-
-def _add_up(tile: Any, *, read: Any, params: Params, segment: Segment, kept: tuple[str, ...]) -> Any:
-    return _tile_sums(*read(tile), params=params, segment=segment, kept=kept)
+    return Pass(sums, inputs, features, noted)
 
 
 def backward(
-    loop: Loop, plan: TilePlan, inputs: list[Any], requests: Sequence[Request], params: Params, gradients: Sequence[Any]
+    loop: Loop,
+    plan: TilePlan,
+    inputs: list[Any],
+    noted: list[Any],
+    requests: Sequence[Request],
+    params: Params,
+    gradients: Sequence[Any],
 ) -> Any:
-    """The gradient by the image, ``(h, w, 3)``, from those by the sums of all requests. Empties ``inputs``."""
+    """The gradient by the image, ``(h, w, 3)``, from those by the sums of all requests.
+
+    Args:
+        loop: As in the first pass, like the plan, the requests and the parameters.
+        plan: How the image is divided.
+        inputs: From the first pass; emptied.
+        noted: From the first pass; emptied.
+        requests: What was asked for.
+        params: The network's parameters.
+        gradients: By the sums of each request.
+    """
     above: Any = None
     for index in reversed(range(len(plan.segments))):
         segment, places = plan.segments[index], _places(plan.segments[index], requests)
@@ -287,17 +360,20 @@ def backward(
             params=params,
             segment=segment,
         )
-        (above,), _ = loop.collect(pull_back, plan.grid(index), [plan.read(index)])
+        (above,), _, _ = loop.collect(pull_back, plan.grid(index), [plan.read(index)], noted.pop())
     before, (height, width) = plan.segments[0].before, plan.sizes[0]
     return above[before : before + height, before : before + width]
 
 
-def _pull_back(tile: Any, *, loop: Loop, above: Any, by_sums: Any, read: Any, params: Params, segment: Segment) -> Any:
+def _pull_back(
+    tile: Any, noted: Any, *, loop: Loop, above: Any, by_sums: Any, read: Any, params: Params, segment: Segment
+) -> Any:
     by_end = None
     if above is not None:
         whole, layout = above
         by_end = loop.read(whole, tile, layout.step, layout.step, layout.offset)
-    return (_tile_gradient(*read(tile), by_end=by_end, by_sums=by_sums, params=params, segment=segment),), ()
+    gradient = _tile_gradient(*read(tile), noted=noted, by_end=by_end, by_sums=by_sums, params=params, segment=segment)
+    return (gradient,), (), ()
 
 
 def _places(segment: Segment, requests: Sequence[Request]) -> list[int]:
@@ -328,14 +404,27 @@ def _with_maps(request: Request, segment: Segment, change: Callable[[Any, int], 
     return dataclasses.replace(request, centre=centre, guide=guide)
 
 
-@partial(Jit, static_argnames=("segment", "kept"))
+@partial(Jit, static_argnames=("segment", "kept", "notes"))
 def _tile_sums(
-    values: Array, tile: Array, size: Array, local: list[Request], *, params: Params, segment: Segment, kept: Any
-) -> tuple[tuple[Array, ...], list[Any]]:
-    """The kept features of a tile, then the next segment's input; and the sums of the requests."""
-    found = segment.apply(params, values, tile, size)
+    values: Array,
+    tile: Array,
+    size: Array,
+    local: list[Request],
+    *,
+    params: Params,
+    segment: Segment,
+    kept: tuple[str, ...],
+    notes: bool,
+) -> tuple[tuple[Array, ...], list[Any], Noted | None]:
+    """The kept features of a tile, then the next segment's input; the sums of the requests; and what is noted."""
+    noted = None
+    if notes:
+        found, gates = segment.apply_noting_gates(params, values, tile, size)
+        noted = Noted(gates, {layer: found[layer].values for layer in segment.noted})
+    else:
+        found = segment.apply(params, values, tile, size)
     parts = tuple(found[name].values[0] for name in (*kept, *[END] * (segment.channels > 0)))
-    return parts, _sums(found, local)
+    return parts, _sums(found, local), noted
 
 
 @partial(Jit, static_argnames="segment")
@@ -345,18 +434,33 @@ def _tile_gradient(
     size: Array,
     local: list[Request],
     *,
+    noted: Noted,
     by_end: Array | None,
     by_sums: list[Any],
     params: Params,
     segment: Segment,
 ) -> Array:
-    """The gradient by the window of a segment's input, from those by the next segment's input and by the sums."""
+    """The gradient by the window of a segment's input, from those by the next segment's input and by the sums.
+
+    With what is noted, only features are computed again that were too many, and those that they depend on.
+    """
 
     def outputs(values: Array) -> tuple[Array | None, list[Any]]:
-        found = segment.apply(params, values, tile, size)
+        found = segment.apply(params, values, tile, size, noted.gates)
+        for layer, known in noted.features.items():
+            found[layer] = found[layer].with_values(_known(found[layer].values, known))
         return found[END].values[0] if segment.channels else None, _sums(found, local)
 
     return jax.vjp(outputs, values)[1]((by_end, by_sums))[0]
+
+
+@jax.custom_vjp
+def _known(x: Array, value: Array) -> Array:
+    """``x``, of which the value is known: it need not be computed, but is differentiated."""
+    return value
+
+
+_known.defvjp(lambda x, value: (value, None), lambda _, gradient: (gradient, None))
 
 
 def _sums(found: Any, local: list[Request]) -> list[Any]:
@@ -415,8 +519,8 @@ def sums_in_tiles(
                 "parameters, targets or masks"
             )
         values = jax.tree.map(lambda leaf: leaf.value, arguments, is_leaf=_is_primal)
-        found = _first_pass(*values, plan=plan, mesh=mesh)
-        return found.sums, (found.inputs, *values[1:])
+        found = _first_pass(*values, plan=plan, mesh=mesh, notes=True)
+        return found.sums, (found.inputs, found.noted, *values[1:])
 
     def pull_back(kept: Any, gradients: Any) -> tuple[Array, None, None]:
         by_sums = jax.tree.map(_instantiate, gradients, is_leaf=_is_zero)
@@ -426,7 +530,7 @@ def sums_in_tiles(
     return sums(image, list(requests), params)
 
 
-@partial(Jit, static_argnames=("plan", "mesh", "kept"))
+@partial(Jit, static_argnames=("plan", "mesh", "kept", "notes"))
 def _first_pass(
     image: Image,
     requests: list[Request],
@@ -435,18 +539,25 @@ def _first_pass(
     plan: TilePlan,
     mesh: Mesh | None = None,
     kept: tuple[str, ...] = (),
+    notes: bool = False,
 ) -> Pass:
     """`forward` within a program, divided among the devices of a mesh."""
 
     def run(image: Image, requests: list[Request], params: Params) -> Pass:
-        return forward(TracedLoop(mesh), plan, image, requests, params, kept)
+        return forward(TracedLoop(mesh), plan, image, requests, params, kept, notes=notes)
 
-    return _on_all(mesh, run)(image, requests, params)
+    if mesh is None:
+        return run(image, requests, params)
+    specs = Pass(PartitionSpec(), PartitionSpec(), PartitionSpec(), PartitionSpec(mesh.axis_names))
+    return jax.shard_map(run, mesh=mesh, in_specs=PartitionSpec(), out_specs=specs, check_vma=False)(
+        image, requests, params
+    )
 
 
 @partial(Jit, static_argnames=("plan", "mesh"))
 def _second_pass(
     inputs: list[Array],
+    noted: list[Any],
     requests: list[Request],
     params: Params,
     by_sums: list[Any],
@@ -456,18 +567,15 @@ def _second_pass(
 ) -> Array:
     """`backward` within a program, divided among the devices of a mesh."""
 
-    def run(inputs: list[Array], requests: list[Request], params: Params, by_sums: list[Any]) -> Array:
-        return backward(TracedLoop(mesh), plan, list(inputs), requests, params, by_sums)
+    def run(inputs: list[Array], noted: list[Any], *arguments: Any) -> Array:
+        return backward(TracedLoop(mesh), plan, list(inputs), list(noted), *arguments)
 
-    return _on_all(mesh, run)(inputs, requests, params, by_sums)
-
-
-def _on_all(mesh: Mesh | None, function: Callable[..., Any]) -> Callable[..., Any]:
-    """The function on all devices of the mesh, with the same arguments and the same result."""
+    arguments = (inputs, noted, requests, params, by_sums)
     if mesh is None:
-        return function
-    whole = PartitionSpec()
-    return jax.shard_map(function, mesh=mesh, in_specs=whole, out_specs=whole, check_vma=False)
+        return run(*arguments)
+    whole, own = PartitionSpec(), PartitionSpec(mesh.axis_names)
+    specs = (whole, own, whole, whole, whole)
+    return jax.shard_map(run, mesh=mesh, in_specs=specs, out_specs=whole, check_vma=False)(*arguments)
 
 
 def _is_primal(value: Any) -> bool:

@@ -12,7 +12,6 @@ from typing import Any, ParamSpec, TypeVar
 import jax
 import jax.numpy as jnp
 
-from jnst.backbones.modules import END
 from jnst.backbones.segments import GRAIN, segments
 from jnst.errors import ArgumentError, ResourceError
 from jnst.losses.objective import TransferArgs
@@ -94,7 +93,7 @@ def tiled_bytes(job: Job, params: Params) -> int:
     """The memory, in bytes, that the steps of a run in tiles take at its full size.
 
     For each pixel: the optimiser's state, twice; the content image; the image and its gradient, each once more; the
-    targets; and what is kept between the network's segments. For each tile: all features and their gradients.
+    targets; and what is kept of the network's segments. For each tile: all features and their gradients.
     """
     return sum(_tiled_parts(job, params))
 
@@ -112,9 +111,8 @@ def _tiled_parts(job: Job, params: Params) -> tuple[int, int]:
     if platform_of(params) != "cpu":
         needed = run_bytes(job, params)
         return needed - min(needed, constant), min(needed, constant)
-    cut = segments(backbone, layers, tile)
-    kept = sum(segment.channels * (segment.steps[END] / segment.tile) ** 2 for segment in cut[:-1])
-    images = int(pixels * 4 * (4 * 3 + kept))
+    kept = sum(segment.kept_bytes for segment in segments(backbone, layers, tile))
+    images = int(pixels * (4 * 4 * 3 + kept))
     return 2 * bytes_of(_state(job)) + bytes_of(targets.content) + images, constant
 
 

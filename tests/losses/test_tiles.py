@@ -194,9 +194,9 @@ def test_traced_loops_compile_once() -> None:
 def test_margins_are_those_of_one_segment() -> None:
     layers = ("relu1_1", "relu2_1", "relu3_1", "relu4_1", "relu5_1")
     cut = segments(jnst.make_backbone("vgg19"), layers, 256)
-    assert [segment.channels for segment in cut] == [128, 256, 512, 0]
+    assert [segment.channels for segment in cut] == [64, 128, 256, 512, 0]
     # In pixels of the image, at most 32 on each side, compared with 85 for the network as a whole.
-    assert max(segment.before * 256 // segment.step for segment in cut) <= 32
+    assert max(segment.before * segment.tile // segment.step for segment in cut) <= 32
 
 
 @pytest.mark.parametrize(
@@ -281,6 +281,27 @@ def test_other_errors() -> None:
         jax.grad(lambda params: loss(params=params))(PARAMS)
     with pytest.raises(ArgumentError, match="resnet18 cannot be computed in tiles"):
         segments(jnst.make_backbone("resnet18"), ("relu1",), 64)
+
+
+def test_nearly_silent_channels_keep_their_digits() -> None:
+    """About the target's mean alone, the variance of a channel that is silent here but not there would be lost."""
+    loss, draw = MeanStd(), np.random.default_rng(0)
+    scale, offset = np.array([1, 1e-3, 1e-5, 1]), np.array([0, 0, 0, 50])
+    features = np.maximum(draw.standard_normal((64, 80, 4)), 0) * scale + offset
+    target = loss.fit(jnp.asarray(draw.uniform(0, 10, (30, 40, 4)) + 0.9 * offset, jnp.float32))
+    ones = jnp.ones(features.shape[:2])
+
+    def in_parts(features: Any) -> Any:
+        sums = [loss.sums(features[rows], target.mean, ones[rows]) for rows in (slice(0, 30), slice(30, None))]
+        return loss.from_sums(jax.tree.map(jnp.add, *sums), target, jnp.float32(ones.size))
+
+    with jax.enable_x64(True):
+        exact = jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.float64), target)
+        value, gradient = jax.value_and_grad(lambda features: loss.loss(features, exact))(jnp.asarray(features))
+    own, own_gradient = jax.value_and_grad(in_parts)(jnp.asarray(features, jnp.float32))
+    assert relative(own, value) < 1e-6
+    for channel in range(4):
+        assert relative(own_gradient[..., channel], gradient[..., channel]) < 1e-4
 
 
 def test_tiles_are_divided_among_devices() -> None:

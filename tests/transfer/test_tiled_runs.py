@@ -59,7 +59,7 @@ def test_tiles_are_used_where_the_whole_image_does_not_fit(capsys: pytest.Captur
     content, style = jnp.full((1500, 1500, 3), 0.5), jnp.full((8, 8, 3), 0.5)
     made = make_job(check_inputs(content, style), SETTINGS, backbone)
     whole, tiled = memory.run_bytes(made, params), memory.tiled_bytes(with_tiles(made, memory.TILES[-1]), params)
-    assert 2 * tiled < whole
+    assert 1.5 * tiled < whole
     with remarks():
         assert memory.check(made, params, free=tiled).plan.scales[-1].tile == memory.TILES[-1]
     said = f"jnst: computed in tiles of 256: the whole image needs {memory.in_words(whole)}, "
