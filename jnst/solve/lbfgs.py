@@ -45,7 +45,9 @@ class LBFGSState(NamedTuple):
 
 
 def scale_by_lbfgs(
-    memory_size: int, precondition: Callable[[Array], Array] | None = None
+    memory_size: int,
+    precondition: Callable[[Array], Array] | None = None,
+    memory_dtype: str | None = None,
 ) -> optax.GradientTransformation:
     """Multiply gradients by L-BFGS's approximation of the inverse Hessian, for any pytree of variables.
 
@@ -56,6 +58,7 @@ def scale_by_lbfgs(
         memory_size: How many earlier steps are kept, m.
         precondition: Multiplies each leaf of a gradient by a symmetric positive definite matrix H, of which a multiple
             γ is the initial inverse Hessian; None for the identity. With H = P Pᵀ this is L-BFGS of z, where x = P z.
+        memory_dtype: What earlier steps and changes are rounded to; None keeps the dtype of the variables.
 
     References:
         Byrd, Nocedal & Schnabel, Representations of quasi-Newton matrices and their use in limited memory methods,
@@ -63,7 +66,7 @@ def scale_by_lbfgs(
     """
 
     def init(params: Any) -> LBFGSState:
-        memory = jax.tree.map(lambda leaf: jnp.zeros((memory_size, *leaf.shape), leaf.dtype), params)
+        memory = jax.tree.map(lambda leaf: jnp.zeros((memory_size, *leaf.shape), memory_dtype or leaf.dtype), params)
         dtype = jnp.result_type(*jax.tree.leaves(params))
         table, zeros = jnp.zeros((memory_size, memory_size), dtype), jax.tree.map(jnp.zeros_like, params)
         none, one = jnp.int32(0), jnp.ones((), dtype)
@@ -151,7 +154,8 @@ def _put(memory: Any, value: Any, slot: Array, keep: Array, axis: int = 0) -> An
 
     def put(memory: Array, value: Array) -> Array:
         before = jax.lax.dynamic_index_in_dim(memory, slot, axis, keepdims=False)
-        return jax.lax.dynamic_update_index_in_dim(memory, jnp.where(keep, value, before), slot, axis)
+        kept = jnp.where(keep, value.astype(memory.dtype), before)
+        return jax.lax.dynamic_update_index_in_dim(memory, kept, slot, axis)
 
     return jax.tree.map(put, memory, value)
 
@@ -170,10 +174,20 @@ def _products(memory: Any, value: Any) -> Array:
     """The scalar products of every slot of a memory with ``value``: ``(m,)``."""
 
     def product(memory: Array, value: Array) -> Array:
-        return jnp.tensordot(memory, value, axes=value.ndim, precision="highest")
+        if memory.dtype == value.dtype:
+            return jnp.tensordot(memory, value, axes=value.ndim, precision="highest")
+        # One slot after the other: the product of two dtypes would hold all of the memory in the larger one.
+        return jax.lax.map(lambda slot: jnp.vdot(slot.astype(value.dtype), value, precision="highest"), memory)
 
     return reduce(add, map(product, jax.tree.leaves(memory), jax.tree.leaves(value)))
 
 
 def _sum(weights: Array, memory: Array) -> Array:
-    return jnp.tensordot(weights, memory, axes=1, precision="highest")
+    if memory.dtype == weights.dtype:
+        return jnp.tensordot(weights, memory, axes=1, precision="highest")
+
+    def add(total: Array, slot: tuple[Array, Array]) -> tuple[Array, None]:
+        weight, image = slot
+        return total + weight * image.astype(weight.dtype), None
+
+    return jax.lax.scan(add, jnp.zeros(memory.shape[1:], weights.dtype), (weights, memory))[0]

@@ -1,6 +1,8 @@
 """L-BFGS against Optax's, plain and with Fourier preconditioning; units and scales are in test_optimizers."""
 
+import dataclasses
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -11,8 +13,11 @@ import pytest
 from contracts import random_features
 from test_optimizers import descend
 
-from jnst.solve import LBFGS, fourier_precondition, scale_by_lbfgs
-from jnst.solve.optimizers import normalize_by_first_gradient
+from jnst import load_state, save_state
+from jnst.errors import ArgumentError
+from jnst.solve import LBFGS, fourier_precondition, run, scale_by_lbfgs
+from jnst.solve.optimizers import check_optimizer, normalize_by_first_gradient
+from jnst.solve.saved import restore
 
 pytestmark = pytest.mark.usefixtures("unoptimised")
 
@@ -119,6 +124,43 @@ def test_with_a_fourier_power_it_is_lbfgs_of_scaled_amplitudes(zoom: bool) -> No
     np.testing.assert_allclose(values, expected, rtol=1e-3)
     np.testing.assert_allclose(np.asarray(x).reshape(-1, 3), matrix @ np.asarray(z), atol=2e-3)
     assert values[-1] < 0.1 * values[0]
+
+
+@pytest.mark.parametrize("power", [0.0, 0.25])
+def test_a_memory_in_bfloat16_takes_half_and_leads_as_far(power: float) -> None:
+    start, target = random_features(1, 16, 24, 3), random_features(2, 16, 24, 3)
+    curvature = np.geomspace(1.0, 100.0, start.size, dtype=np.float32).reshape(start.shape)
+
+    def loss(x: Any) -> Any:
+        return 0.5 * jnp.sum(curvature * (x - target) ** 2)
+
+    plain = LBFGS(memory_size=10, fourier_power=power)
+    rounded = dataclasses.replace(plain, memory_dtype="bfloat16")
+    exact, values = (descend(method.transformation(), loss, start, 40)[1] for method in (plain, rounded))
+    assert values[0] == exact[0]
+    assert values[-1] < 1e-3 * values[0]
+    assert values[-1] < 1.5 * exact[-1] or values[-1] < 1e-5 * values[0]
+    states = [method.transformation().init(jnp.asarray(start)) for method in (plain, rounded)]
+    sizes = [sum(leaf.nbytes for leaf in jax.tree.leaves(state)) for state in states]
+    assert sizes[0] - sizes[1] == 2 * 2 * 10 * start.size  # two bytes of two images for each of ten steps
+
+
+def test_a_memory_in_bfloat16_is_saved_bit_for_bit(tmp_path: Path) -> None:
+    def loss(x: Any, args: Any, step: Any) -> Any:
+        return jnp.sum(jnp.cosh(x))
+
+    solver, start = LBFGS(memory_size=3, memory_dtype="bfloat16"), jnp.asarray(random_features(1, 4, 5, 3))
+    begun = run(loss, solver, start, num_steps=5).state
+    save_state(tmp_path / "state", begun)
+    saved = restore(load_state(tmp_path / "state").leaves, begun)
+    np.testing.assert_array_equal(
+        run(loss, solver, saved, num_steps=3).image, run(loss, solver, start, num_steps=8).image
+    )
+
+
+def test_other_roundings_of_the_memory_are_refused() -> None:
+    with pytest.raises(ArgumentError, match="memory_dtype 'float16': expected \"bfloat16\""):
+        check_optimizer(LBFGS(memory_dtype="float16"))
 
 
 @pytest.mark.parametrize("number", [0.1, float("nan")])
