@@ -61,8 +61,16 @@ LONGEST = (
 """Files that take longest, which workers begin with: none of them is alone at the end."""
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Begin with `LONGEST`, in that order."""
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Leave long tests out unless they are asked for."""
+    parser.addoption("--long", action="store_true", help="also run the tests that take long")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Begin with `LONGEST`, in that order, and leave out long tests without ``--long``."""
+    if not config.getoption("--long"):
+        config.hook.pytest_deselected(items=[item for item in items if item.get_closest_marker("long")])
+        items[:] = [item for item in items if not item.get_closest_marker("long")]
     place = {ROOT / "tests" / name: number for number, name in enumerate(LONGEST)}
     items.sort(key=lambda item: place.get(item.path, len(place)))
 

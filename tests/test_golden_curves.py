@@ -48,8 +48,13 @@ def stylize(published: dict[str, Any], shared: Path, settings: jnst.Preset) -> n
     return jnst.stylize(content, style, params, backbone=backbone, preset=settings, size=size).losses
 
 
+FULL = [pytest.param(name, name, id=name, marks=pytest.mark.long) for name in CURVES if name.startswith("full")]
+
+
 @pytest.mark.parametrize(
-    ("published", "name"), [(name, name) for name in CURVES], ids=list(CURVES), indirect=["published"]
+    ("published", "name"),
+    [*FULL, *(pytest.param(name, name, id=name) for name in CURVES if not name.startswith("full"))],
+    indirect=["published"],
 )
 def test_curves_of_neural_style_pt(published: dict[str, Any], name: str, shared: Path) -> None:
     optimizer, iterations, tolerance = CURVES[name]
@@ -68,7 +73,10 @@ def test_curves_of_neural_style_pt(published: dict[str, Any], name: str, shared:
 
 @pytest.mark.parametrize(
     ("published", "num_steps", "tolerance"),
-    [("full_trajectory_crowson_parrots_starry", (20,), 4e-3), ("trajectory_crowson_parrots_starry", (100, 20), 1e-2)],
+    [
+        pytest.param("full_trajectory_crowson_parrots_starry", (20,), 4e-3, marks=pytest.mark.long),
+        ("trajectory_crowson_parrots_starry", (100, 20), 1e-2),
+    ],
     indirect=["published"],
 )
 def test_curves_of_style_transfer_pytorch(

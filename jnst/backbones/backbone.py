@@ -216,8 +216,8 @@ class Backbone:
     ) -> dict[str, Any]:
         """Run the network, or some of its blocks, on preprocessed inputs: see `FeatureExtractor.__call__`.
 
-        With the gates that `run_noting_gates` has found there, features are a linear function of ``x``, which has the
-        same value and gradient at the same input.
+        With the gates that `run_noting_gates` has found for the same layers and blocks, ReLUs and max poolings pass on
+        what they did there: values and gradients are the same at that ``x``, and activations need not be known.
         """
         variables = self.network.split_collections(params) | ({} if gates is None else {GATES: gates})
         with multiplying(self.precision):

@@ -188,7 +188,7 @@ def _max_pool_jvp(
     return y, choose(*tangents, window, stride, ceil, index=index)
 
 
-def max_index(x: Array, window: int = 2, stride: int = 2, ceil: bool = False) -> Array:
+def max_index(x: Array, window: int, stride: int, ceil: bool) -> Array:
     """The index of the first maximum of each window, row by row, as uint8."""
     values = list(_window_elements(x, window, stride, ceil, -jnp.inf))
     largest = reduce(jnp.maximum, values)
@@ -198,8 +198,8 @@ def max_index(x: Array, window: int = 2, stride: int = 2, ceil: bool = False) ->
     return index
 
 
-def choose(x: Array, window: int = 2, stride: int = 2, ceil: bool = False, *, index: Array) -> Array:
-    """The element of each window that has the index: with `max_index`, what `max_pool` yields."""
+def choose(x: Array, window: int, stride: int, ceil: bool, *, index: Array) -> Array:
+    """The element of each window that has the index: with `max_index`, which never points outside, the maximum."""
     *values, chosen = _window_elements(x, window, stride, ceil, 0.0)
     for k in range(len(values))[::-1]:
         chosen = jnp.where(index == k, values[k], chosen)

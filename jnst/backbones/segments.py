@@ -7,7 +7,8 @@ takes 16 + 8 + 4 + 2 values a pixel for VGG19.
 
 import dataclasses
 import math
-from functools import lru_cache, partial
+from functools import lru_cache
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -21,8 +22,8 @@ from jnst.types import Array, Params
 
 KEPT = 16
 """The most values for each pixel of the image that are kept between two segments."""
-NOTED = 8
-"""The most values for each pixel of the image that are kept of a wanted layer, which is then not computed again."""
+SAVED = 8
+"""The most values for each pixel of the image that are saved of a wanted layer, which is then not computed again."""
 GRAIN = 32
 """Tiles have a side divisible by this, so that strides of networks divide them at every layer."""
 LATER, LARGE = 2, 512
@@ -69,20 +70,20 @@ class Segment:
         return {name: window.step for name, window in self.windows(self.before, self.after).items()}
 
     @property
-    def noted(self) -> tuple[str, ...]:
-        """Those of its wanted layers that are small enough to be kept: up to `NOTED` values for each pixel."""
+    def saved_layers(self) -> tuple[str, ...]:
+        """Those of its wanted layers that are small enough to be saved: up to `SAVED` values for each pixel."""
         windows = self.windows(self.before, self.after)
-        return tuple(layer for layer in self.found if self._values_per_pixel(windows[layer]) <= NOTED)
+        return tuple(layer for layer in self.found if self._values_per_pixel(windows[layer]) <= SAVED)
+
+    @property
+    def saved_bytes(self) -> int:
+        """The bytes that are saved of a tile for its gradient: its gates, and the saved layers."""
+        windows = self.windows(self.before, self.after)
+        values = sum(windows[layer].step ** 2 * windows[layer].shape[-1] for layer in self.saved_layers)
+        return 4 * values + _gate_bytes(self)
 
     def _values_per_pixel(self, window: Window) -> float:
         return window.shape[-1] * (window.step / self.tile) ** 2
-
-    @property
-    def kept_bytes(self) -> float:
-        """The bytes for each pixel of the image that are kept between passes: gates, noted layers, the result."""
-        windows = self.windows(self.before, self.after)
-        names = (*self.noted, END) if self.channels else self.noted
-        return 4 * sum(self._values_per_pixel(windows[name]) for name in names) + _gate_bytes(self) / self.tile**2
 
     def apply(
         self, params: Params, values: Array, tile: Array, size: Array, gates: Gates | None = None
@@ -119,12 +120,6 @@ class Segment:
     def _names(self) -> tuple[str, ...]:
         return self.found if self.channels == 0 else (*self.found, END)
 
-    def _apply(self, params: Params, values: Array, tile: Array, size: Array, before: int) -> dict[str, Window]:
-        """`apply` with another margin, which stays in the results."""
-        x = self._input(values, tile, size, before)
-        found = self.backbone.run(params, x, self.layers, self.part)
-        return {name: found[name] for name in self._names}
-
     def windows(self, before: int, after: int) -> dict[str, Window]:
         """The shapes and places of what `apply` computes, with other margins and with them."""
         return _windows(self, before, after)
@@ -132,20 +127,26 @@ class Segment:
 
 @lru_cache(maxsize=1024)
 def _windows(segment: Segment, before: int, after: int) -> dict[str, Window]:
-    params = jax.eval_shape(segment.backbone.init, jax.random.key(0))
-    side = before + segment.step + after
-    values = jax.ShapeDtypeStruct((side, side, _input_channels(segment)), jnp.float32)
-    place = jax.ShapeDtypeStruct((2,), jnp.int32)
-    return jax.eval_shape(partial(segment._apply, before=before), params, values, place, place)
+    def run(params: Params, values: Array, tile: Array, size: Array) -> dict[str, Window]:
+        x = segment._input(values, tile, size, before)
+        found = segment.backbone.run(params, x, segment.layers, segment.part)
+        return {name: found[name] for name in segment._names}
+
+    return jax.eval_shape(run, *_argument_shapes(segment, before + segment.step + after))
 
 
 @lru_cache(maxsize=64)
 def _gate_bytes(segment: Segment) -> int:
-    params = jax.eval_shape(segment.backbone.init, jax.random.key(0))
-    values = jax.ShapeDtypeStruct((segment.side, segment.side, _input_channels(segment)), jnp.float32)
-    place = jax.ShapeDtypeStruct((2,), jnp.int32)
-    _, gates = jax.eval_shape(segment.apply_noting_gates, params, values, place, place)
+    _, gates = jax.eval_shape(segment.apply_noting_gates, *_argument_shapes(segment, segment.side))
     return sum(leaf.size for leaf in jax.tree.leaves(gates))
+
+
+def _argument_shapes(segment: Segment, side: int) -> tuple[Any, ...]:
+    """Shapes of the arguments of `Segment.apply`, for a window with this side."""
+    params = jax.eval_shape(segment.backbone.init, jax.random.key(0))
+    values = jax.ShapeDtypeStruct((side, side, _input_channels(segment)), jnp.float32)
+    place = jax.ShapeDtypeStruct((2,), jnp.int32)
+    return params, values, place, place
 
 
 @lru_cache(maxsize=1024)

@@ -484,7 +484,7 @@ class TransferLoss:
         assert self.tile is not None
         plan, requests = _in_tiles(image, objective, targets, self.backbone, self.tile)
         loop = HostLoop()
-        found = forward(loop, plan, image, requests, params, notes=True)
+        found = forward(loop, plan, image, requests, params, saves=True)
         needs_image = objective.regularizers or any(term.of_image for term in objective.content + objective.style)
         value, (by_sums, by_image) = _value_and_derivatives(
             found.sums,
@@ -497,7 +497,7 @@ class TransferLoss:
         )
         gradient: Any
         if plan.segments:
-            gradient = backward(loop, plan, found.inputs, found.noted, requests, params, by_sums)
+            gradient = backward(loop, plan, found.inputs, found.saved, requests, params, by_sums)
         else:
             gradient = 0.0 * image
         return value, jnp.asarray(gradient + by_image if needs_image else gradient)

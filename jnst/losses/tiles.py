@@ -11,7 +11,10 @@ the host over one compiled program for tiles of images of any size. XLA runs con
 """
 
 import dataclasses
-from collections.abc import Callable, Iterator, Sequence
+import itertools
+import math
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import lru_cache, partial
 from typing import Any, NamedTuple, TypeAlias
 
@@ -86,8 +89,8 @@ class Layout(NamedTuple):
 
 
 Body: TypeAlias = Callable[[Any, Any], tuple[tuple[Any, ...], Any, Any]]
-"""``body(tile, kept) -> (parts, sums, kept)``: what belongs to a tile in each of several maps, what is added up, and
-what is kept of the tile for another pass; the argument is what one before has kept."""
+"""``body(tile, saved) -> (parts, sums, saved)``: what belongs to a tile in each of several maps, what is added up, and
+what is saved of the tile for a later pass. The argument ``saved`` is what an earlier pass saved of it, or None."""
 
 
 class HostLoop:
@@ -113,21 +116,21 @@ class HostLoop:
         return np.pad(part, [(0, side - size) for size in part.shape[:2]] + [(0, 0)] * (part.ndim - 2))
 
     def collect(
-        self, body: Body, grid: tuple[int, int], layouts: Sequence[Layout], kept: Any = None
-    ) -> tuple[list[np.ndarray], Any, list[Any]]:
-        """Add what belongs to each tile to maps with these layouts, add up the sums, and keep something of each tile.
+        self, body: Body, grid: tuple[int, int], layouts: Sequence[Layout], saved: Any = None
+    ) -> tuple[list[np.ndarray], Any, Any]:
+        """Add what belongs to each tile to maps with these layouts, add up the sums, and save something of each tile.
 
         Args:
             body: What is to be done with a tile.
             grid: The number of rows and columns of tiles.
             layouts: Those of the maps.
-            kept: What another pass has kept.
+            saved: What an earlier pass has saved; emptied.
         """
-        maps, totals, sums, keeps = [], [], None, []
+        maps, totals, sums, new = [], [], None, deque()
         tiles = np.argwhere(np.ones(grid, bool)).astype(np.int32)
-        results = (body(*each) for each in zip(tiles, kept or [None] * len(tiles), strict=True))
-        for tile, (parts, sums, keep) in zip(tiles, _one_ahead(results), strict=True):
-            keeps.append(keep)
+        results = (body(tile, None if saved is None else saved.popleft()) for tile in tiles)
+        for tile, (parts, sums, of_tile) in zip(tiles, _one_ahead(results), strict=True):
+            new.append(of_tile)
             leaves = [np.asarray(leaf) for leaf in jax.tree.leaves(sums)]
             if not maps and not totals:
                 pairs = zip(layouts, parts, strict=True)
@@ -140,16 +143,13 @@ class HostLoop:
                 total += leaf
         tree, structure = jax.tree.flatten(sums)
         sums = structure.unflatten([total.astype(leaf.dtype) for total, leaf in zip(totals, tree, strict=True)])
-        return maps, sums, keeps
+        return maps, sums, new
 
 
-def _one_ahead(results: Iterator[Any]) -> Iterator[Any]:
+def _one_ahead(results: Iterable[Any]) -> Iterator[Any]:
     """The same, but the next one is begun before one is used: programs run while the host works."""
-    waiting = next(results)
-    for result in results:
-        yield waiting
-        waiting = result
-    yield waiting
+    for result, _ in itertools.pairwise(itertools.chain(results, [None])):
+        yield result
 
 
 class TracedLoop:
@@ -174,35 +174,35 @@ class TracedLoop:
         return lax.dynamic_slice(values, index, (side, side, *values.shape[2:]))
 
     def collect(
-        self, body: Body, grid: tuple[int, int], layouts: Sequence[Layout], kept: Any = None
+        self, body: Body, grid: tuple[int, int], layouts: Sequence[Layout], saved: Any = None
     ) -> tuple[list[Array], Any, Any]:
-        """See `HostLoop`. What is kept has an axis of a device's tiles in front."""
+        """See `HostLoop`. What is saved has an axis of a device's tiles in front."""
         count = grid[0] * grid[1]
         turns = -(-count // self._devices)
         first = 0 if self._axes is None else lax.axis_index(self._axes)
 
-        def of_turn(tree: Any, turn: Array) -> Any:
-            return jax.tree.map(lambda leaf: lax.dynamic_index_in_dim(leaf, turn, 0, keepdims=False), tree)
+        def of_turn(turn: Array) -> Any:
+            return jax.tree.map(lambda leaf: lax.dynamic_index_in_dim(leaf, turn, 0, keepdims=False), saved)
 
         def step(turn: Array, carry: Any) -> Any:
             number = first + self._devices * turn
             is_mine = number < count
             tile = jnp.where(is_mine, jnp.stack([number // grid[1], number % grid[1]]), 0).astype(jnp.int32)
-            parts, sums, keep = body(tile, of_turn(kept, turn))
+            parts, sums, new = body(tile, of_turn(turn))
             parts, sums = jax.tree.map(lambda leaf: jnp.where(is_mine, leaf, 0), (parts, sums))
             maps = [_added(*each, tile) for each in zip(carry[0], parts, layouts, strict=True)]
             update = partial(lax.dynamic_update_index_in_dim, index=turn, axis=0)
-            return maps, jax.tree.map(jnp.add, carry[1], sums), jax.tree.map(update, carry[2], keep)
+            return maps, jax.tree.map(jnp.add, carry[1], sums), jax.tree.map(update, carry[2], new)
 
-        shape = jax.eval_shape(lambda kept: body(jnp.zeros(2, jnp.int32), of_turn(kept, jnp.int32(0))), kept)
-        maps = [
-            jnp.zeros((*layout.shape, *part.shape[2:]), part.dtype)
-            for layout, part in zip(layouts, shape[0], strict=True)
-        ]
-        sums = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shape[1])
-        keeps = jax.tree.map(lambda leaf: jnp.zeros((turns, *leaf.shape), leaf.dtype), shape[2])
-        maps, sums, keeps = lax.fori_loop(0, turns, step, (maps, sums, keeps))
-        return *((maps, sums) if self._axes is None else lax.psum((maps, sums), self._axes)), keeps
+        parts, sums, new = jax.eval_shape(lambda turn: body(jnp.zeros(2, jnp.int32), of_turn(turn)), jnp.int32(0))
+        pairs = zip(layouts, parts, strict=True)
+        empty = (
+            [jnp.zeros((*layout.shape, *part.shape[2:]), part.dtype) for layout, part in pairs],
+            jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), sums),
+            jax.tree.map(lambda leaf: jnp.zeros((turns, *leaf.shape), leaf.dtype), new),
+        )
+        maps, sums, new = lax.fori_loop(0, turns, step, empty)
+        return *((maps, sums) if self._axes is None else lax.psum((maps, sums), self._axes)), new
 
 
 def _added(whole: Array, part: Array, layout: Layout, tile: Array) -> Array:
@@ -246,6 +246,15 @@ class TilePlan(NamedTuple):
         margins = segment.before + segment.after
         return sides[0] + margins, sides[1] + margins
 
+    @property
+    def saved_bytes(self) -> int:
+        """The bytes that are held between two passes: the maps between segments, and what is saved of all tiles."""
+        maps = sum(
+            4 * math.prod(self.shape(index + 1)) * segment.channels for index, segment in enumerate(self.segments[:-1])
+        )
+        tiles = sum(math.prod(self.grid(index)) * segment.saved_bytes for index, segment in enumerate(self.segments))
+        return maps + tiles
+
     def written(self, index: int) -> Layout:
         """Where the tiles of the segment before lie in a segment's input."""
         return Layout(self.shape(index), self.segments[index - 1].steps[END], self.segments[index].before)
@@ -264,12 +273,12 @@ def plan_tiles(backbone: Backbone, layers: tuple[str, ...], size: tuple[int, int
     return TilePlan(parts, tuple((shape[0], shape[1]) for shape in inputs))
 
 
-class Noted(NamedTuple):
-    """What the first pass notes of a tile, so that the second computes little of it again.
+class Saved(NamedTuple):
+    """What the first pass saves of a tile, so that the second computes little of it again.
 
     Attributes:
         gates: See `jnst.backbones.gates`.
-        features: Those of `Segment.noted`, by layer.
+        features: Those of `Segment.saved_layers`, by layer.
     """
 
     gates: Gates
@@ -283,13 +292,13 @@ class Pass(NamedTuple):
         sums: Those of each request, over the whole image.
         inputs: The input of each segment, with margins.
         features: The features that were to be kept, by layer.
-        noted: What is known of each tile for its gradient, for each segment; see `Noted`.
+        saved: What is saved of the tiles of each segment, from `Loop.collect`.
     """
 
-    sums: Any
-    inputs: Any
-    features: Any
-    noted: Any
+    sums: list[Any]
+    inputs: list[Any]
+    features: dict[str, Any]
+    saved: list[Any]
 
 
 def forward(
@@ -300,13 +309,23 @@ def forward(
     params: Params,
     kept: tuple[str, ...] = (),
     *,
-    notes: bool = False,
+    saves: bool = False,
 ) -> Pass:
-    """Compute the sums of all requests, tile by tile, and the features of layers that are to be kept."""
+    """Compute the sums of all requests, tile by tile, and the features of layers that are to be kept.
+
+    Args:
+        loop: A loop over tiles.
+        plan: How the image is divided.
+        image: ``(h, w, 3)`` in [0, 1].
+        requests: What is asked for.
+        params: The network's parameters.
+        kept: The layers.
+        saves: Whether `backward` will follow.
+    """
     if not plan.segments:
         return Pass([], [], {}, [])
     sums: list[Any] = [None] * len(requests)
-    inputs, features, noted = [loop.padded(image, plan.shape(0), plan.segments[0].before)], {}, []
+    inputs, features, saved = [loop.padded(image, plan.shape(0), plan.segments[0].before)], {}, []
     for index, segment in enumerate(plan.segments):
         places = _places(segment, requests)
         own = tuple(layer for layer in segment.found if layer in kept)
@@ -314,25 +333,27 @@ def forward(
         if segment.channels:
             layouts.append(plan.written(index + 1))
         read = _reader(loop, plan, index, inputs[index], [requests[place] for place in places])
-        options = {"segment": segment, "kept": own, "notes": notes}
-        maps, found, of_tiles = loop.collect(
-            lambda tile, _, read=read, options=options: _tile_sums(*read(tile), params=params, **options),
-            plan.grid(index),
-            layouts,
-        )
+        add_up = partial(_add_up, read=read, params=params, segment=segment, kept=own, saves=saves)
+        maps, found, of_tiles = loop.collect(add_up, plan.grid(index), layouts)
         features |= dict(zip(own, maps, strict=False))
         inputs += maps[len(own) :]
-        noted.append(of_tiles)
+        saved.append(of_tiles)
         for place, value in zip(places, found, strict=True):
             sums[place] = value
-    return Pass(sums, inputs, features, noted)
+    return Pass(sums, inputs, features, saved)
+
+
+def _add_up(
+    tile: Any, _: None, *, read: Any, params: Params, segment: Segment, kept: tuple[str, ...], saves: bool
+) -> Any:
+    return _tile_sums(*read(tile), params=params, segment=segment, kept=kept, saves=saves)
 
 
 def backward(
     loop: Loop,
     plan: TilePlan,
     inputs: list[Any],
-    noted: list[Any],
+    saved: list[Any],
     requests: Sequence[Request],
     params: Params,
     gradients: Sequence[Any],
@@ -343,7 +364,7 @@ def backward(
         loop: As in the first pass, like the plan, the requests and the parameters.
         plan: How the image is divided.
         inputs: From the first pass; emptied.
-        noted: From the first pass; emptied.
+        saved: From the first pass; emptied.
         requests: What was asked for.
         params: The network's parameters.
         gradients: By the sums of each request.
@@ -360,19 +381,19 @@ def backward(
             params=params,
             segment=segment,
         )
-        (above,), _, _ = loop.collect(pull_back, plan.grid(index), [plan.read(index)], noted.pop())
+        (above,), _, _ = loop.collect(pull_back, plan.grid(index), [plan.read(index)], saved.pop())
     before, (height, width) = plan.segments[0].before, plan.sizes[0]
     return above[before : before + height, before : before + width]
 
 
 def _pull_back(
-    tile: Any, noted: Any, *, loop: Loop, above: Any, by_sums: Any, read: Any, params: Params, segment: Segment
+    tile: Any, saved: Any, *, loop: Loop, above: Any, by_sums: Any, read: Any, params: Params, segment: Segment
 ) -> Any:
     by_end = None
     if above is not None:
         whole, layout = above
         by_end = loop.read(whole, tile, layout.step, layout.step, layout.offset)
-    gradient = _tile_gradient(*read(tile), noted=noted, by_end=by_end, by_sums=by_sums, params=params, segment=segment)
+    gradient = _tile_gradient(*read(tile), saved=saved, by_end=by_end, by_sums=by_sums, params=params, segment=segment)
     return (gradient,), (), ()
 
 
@@ -404,7 +425,7 @@ def _with_maps(request: Request, segment: Segment, change: Callable[[Any, int], 
     return dataclasses.replace(request, centre=centre, guide=guide)
 
 
-@partial(Jit, static_argnames=("segment", "kept", "notes"))
+@partial(Jit, static_argnames=("segment", "kept", "saves"))
 def _tile_sums(
     values: Array,
     tile: Array,
@@ -414,17 +435,17 @@ def _tile_sums(
     params: Params,
     segment: Segment,
     kept: tuple[str, ...],
-    notes: bool,
-) -> tuple[tuple[Array, ...], list[Any], Noted | None]:
-    """The kept features of a tile, then the next segment's input; the sums of the requests; and what is noted."""
-    noted = None
-    if notes:
+    saves: bool,
+) -> tuple[tuple[Array, ...], list[Any], Saved | None]:
+    """The kept features of a tile, then the next segment's input; the sums of the requests; and what is saved."""
+    saved = None
+    if saves:
         found, gates = segment.apply_noting_gates(params, values, tile, size)
-        noted = Noted(gates, {layer: found[layer].values for layer in segment.noted})
+        saved = Saved(gates, {layer: found[layer].values for layer in segment.saved_layers})
     else:
         found = segment.apply(params, values, tile, size)
     parts = tuple(found[name].values[0] for name in (*kept, *[END] * (segment.channels > 0)))
-    return parts, _sums(found, local), noted
+    return parts, _sums(found, local), saved
 
 
 @partial(Jit, static_argnames="segment")
@@ -434,7 +455,7 @@ def _tile_gradient(
     size: Array,
     local: list[Request],
     *,
-    noted: Noted,
+    saved: Saved,
     by_end: Array | None,
     by_sums: list[Any],
     params: Params,
@@ -442,12 +463,12 @@ def _tile_gradient(
 ) -> Array:
     """The gradient by the window of a segment's input, from those by the next segment's input and by the sums.
 
-    With what is noted, only features are computed again that were too many, and those that they depend on.
+    With what is saved, only features are computed again that were too many for it, and what these depend on.
     """
 
     def outputs(values: Array) -> tuple[Array | None, list[Any]]:
-        found = segment.apply(params, values, tile, size, noted.gates)
-        for layer, known in noted.features.items():
+        found = segment.apply(params, values, tile, size, saved.gates)
+        for layer, known in saved.features.items():
             found[layer] = found[layer].with_values(_known(found[layer].values, known))
         return found[END].values[0] if segment.channels else None, _sums(found, local)
 
@@ -519,8 +540,8 @@ def sums_in_tiles(
                 "parameters, targets or masks"
             )
         values = jax.tree.map(lambda leaf: leaf.value, arguments, is_leaf=_is_primal)
-        found = _first_pass(*values, plan=plan, mesh=mesh, notes=True)
-        return found.sums, (found.inputs, found.noted, *values[1:])
+        found = _first_pass(*values, plan=plan, mesh=mesh, saves=True)
+        return found.sums, (found.inputs, found.saved, *values[1:])
 
     def pull_back(kept: Any, gradients: Any) -> tuple[Array, None, None]:
         by_sums = jax.tree.map(_instantiate, gradients, is_leaf=_is_zero)
@@ -530,7 +551,7 @@ def sums_in_tiles(
     return sums(image, list(requests), params)
 
 
-@partial(Jit, static_argnames=("plan", "mesh", "kept", "notes"))
+@partial(Jit, static_argnames=("plan", "mesh", "kept", "saves"))
 def _first_pass(
     image: Image,
     requests: list[Request],
@@ -539,16 +560,16 @@ def _first_pass(
     plan: TilePlan,
     mesh: Mesh | None = None,
     kept: tuple[str, ...] = (),
-    notes: bool = False,
+    saves: bool = False,
 ) -> Pass:
     """`forward` within a program, divided among the devices of a mesh."""
 
     def run(image: Image, requests: list[Request], params: Params) -> Pass:
-        return forward(TracedLoop(mesh), plan, image, requests, params, kept, notes=notes)
+        return forward(TracedLoop(mesh), plan, image, requests, params, kept, saves=saves)
 
     if mesh is None:
         return run(image, requests, params)
-    specs = Pass(PartitionSpec(), PartitionSpec(), PartitionSpec(), PartitionSpec(mesh.axis_names))
+    specs: Any = Pass(*[PartitionSpec()] * 3, PartitionSpec(mesh.axis_names))  # pyright: ignore[reportArgumentType]
     return jax.shard_map(run, mesh=mesh, in_specs=PartitionSpec(), out_specs=specs, check_vma=False)(
         image, requests, params
     )
@@ -557,7 +578,7 @@ def _first_pass(
 @partial(Jit, static_argnames=("plan", "mesh"))
 def _second_pass(
     inputs: list[Array],
-    noted: list[Any],
+    saved: list[Any],
     requests: list[Request],
     params: Params,
     by_sums: list[Any],
@@ -567,10 +588,10 @@ def _second_pass(
 ) -> Array:
     """`backward` within a program, divided among the devices of a mesh."""
 
-    def run(inputs: list[Array], noted: list[Any], *arguments: Any) -> Array:
-        return backward(TracedLoop(mesh), plan, list(inputs), list(noted), *arguments)
+    def run(inputs: list[Array], saved: list[Any], *arguments: Any) -> Array:
+        return backward(TracedLoop(mesh), plan, list(inputs), list(saved), *arguments)
 
-    arguments = (inputs, noted, requests, params, by_sums)
+    arguments = (inputs, saved, requests, params, by_sums)
     if mesh is None:
         return run(*arguments)
     whole, own = PartitionSpec(), PartitionSpec(mesh.axis_names)

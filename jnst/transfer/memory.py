@@ -12,9 +12,10 @@ from typing import Any, ParamSpec, TypeVar
 import jax
 import jax.numpy as jnp
 
-from jnst.backbones.segments import GRAIN, segments
+from jnst.backbones.segments import GRAIN
 from jnst.errors import ArgumentError, ResourceError
 from jnst.losses.objective import TransferArgs
+from jnst.losses.tiles import plan_tiles
 from jnst.solve import LBFGS, State
 from jnst.solve.devices import USABLE, needed_bytes, platform_of
 from jnst.solve.devices import free_bytes as free_on_device
@@ -111,8 +112,7 @@ def _tiled_parts(job: Job, params: Params) -> tuple[int, int]:
     if platform_of(params) != "cpu":
         needed = run_bytes(job, params)
         return needed - min(needed, constant), min(needed, constant)
-    kept = sum(segment.kept_bytes for segment in segments(backbone, layers, tile))
-    images = int(pixels * (4 * 4 * 3 + kept))
+    images = pixels * 4 * 4 * 3 + plan_tiles(backbone, layers, scale.shape, tile).saved_bytes
     return 2 * bytes_of(_state(job)) + bytes_of(targets.content) + images, constant
 
 

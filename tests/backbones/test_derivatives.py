@@ -68,6 +68,7 @@ def test_gradient_of_the_gradient_against_finite_differences(options: dict[str, 
     assert relative_difference(forward, np.asarray(derivative)) < 1e-12
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("x64")
 def test_gradient_of_the_gradient_of_squeezenet() -> None:
     backbone = make_backbone("squeezenet1.1")

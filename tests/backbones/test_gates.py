@@ -39,27 +39,31 @@ def largest(tree: Any) -> float:
 def test_features_and_gradient_are_those_of_the_network(name: str) -> None:
     backbone, params, layers = network(name)
     x = inputs(0)
-    found, gates = backbone.run_noting_gates(params, x, layers)
-    loss = lambda x, gates=None: sum(  # noqa: E731
-        jnp.sum(jnp.sin(leaf)) for leaf in backbone.run(params, x, layers, gates=gates).values()
-    )
-    exact, gradient = backbone.run(params, x, layers), jax.grad(loss)(x)
-    assert list(found) == list(exact)
+    found, gates = jax.jit(lambda x: backbone.run_noting_gates(params, x, layers))(x)
+
+    @jax.jit
+    def evaluate(x: jax.Array, gates: Any = None) -> Any:
+        def loss(x: jax.Array) -> Any:
+            features = backbone.run(params, x, layers, gates=gates)
+            return sum(jnp.sum(jnp.sin(leaf)) for leaf in features.values()), features
+
+        return jax.grad(loss, has_aux=True)(x)
+
+    (gradient, exact), (followed, features) = evaluate(x), evaluate(x, gates)
     for layer in layers:
-        np.testing.assert_array_equal(found[layer], exact[layer])
-        np.testing.assert_allclose(backbone.run(params, x, layers, gates=gates)[layer], exact[layer], 1e-5, 1e-6)
-    np.testing.assert_allclose(jax.grad(loss)(x, gates), gradient, rtol=0, atol=1e-6 * largest(gradient))
+        np.testing.assert_allclose(found[layer], exact[layer], 1e-5, 1e-6)
+        np.testing.assert_allclose(features[layer], exact[layer], 1e-5, 1e-6)
+    np.testing.assert_allclose(followed, gradient, rtol=0, atol=1e-6 * largest(gradient))
 
 
 @pytest.mark.parametrize("name", NETWORKS)
 def test_network_with_known_gates_is_affine(name: str) -> None:
     backbone, params, layers = network(name)
-    _, gates = backbone.run_noting_gates(params, inputs(0), layers)
-    known = lambda x: backbone.run(params, x, layers, gates=gates)  # noqa: E731
-    free = lambda x: backbone.run(params, x, layers)  # noqa: E731
-    for function, is_affine in ((known, True), (free, False)):
-        ends = [function(inputs(seed)) for seed in (1, 2)]
-        middle = function(0.3 * inputs(1) + 0.7 * inputs(2))
+    _, gates = jax.jit(lambda x: backbone.run_noting_gates(params, x, layers))(inputs(0))
+    run = jax.jit(lambda x, gates: backbone.run(params, x, layers, gates=gates))
+    for known, is_affine in ((gates, True), (None, False)):
+        ends = [run(inputs(seed), known) for seed in (1, 2)]
+        middle = run(0.3 * inputs(1) + 0.7 * inputs(2), known)
         error = jax.tree.map(lambda a, b, m: 0.3 * a + 0.7 * b - m, *ends, middle)
         assert (largest(error) < 1e-5 * largest(ends)) == is_affine
 

@@ -116,6 +116,7 @@ def test_any_layers_in_any_order(layers: tuple[str, ...]) -> None:
     assert max(found.values()) < 1e-6
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", REGIONS)
 def test_every_block_is_recomputed(name: str) -> None:
     layers = make_backbone(name).layers

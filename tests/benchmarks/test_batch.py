@@ -23,6 +23,7 @@ def test_images_of_a_batch_differ() -> None:
         assert len({np.asarray(image).tobytes() for image in images}) == 3
 
 
+@pytest.mark.long
 def test_rates_of_batches_and_loops() -> None:
     row = batch.measure_rate(2, 24, steps=1, rounds=2)
     assert (row["size"], row["batch"], row["steps"]) == (24, 2, 1)

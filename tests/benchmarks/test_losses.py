@@ -11,6 +11,7 @@ from benchmarks import embedded, losses
 pytestmark = pytest.mark.usefixtures("unoptimised")
 
 
+@pytest.mark.long
 def test_statistics(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     rows = {name: losses.STATISTICS[name] for name in ("gram", "mean-std")}
     monkeypatch.setattr(losses, "STATISTICS", rows)
@@ -46,6 +47,7 @@ def test_the_frame_and_the_interior() -> None:
     assert (frame.max(), interior.min(), interior.shape) == (0.0, 1.0, (1, 8 * 12, 1))
 
 
+@pytest.mark.long
 def test_the_embedded_network(tmp_path: Path, shared: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(embedded, "CONTENTS", embedded.CONTENTS[:1])
     monkeypatch.setattr(embedded, "STYLES", embedded.STYLES[:1])

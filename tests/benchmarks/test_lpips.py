@@ -13,6 +13,7 @@ PEERS = ["jnst-plain", "lpips-jax", "lpips-torch"]
 OPTIONS = argparse.Namespace(shared=None, weights=None, sizes=[16], batch=2, rounds=1, peers=PEERS)
 
 
+@pytest.mark.long
 def test_measure() -> None:
     """Values are compared within `measure`, and gradients before it: a peer that differs is an error."""
     found = lpips.measure(OPTIONS)

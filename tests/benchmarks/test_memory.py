@@ -17,6 +17,7 @@ from benchmarks.peers import Settings
 pytestmark = pytest.mark.usefixtures("unoptimised")
 
 
+@pytest.mark.long
 def test_steps_in_every_variant() -> None:
     rows = memory.measure_compiled("convnet", 32, rounds=2)
     assert [row["variant"] for row in rows] == list(memory.variants())
@@ -37,6 +38,7 @@ def test_a_variant_with_another_result_is_an_error(value: float, change: float) 
         memory.check_equal({"plain": plain, "remat": ((np.float32(value), {}), gradient + change)})
 
 
+@pytest.mark.long
 def test_eight_devices_need_less_each_than_one() -> None:
     rows = memory.measure_divided(["convnet"], [64], [1, 8])
     needed = {(row["devices"], row["remat"]): row["temporary_bytes"] for row in rows}

@@ -35,6 +35,7 @@ def test_our_steps_are_those_of_stylize(optimizer: str, shallow_network: Network
     assert losses[3] < 0.9 * losses[0]
 
 
+@pytest.mark.long
 def test_our_steps_with_wasserstein_distances(shallow_network: Network, pair: Pair) -> None:
     settings = crowson(
         shallow_network,

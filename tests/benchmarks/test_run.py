@@ -78,6 +78,7 @@ def published(tmp_path: Path, shared: Path) -> Path:
     return path
 
 
+@pytest.mark.long
 def test_a_run_to_a_loss(published: Path, shared: Path) -> None:
     names = ("jnst-float32",)
     options = argparse.Namespace(shared=shared, weights=None, evaluation=2, every=2, rounds=2, peers=names)
@@ -92,6 +93,7 @@ def test_a_run_to_a_loss(published: Path, shared: Path) -> None:
     assert len(run.plot({"reach": [found]}).axes) == 1
 
 
+@pytest.mark.long
 def test_agreement_of_precisions(shared: Path, shallow_network: Network) -> None:
     params = {name: shallow_network[name] for name in ("conv1_1", "conv1_2")}
     settings = Settings(params, "relu1_2", ("relu1_1",), style_layer_weights=(1.0,), optimizer="lbfgs", steps=2)

@@ -84,6 +84,7 @@ def shallow(monkeypatch: pytest.MonkeyPatch, shallow_network: Network) -> None:
     monkeypatch.setattr(device, "STATISTICS", settings)
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("shallow")
 def test_a_whole_benchmark(tmp_path: Path) -> None:
     names = ("jnst-float32", "flaxmodels-dispatched")

@@ -44,6 +44,7 @@ def test_texture_in_a_parametrisation() -> None:
     assert falls(losses, by=0.7)
 
 
+@pytest.mark.long
 def test_style_network() -> None:
     losses, image = style_network.train(steps=20, widths=(4, 6, 8))
     assert image.shape == (128, 160, 3)

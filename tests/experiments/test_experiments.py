@@ -67,6 +67,7 @@ def test_classifier(capsys, tmp_path: Path):
     assert len(made.page.curves()) == 2 + 3
 
 
+@pytest.mark.long
 def test_classifier_on_a_folder_and_with_given_weights(capsys, tmp_path: Path):
     data = procedural_images.save_classes(tmp_path / "data", 3)
     (data / "art").rename(data / "<art>")
@@ -78,6 +79,7 @@ def test_classifier_on_a_folder_and_with_given_weights(capsys, tmp_path: Path):
     assert set(given.results["figures"]) == {"first style loss", "last style loss", "last content loss"}
 
 
+@pytest.mark.long
 @pytest.mark.filterwarnings("ignore:.*matches no network jnst knows")
 def test_backbones_with_the_published_layouts(capsys, tmp_path: Path):
     files = []
@@ -95,6 +97,7 @@ def test_backbones_with_the_published_layouts(capsys, tmp_path: Path):
         assert row["lpips"] is None
 
 
+@pytest.mark.long
 def test_backbones_with_shared_weights(capsys, tmp_path: Path, shared: Path):
     size, low = 40, 32
     flags = ("--shared", shared, "--pairs", 1, 1, "--only", "mini", "--low", low)

@@ -78,6 +78,8 @@ NETWORKS = {
     "replicate": lambda: (convnet(padding="replicate", pooling="avg"), LAYERS[:2]),
     "hann": lambda: (convnet(pooling="hann"), LAYERS),
     "squeezenet": lambda: (random_network("squeezenet1.1", pooling="avg"), ("relu1", "fire3")),
+    "squeezenet, max": lambda: (random_network("squeezenet1.1"), ("relu1", "fire4")),
+    "before a ReLU, remat": lambda: (convnet(remat=True), ("conv1_2", "conv2_1")),
     "alexnet": lambda: (random_network("alexnet"), ("relu1", "relu2")),
 }
 

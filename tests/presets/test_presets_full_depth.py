@@ -46,6 +46,7 @@ def test_all_presets_are_listed() -> None:
     assert {*LAYERS, *OTHER_NETWORKS} == set(PRESETS)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", LAYERS)
 def test_a_step_with_the_published_layers(name: str, network: dict[str, Any]) -> None:
     solution = jnst.stylize(CONTENT, STYLE, **network, preset=name, num_steps=1)

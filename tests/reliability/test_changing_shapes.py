@@ -13,6 +13,7 @@ from jnst.solve import compilation
 MOST = 2
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("unoptimised")
 def test_programs_do_not_pile_up(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(compilation, "MAX_PROGRAMS", MOST)

@@ -38,6 +38,7 @@ def python(*arguments: str, **environment: str) -> str:
     return finished.stdout
 
 
+@pytest.mark.long
 def test_all_processes_get_the_same_file_even_after_a_killed_one() -> None:
     script = Path(__file__).with_name("crowd.py")
     # A script's folder is not on the module path if PYTHONSAFEPATH is set.

@@ -20,6 +20,7 @@ from jnst.errors import ImageError
 linux = pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="measures memory with Linux's /proc")
 
 
+@pytest.mark.long
 @linux
 def test_damaged_files_are_decoded_or_refused(tmp_path: Path):
     outcomes = run(Task(seed=8), count=2700, jobs=2, kept=tmp_path)
@@ -108,6 +109,7 @@ def check_or_fail(seed: int, number: int, path: Path) -> Outcome:
     return check(seed, number, path)
 
 
+@pytest.mark.long
 @linux
 def test_a_hang_and_a_crash_are_found(tmp_path: Path):
     """A new process continues where the dead one stopped."""

@@ -14,6 +14,7 @@ from weights_kinds import KINDS, Read
 from jnst.errors import WeightsError
 
 
+@pytest.mark.long
 def test_a_thousand_files_are_read_unchanged_or_refused() -> None:
     result = run(seed=0, count=1000, jobs=1)
     assert result["faults"] == []

@@ -17,7 +17,11 @@ ELSEWHERE = ("jax_transfer_guard=disallow", "jax_enable_x64=True")
 
 
 @pytest.mark.parametrize(
-    ("where", "settings"), [("global", (*EXPLICIT, *CHECKED, *ELSEWHERE)), ("block", (*EXPLICIT, *ELSEWHERE))]
+    ("where", "settings"),
+    [
+        pytest.param("global", (*EXPLICIT, *CHECKED, *ELSEWHERE), marks=pytest.mark.long),
+        ("block", (*EXPLICIT, *ELSEWHERE)),
+    ],
 )
 def test_the_whole_public_surface(where: str, settings: tuple[str, ...]) -> None:
     ended = subprocess.run([sys.executable, SCRIPT, where, *settings], capture_output=True, text=True)

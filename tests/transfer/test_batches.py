@@ -274,6 +274,7 @@ def test_targets_are_computed_once_for_each_image_and_size(
     assert (store.contents, store.styles) == (2 * sizes, 3 * sizes)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", ["patches"])
 def test_styles_whose_targets_have_different_shapes_run_apart(name: str) -> None:
     settings = jnst.preset(BASE, style_statistic=name, num_steps=1, optimizer=jnst.Adam())

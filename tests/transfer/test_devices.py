@@ -102,6 +102,7 @@ def found() -> dict[str, Any]:
     return json.loads(done.stdout)
 
 
+@pytest.mark.long
 def test_a_batch_over_eight_devices_is_the_same(found: dict[str, Any]) -> None:
     assert found["batch"]["image"] < 1e-3  # five steps of L-BFGS amplify rounding
     assert found["batch"]["loss"] < 1e-4

@@ -87,6 +87,7 @@ def grain(image: Any) -> float:
     return float(np.abs(x[1:-1, 1:-1] - around).mean())
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("shape", "preset"), [((64, 64), "jnst"), ((80, 72), jnst.preset(pyramid=False))])
 def test_textures_keep_no_grain_from_their_start(shape: tuple[int, int], preset: Any) -> None:
     result = jnst.synthesize(PAINTING, shape, preset=preset, num_steps=100)

@@ -28,7 +28,9 @@ def weighted(objective: jnst.Objective, factor: Array) -> jnst.Objective:
 
 
 @pytest.mark.usefixtures("unoptimised")
-@pytest.mark.parametrize("solver", [jnst.Adam(0.02), jnst.LBFGS(memory_size=4)])
+@pytest.mark.parametrize(
+    "solver", [jnst.Adam(0.02), pytest.param(jnst.LBFGS(memory_size=4), marks=pytest.mark.long)], ids=["adam", "lbfgs"]
+)
 def test_a_vmapped_run_over_four_styles_is_four_runs(network: tuple[jnst.Backbone, Any], solver: Any) -> None:
     """Through `jnst.fit_targets`. L-BFGS amplifies rounding: its images are compared by their losses."""
     backbone, params = network
@@ -51,6 +53,7 @@ def test_a_vmapped_run_over_four_styles_is_four_runs(network: tuple[jnst.Backbon
             np.testing.assert_allclose(images[index], image, atol=2e-3)
 
 
+@pytest.mark.long
 def test_the_gradient_through_fifty_steps_against_central_differences(network: tuple[jnst.Backbone, Any]) -> None:
     """Of the result's distance to another image, by the style weight, in float64.
 

@@ -66,6 +66,7 @@ def test_a_second_command_compiles_nothing_and_makes_the_same_image(tmp_path: Pa
     np.testing.assert_array_equal(first, second)
 
 
+@pytest.mark.long
 def test_damaged_programs_are_made_again_with_one_warning(tmp_path: Path, command: Any) -> None:
     command("first.png")
     for path in kept(tmp_path):

@@ -144,6 +144,7 @@ def test_batches_depend_on_the_step_alone_and_show_every_image(photos: Photos) -
     assert len({image.tobytes() for batch in whole for image in batch}) == 12
 
 
+@pytest.mark.long
 def test_devices_divide_a_batch(folder: Path, tmp_path: Path) -> None:
     script = Path(__file__).with_name("sharded_style_training.py")
     environment = many_devices(2)

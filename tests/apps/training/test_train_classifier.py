@@ -167,6 +167,7 @@ def test_crops_must_be_large_enough_for_the_network(dataset: Dataset) -> None:
         train_classifier(dataset, make_backbone("convnet"), dataclasses.replace(SHORT, size=3))
 
 
+@pytest.mark.long
 def test_eight_devices_give_the_results_of_one(tmp_path: Path) -> None:
     script = Path(__file__).with_name("sharded_training.py")
     command = [sys.executable, str(script), str(tmp_path)]
