@@ -16,7 +16,7 @@ import math
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import lru_cache, partial
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, NamedTuple, TypeAlias, cast
 
 import jax
 import jax.numpy as jnp
@@ -569,10 +569,9 @@ def _first_pass(
 
     if mesh is None:
         return run(image, requests, params)
-    specs: Any = Pass(*[PartitionSpec()] * 3, PartitionSpec(mesh.axis_names))  # pyright: ignore[reportArgumentType]
-    return jax.shard_map(run, mesh=mesh, in_specs=PartitionSpec(), out_specs=specs, check_vma=False)(
-        image, requests, params
-    )
+    whole: Any = PartitionSpec()
+    specs = Pass(whole, whole, whole, cast(Any, PartitionSpec(mesh.axis_names)))
+    return jax.shard_map(run, mesh=mesh, in_specs=whole, out_specs=specs, check_vma=False)(image, requests, params)
 
 
 @partial(Jit, static_argnames=("plan", "mesh"))
@@ -588,8 +587,10 @@ def _second_pass(
 ) -> Array:
     """`backward` within a program, divided among the devices of a mesh."""
 
-    def run(inputs: list[Array], saved: list[Any], *arguments: Any) -> Array:
-        return backward(TracedLoop(mesh), plan, list(inputs), list(saved), *arguments)
+    def run(
+        inputs: list[Array], saved: list[Any], requests: list[Request], params: Params, by_sums: list[Any]
+    ) -> Array:
+        return backward(TracedLoop(mesh), plan, list(inputs), list(saved), requests, params, by_sums)
 
     arguments = (inputs, saved, requests, params, by_sums)
     if mesh is None:
