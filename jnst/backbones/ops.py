@@ -184,14 +184,18 @@ def _max_pool_jvp(
 ) -> tuple[Array, Array]:
     """Store the index of the maximum in its window, one byte per element, so that ``x`` need not be stored."""
     y = max_pool(*primals, window, stride, ceil)
-    y, index = lax.optimization_barrier((y, max_index(*primals, window, stride, ceil)))
+    index = _first_index(list(_window_elements(*primals, window, stride, ceil, -jnp.inf)), y)
+    y, index = lax.optimization_barrier((y, index))
     return y, choose(*tangents, window, stride, ceil, index=index)
 
 
 def max_index(x: Array, window: int, stride: int, ceil: bool) -> Array:
     """The index of the first maximum of each window, row by row, as uint8."""
     values = list(_window_elements(x, window, stride, ceil, -jnp.inf))
-    largest = reduce(jnp.maximum, values)
+    return _first_index(values, reduce(jnp.maximum, values))
+
+
+def _first_index(values: Sequence[Array], largest: Array) -> Array:
     index = jnp.full(largest.shape, len(values) - 1, jnp.uint8)
     for k in range(len(values) - 1)[::-1]:
         index = jnp.where(values[k] == largest, jnp.uint8(k), index)

@@ -16,7 +16,7 @@ import math
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import lru_cache, partial
-from typing import Any, NamedTuple, TypeAlias, cast
+from typing import Any, NamedTuple, TypeAlias
 
 import jax
 import jax.numpy as jnp
@@ -567,11 +567,8 @@ def _first_pass(
     def run(image: Image, requests: list[Request], params: Params) -> Pass:
         return forward(TracedLoop(mesh), plan, image, requests, params, kept, saves=saves)
 
-    if mesh is None:
-        return run(image, requests, params)
-    whole: Any = PartitionSpec()
-    specs = Pass(whole, whole, whole, cast(Any, PartitionSpec(mesh.axis_names)))
-    return jax.shard_map(run, mesh=mesh, in_specs=whole, out_specs=specs, check_vma=False)(image, requests, params)
+    whole, own = _specs(mesh)
+    return _on_all(mesh, run, whole, Pass(whole, whole, whole, own))(image, requests, params)
 
 
 @partial(Jit, static_argnames=("plan", "mesh"))
@@ -592,12 +589,21 @@ def _second_pass(
     ) -> Array:
         return backward(TracedLoop(mesh), plan, list(inputs), list(saved), requests, params, by_sums)
 
-    arguments = (inputs, saved, requests, params, by_sums)
+    whole, own = _specs(mesh)
+    run_on_all = _on_all(mesh, run, (whole, own, whole, whole, whole), whole)
+    return run_on_all(inputs, saved, requests, params, by_sums)
+
+
+def _specs(mesh: Mesh | None) -> tuple[Any, Any]:
+    """How arrays lie on a mesh: the same on all devices, and with each device's own part along the first axis."""
+    return PartitionSpec(), PartitionSpec(None if mesh is None else mesh.axis_names)
+
+
+def _on_all(mesh: Mesh | None, function: Callable[..., Any], arguments: Any, result: Any) -> Callable[..., Any]:
+    """The function on all devices of the mesh; ``arguments`` and ``result`` say how these lie on it."""
     if mesh is None:
-        return run(*arguments)
-    whole, own = PartitionSpec(), PartitionSpec(mesh.axis_names)
-    specs = (whole, own, whole, whole, whole)
-    return jax.shard_map(run, mesh=mesh, in_specs=specs, out_specs=whole, check_vma=False)(*arguments)
+        return function
+    return jax.shard_map(function, mesh=mesh, in_specs=arguments, out_specs=result, check_vma=False)
 
 
 def _is_primal(value: Any) -> bool:

@@ -54,12 +54,12 @@ def test_only_sizes_larger_than_a_tile_are_divided() -> None:
 
 
 def test_tiles_are_used_where_the_whole_image_does_not_fit(capsys: pytest.CaptureFixture[str]) -> None:
-    backbone = jnst.make_backbone("convnet", widths="32,32/32")
+    backbone = jnst.make_backbone("convnet", widths="64,64/64")
     params = random_params(backbone)
     content, style = jnp.full((1500, 1500, 3), 0.5), jnp.full((8, 8, 3), 0.5)
     made = make_job(check_inputs(content, style), SETTINGS, backbone)
     whole, tiled = memory.run_bytes(made, params), memory.tiled_bytes(with_tiles(made, memory.TILES[-1]), params)
-    assert 1.5 * tiled < whole
+    assert 2 * tiled < whole
     with remarks():
         assert memory.check(made, params, free=tiled).plan.scales[-1].tile == memory.TILES[-1]
     said = f"jnst: computed in tiles of 256: the whole image needs {memory.in_words(whole)}, "
