@@ -55,10 +55,8 @@ class StyleLoss(FeatureLoss, Protocol):
 class AdditiveLoss(FeatureLoss, Protocol):
     """A feature loss whose value follows from sums over positions, so that it can be computed from parts of an image.
 
-    ``loss(features, target, guide) = from_sums(Σ sums(part of features, centre, …), target, positions)``
-
-    A **centre** is what the sums subtract from the features. Where it holds a value for each position, as for a content
-    loss, its leaves have the shape ``(h, w, c)``, and each part of the image gets the same part of it.
+    ``loss(features, target, guide) = from_sums(merged sums of all parts, target, positions)``, where sums are merged by
+    `jnst.statistics.merge`.
     """
 
     @property
@@ -66,18 +64,19 @@ class AdditiveLoss(FeatureLoss, Protocol):
         """True; losses that contain others are additive if those are."""
         ...
 
-    def centre(self, target: Target | None) -> Any:
-        """What of the target is subtracted: arrays ``(h, w, c)`` or ``(c,)``, None for 0; without a target 0."""
+    def maps(self, target: Target) -> Any:
+        """What of the target belongs to single positions, as for a content loss: arrays ``(h, w, c)``, or None."""
         ...
 
-    def sums(self, features: Features, centre: Any, inside: Guide, guide: Guide | None = None) -> Any:
-        """The sums over some positions: a pytree of arrays.
+    def sums(self, features: Features, maps: Any, inside: Guide, guide: Guide | None = None, whole: Any = None) -> Any:
+        """The sums over some positions: a pytree of arrays and of `jnst.statistics.Scatter`.
 
         Args:
             features: ``(h, w, c)``, 0 at positions that do not count.
-            centre: For these positions; None in place of an array stands for 0.
+            maps: Those of the target, for these positions.
             inside: ``(h, w)``: 1, or 0 for positions that do not count.
             guide: ``(h, w)``: the weight of each position, 0 for those that do not count.
+            whole: The sums over the whole image, if only the gradient of the result will be used.
         """
         ...
 
@@ -87,10 +86,10 @@ class AdditiveLoss(FeatureLoss, Protocol):
 
 
 class AdditiveStyle(AdditiveLoss, StyleLoss, Protocol):
-    """A style loss that is additive: its targets can be fitted by parts, too."""
+    """A style loss that is additive: its targets can be fitted by parts, too. None of these has maps."""
 
-    def fit_sums(self, sums: Any, centre: Any, positions: Array) -> Target:
-        """The target that `fit` would find, from the sums over all of an image. For most digits, use its own centre."""
+    def fit_sums(self, sums: Any, positions: Array) -> Target:
+        """The target that `fit` would find, from the sums over all of an image."""
         ...
 
 

@@ -77,19 +77,26 @@ class Sum:
         """Whether all parts are."""
         return all(is_additive(loss) for loss, _ in self.parts)
 
-    def centre(self, target: tuple[Target, ...] | None) -> tuple[Any, ...]:
-        """See `AdditiveLoss`, like all that follow: one for each part."""
-        targets = target or [None] * len(self.parts)
-        return tuple(loss.centre(own) for loss, own in zip(self._losses, targets, strict=True))
+    def maps(self, target: tuple[Target, ...]) -> tuple[Any, ...]:
+        """See `AdditiveLoss`, like all that follow: those of each part."""
+        return tuple(loss.maps(own) for loss, own in zip(self._losses, target, strict=True))
 
-    def sums(self, features: Any, centre: tuple[Any, ...], inside: Any, guide: Any = None) -> tuple[Any, ...]:
+    def sums(
+        self,
+        features: Any,
+        maps: tuple[Any, ...] | None,
+        inside: Any,
+        guide: Any = None,
+        whole: tuple[Any, ...] | None = None,
+    ) -> tuple[Any, ...]:
         """The sums of each part."""
-        return tuple(loss.sums(features, own, inside, guide) for loss, own in zip(self._losses, centre, strict=True))
+        none = (None,) * len(self.parts)
+        each = zip(self._losses, maps or none, whole or none, strict=True)
+        return tuple(loss.sums(features, own, inside, guide, sums) for loss, own, sums in each)
 
-    def fit_sums(self, sums: tuple[Any, ...], centre: tuple[Any, ...], positions: Array) -> tuple[Target, ...]:
+    def fit_sums(self, sums: tuple[Any, ...], positions: Array) -> tuple[Target, ...]:
         """One target per part."""
-        each = zip(self._losses, sums, centre, strict=True)
-        return tuple(loss.fit_sums(own, middle, positions) for loss, own, middle in each)
+        return tuple(loss.fit_sums(own, positions) for loss, own in zip(self._losses, sums, strict=True))
 
     def from_sums(self, sums: tuple[Any, ...], target: tuple[Target, ...], positions: Array) -> PerImage:
         """The weighted sum."""

@@ -1,6 +1,7 @@
 """Squared error between features at the same positions."""
 
 import dataclasses
+from typing import Any
 
 import jax.numpy as jnp
 
@@ -55,17 +56,17 @@ class SquaredError:
         """See `content_loss`."""
         return content_loss(features, target, self.reduction, guide)
 
-    def centre(self, target: Features) -> Features:
-        """See `AdditiveLoss`."""
+    def maps(self, target: Features) -> Features:
+        """See `AdditiveLoss`: the target."""
         return target
 
     def sums(
-        self, features: Features, centre: Features, inside: Guide, guide: Guide | None = None
+        self, features: Features, maps: Features, inside: Guide, guide: Guide | None = None, whole: Any = None
     ) -> tuple[SquareSums, Array | None]:
         """See `AdditiveLoss`: the squares of each channel, and the sum of the guide."""
         weights = inside if guide is None else guide
         weight = None if guide is None else jnp.sum(guide)
-        return square_sums(features, centre, (0, 1), weights[..., None]), weight
+        return square_sums(features, maps, (0, 1), weights[..., None]), weight
 
     def from_sums(self, sums: tuple[SquareSums, Array | None], target: None, positions: Array) -> PerImage:
         """See `AdditiveLoss`."""

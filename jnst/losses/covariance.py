@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from jnst.losses.base import blend_linearly, squared_error
-from jnst.statistics import Sums, covariance, mean_covariance, moment_sums, moments_from_sums
+from jnst.statistics import Scatter, covariance, mean_covariance, moments_from_scatter, scatter
 from jnst.types import Array, Features, Guide, Matrix, PerImage, RandomKey
 
 
@@ -85,19 +85,20 @@ class Covariance:
         """See `covariance_loss`."""
         return covariance_loss(features, target.covariance, self.reduction, guide)
 
-    def centre(self, target: Moments | None) -> Array | None:
-        """See `AdditiveLoss`: the target's mean."""
-        return None if target is None else target.mean
+    def maps(self, target: Moments) -> None:
+        """See `AdditiveLoss`: there are none."""
 
-    def sums(self, features: Features, centre: Array | None, inside: Guide, guide: Guide | None = None) -> Sums:
+    def sums(
+        self, features: Features, maps: None, inside: Guide, guide: Guide | None = None, whole: Scatter | None = None
+    ) -> Scatter:
         """See `AdditiveLoss`."""
-        return moment_sums(features, centre, inside, guide)
+        return scatter(features, inside, guide, whole)
 
-    def fit_sums(self, sums: Sums, centre: Array | None, positions: Array) -> Moments:
+    def fit_sums(self, sums: Scatter, positions: Array) -> Moments:
         """See `AdditiveStyle`."""
-        return Moments(*moments_from_sums(sums, centre, positions))
+        return Moments(*moments_from_scatter(sums, positions))
 
-    def from_sums(self, sums: Sums, target: Moments, positions: Array) -> PerImage:
+    def from_sums(self, sums: Scatter, target: Moments, positions: Array) -> PerImage:
         """See `AdditiveLoss`."""
-        own = self.fit_sums(sums, target.mean, positions)
+        own = self.fit_sums(sums, positions)
         return squared_error(own.covariance, target.covariance, self.reduction, axes=2)

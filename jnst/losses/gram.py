@@ -4,7 +4,7 @@ import dataclasses
 from collections.abc import Sequence
 
 from jnst.losses.base import blend_linearly, squared_error
-from jnst.statistics import Sums, gram_from_sums, gram_matrix, gram_sums
+from jnst.statistics import GramSums, gram_from_sums, gram_matrix, gram_sums
 from jnst.types import Array, Features, Guide, Matrix, PerImage, RandomKey
 
 
@@ -67,17 +67,19 @@ class Gram:
         """See `style_loss`."""
         return style_loss(features, target, self.normalization, self.reduction, guide)
 
-    def centre(self, target: Matrix | None) -> None:
-        """See `AdditiveLoss`: nothing is subtracted."""
+    def maps(self, target: Matrix) -> None:
+        """See `AdditiveLoss`: there are none."""
 
-    def sums(self, features: Features, centre: None, inside: Guide, guide: Guide | None = None) -> Sums:
+    def sums(
+        self, features: Features, maps: None, inside: Guide, guide: Guide | None = None, whole: GramSums | None = None
+    ) -> GramSums:
         """See `AdditiveLoss`."""
         return gram_sums(features, guide)
 
-    def fit_sums(self, sums: Sums, centre: None, positions: Array) -> Matrix:
+    def fit_sums(self, sums: GramSums, positions: Array) -> Matrix:
         """See `AdditiveStyle`."""
         return gram_from_sums(sums, self.normalization, positions)
 
-    def from_sums(self, sums: Sums, target: Matrix, positions: Array) -> PerImage:
+    def from_sums(self, sums: GramSums, target: Matrix, positions: Array) -> PerImage:
         """See `AdditiveLoss`."""
-        return squared_error(self.fit_sums(sums, None, positions), target, self.reduction, axes=2)
+        return squared_error(self.fit_sums(sums, positions), target, self.reduction, axes=2)

@@ -4,10 +4,8 @@ import dataclasses
 from collections.abc import Sequence
 from typing import NamedTuple
 
-import jax.numpy as jnp
-
 from jnst.losses.base import blend_linearly, squared_error
-from jnst.statistics import Sums, mean_std, moment_sums, moments_from_sums, safe_sqrt
+from jnst.statistics import Scatter, mean_std, moments_from_scatter, safe_sqrt, scatter
 from jnst.types import Array, Features, Guide, PerImage, RandomKey
 
 
@@ -76,24 +74,20 @@ class MeanStd:
         """See `mean_std_loss`."""
         return mean_std_loss(features, target, self.reduction, guide)
 
-    def centre(self, target: MeanStdTarget | None) -> Array | None:
-        """See `AdditiveLoss`: the target's mean."""
-        return None if target is None else target.mean
+    def maps(self, target: MeanStdTarget) -> None:
+        """See `AdditiveLoss`: there are none."""
 
-    def sums(self, features: Features, centre: Array | None, inside: Guide, guide: Guide | None = None) -> list[Sums]:
-        """See `AdditiveLoss`: about the target's mean, and about 0, the mean of channels that are silent."""
-        centres = [None] if centre is None else [centre, None]
-        return [moment_sums(features, each, inside, guide, diagonal=True) for each in centres]
+    def sums(
+        self, features: Features, maps: None, inside: Guide, guide: Guide | None = None, whole: Scatter | None = None
+    ) -> Scatter:
+        """See `AdditiveLoss`."""
+        return scatter(features, inside, guide, whole, diagonal=True)
 
-    def fit_sums(self, sums: list[Sums], centre: Array | None, positions: Array) -> MeanStdTarget:
-        """See `AdditiveStyle`. Each channel takes the sums about what is nearer to its mean."""
-        mean, variance = moments_from_sums(sums[-1], None, positions)
-        if centre is not None:
-            other, other_variance = moments_from_sums(sums[0], centre, positions)
-            is_nearer = jnp.abs(other - centre) < jnp.abs(mean)
-            mean, variance = jnp.where(is_nearer, other, mean), jnp.where(is_nearer, other_variance, variance)
+    def fit_sums(self, sums: Scatter, positions: Array) -> MeanStdTarget:
+        """See `AdditiveStyle`."""
+        mean, variance = moments_from_scatter(sums, positions)
         return MeanStdTarget(mean, safe_sqrt(variance))
 
-    def from_sums(self, sums: list[Sums], target: MeanStdTarget, positions: Array) -> PerImage:
+    def from_sums(self, sums: Scatter, target: MeanStdTarget, positions: Array) -> PerImage:
         """See `AdditiveLoss`."""
-        return _distance(self.fit_sums(sums, target.mean, positions), target, self.reduction)
+        return _distance(self.fit_sums(sums, positions), target, self.reduction)

@@ -342,7 +342,7 @@ def _in_tiles(
     if objective.layers:
         backbone.check_size(image, objective.layers)
     requests = [
-        Request(term.layers[0], term.loss, cast(Any, term.loss).centre(region.target), region.guide)
+        Request(term.layers[0], term.loss, cast(Any, term.loss).maps(region.target), region.guide)
         for _, term, region in _terms(objective, targets)
         if not term.of_image
     ]
@@ -496,10 +496,7 @@ class TransferLoss:
             step,
         )
         gradient: Any
-        if plan.segments:
-            gradient = backward(loop, plan, found.inputs, found.saved, requests, params, by_sums)
-        else:
-            gradient = 0.0 * image
+        gradient = backward(loop, plan, found, requests, params, by_sums) if plan.segments else 0.0 * image
         return value, jnp.asarray(gradient + by_image if needs_image else gradient)
 
 

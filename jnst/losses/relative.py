@@ -66,21 +66,21 @@ class Relative:
         """Whether the inner loss is."""
         return is_additive(self.inner)
 
-    def centre(self, target: tuple[Target, Array] | None) -> Any:
+    def maps(self, target: tuple[Target, Array]) -> Any:
         """See `AdditiveLoss`, like all that follow."""
         inner: Any = self.inner
-        return inner.centre(None if target is None else target[0])
+        return inner.maps(target[0])
 
-    def sums(self, features: Any, centre: Any, inside: Any, guide: Any = None) -> Any:
+    def sums(self, features: Any, maps: Any, inside: Any, guide: Any = None, whole: Any = None) -> Any:
         """Those of the inner loss."""
         inner: Any = self.inner
-        return inner.sums(features, centre, inside, guide)
+        return inner.sums(features, maps, inside, guide, whole)
 
-    def fit_sums(self, sums: Any, centre: Any, positions: Array) -> tuple[Target, Array]:
+    def fit_sums(self, sums: Any, positions: Array) -> tuple[Target, Array]:
         """The target of the inner loss, and its value for an image without features, of any size."""
         inner: Any = self.inner
         channels = jax.tree.leaves(sums)[-1].shape[-1]
-        return self.scaled(inner.fit_sums(sums, centre, positions), jnp.zeros((1, 1, channels)))
+        return self.scaled(inner.fit_sums(sums, positions), jnp.zeros((1, 1, channels)))
 
     def from_sums(self, sums: Any, target: tuple[Target, Array], positions: Array) -> PerImage:
         """The value of the inner loss divided by the scale."""

@@ -5,7 +5,6 @@ import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple, cast
 
-import jax
 import jax.numpy as jnp
 
 from jnst.backbones import Backbone
@@ -239,7 +238,7 @@ def _fit_in_tiles(
     backbone: Backbone,
     tile: int,
 ) -> list[_Fitted]:
-    """`_fit_style` from sums over tiles: in a second pass they are centred on the mean that the first one found."""
+    """`_fit_style` from sums over tiles."""
     check_single(_check_image(name, terms, image, backbone))
     of_image = _fit_style(name, image, mask, tuple(term for term in terms if term.of_image), params, backbone, None)
     on_layers = tuple(term for term in terms if not term.of_image)
@@ -248,20 +247,11 @@ def _fit_in_tiles(
     losses = [cast(AdditiveStyle, term.loss) for term in on_layers]
     shapes = backbone.shapes(size, layers)
     positions = [jnp.float32(math.prod(shapes[term.layers[0]][:2])) for term in on_layers]
-
-    def fit(centres: list[Any]) -> list[Any]:
-        requests = [
-            Request(term.layers[0], term.loss, centre, None if located is None else term.pick(located))
-            for term, centre in zip(on_layers, centres, strict=True)
-        ]
-        plan = plan_tiles(backbone, layers, size, tile)
-        sums = sums_in_tiles(image, requests, params, plan=plan)
-        return [loss.fit_sums(*each) for loss, *each in zip(losses, sums, centres, positions, strict=True)]
-
-    targets = fit([loss.centre(None) for loss in losses]) if losses else []
-    # The result does not depend on the centres, so that neither does its gradient.
-    centres = jax.lax.stop_gradient([loss.centre(target) for loss, target in zip(losses, targets, strict=True)])
-    targets = fit(centres) if jax.tree.leaves(centres) else targets
+    requests = [
+        Request(term.layers[0], term.loss, guide=None if located is None else term.pick(located)) for term in on_layers
+    ]
+    sums = sums_in_tiles(image, requests, params, plan=plan_tiles(backbone, layers, size, tile))
+    targets = [loss.fit_sums(*each) for loss, *each in zip(losses, sums, positions, strict=True)]
     found, others = iter(targets), iter(of_image)
     # Of the features only the shape matters, and to a value for an image without features only the channels.
     return [

@@ -1,6 +1,6 @@
 """Sums over the positions of a network's features, tile by tile, and their gradient.
 
-The loss of style transfer is global, but its network is local. In a first pass, the sums of all tiles are added up; in
+The loss of style transfer is global, but its network is local. In a first pass, the sums of all tiles are merged; in
 a second one, each tile is differentiated with the gradient by the sums of the whole image (Galerne et al., Scaling
 Painting Style Transfer, EGSR 2024). Tiles of every segment of the network read the whole map that the segment before
 has left (`jnst.backbones.segments`), so that margins stay narrow and everything is exact, at any border. The first pass
@@ -15,7 +15,7 @@ import itertools
 import math
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from functools import lru_cache, partial
+from functools import lru_cache, partial, reduce
 from typing import Any, NamedTuple, TypeAlias
 
 import jax
@@ -32,13 +32,14 @@ from jnst.backbones.segments import GRAIN, Segment, segment_inputs, segments
 from jnst.errors import ArgumentError
 from jnst.solve.compilation import Jit, is_traced
 from jnst.solve.devices import platform_of
+from jnst.statistics import merge
 from jnst.types import Array, Features, Guide, Image, Params
 
 SMALLEST_TILE = 2 * GRAIN
 """Smaller tiles would consist of margins."""
 
 
-@partial(jax.tree_util.register_dataclass, data_fields=["centre", "guide"], meta_fields=["layer", "loss"])
+@partial(jax.tree_util.register_dataclass, data_fields=["maps", "guide", "whole"], meta_fields=["layer", "loss"])
 @dataclasses.dataclass(frozen=True)
 class Request:
     """The sums that an additive loss needs of a layer: see `AdditiveLoss`.
@@ -46,19 +47,21 @@ class Request:
     Attributes:
         layer: A layer of the network.
         loss: The loss.
-        centre: `AdditiveLoss.centre` of its target.
+        maps: `AdditiveLoss.maps` of its target.
         guide: ``(h, w)``; None weights all positions equally.
+        whole: The sums over the whole image, once they are known.
     """
 
     layer: str
     loss: Any
-    centre: Any = None
+    maps: Any = None
     guide: Guide | None = None
+    whole: Any = None
 
     def sums(self, features: Features, inside: Guide) -> Any:
-        """The sums over some positions; ``centre`` and ``guide`` are for these."""
+        """The sums over some positions; ``maps`` and ``guide`` are for these."""
         guide = None if self.guide is None else self.guide * inside
-        return self.loss.sums(features, self.centre, inside, guide)
+        return self.loss.sums(features, self.maps, inside, guide, self.whole)
 
 
 def check_tile(tile: Any) -> int:
@@ -89,12 +92,12 @@ class Layout(NamedTuple):
 
 
 Body: TypeAlias = Callable[[Any, Any], tuple[tuple[Any, ...], Any, Any]]
-"""``body(tile, saved) -> (parts, sums, saved)``: what belongs to a tile in each of several maps, what is added up, and
+"""``body(tile, saved) -> (parts, sums, saved)``: what belongs to a tile in each of several maps, what is merged, and
 what is saved of the tile for a later pass. The argument ``saved`` is what an earlier pass saved of it, or None."""
 
 
 class HostLoop:
-    """Loops on the host over compiled programs. Maps are NumPy arrays; sums over tiles are made in float64."""
+    """Loops on the host over compiled programs. Maps are NumPy arrays; sums of tiles are merged in float64."""
 
     def padded(self, values: Array, shape: tuple[int, int], before: int) -> np.ndarray:
         """A map of zeros in which ``values`` begin at row and column ``before``."""
@@ -118,7 +121,7 @@ class HostLoop:
     def collect(
         self, body: Body, grid: tuple[int, int], layouts: Sequence[Layout], saved: Any = None
     ) -> tuple[list[np.ndarray], Any, Any]:
-        """Add what belongs to each tile to maps with these layouts, add up the sums, and save something of each tile.
+        """Add what belongs to each tile to maps with these layouts, merge the sums, and save something of each tile.
 
         Args:
             body: What is to be done with a tile.
@@ -126,24 +129,20 @@ class HostLoop:
             layouts: Those of the maps.
             saved: What an earlier pass has saved; emptied.
         """
-        maps, totals, sums, new = [], [], None, deque()
+        maps, total, sums, new = None, None, None, deque()
         tiles = np.argwhere(np.ones(grid, bool)).astype(np.int32)
         results = (body(tile, None if saved is None else saved.popleft()) for tile in tiles)
         for tile, (parts, sums, of_tile) in zip(tiles, _one_ahead(results), strict=True):
             new.append(of_tile)
-            leaves = [np.asarray(leaf) for leaf in jax.tree.leaves(sums)]
-            if not maps and not totals:
+            wide = jax.tree.map(lambda leaf: np.asarray(leaf, np.float64), sums)
+            total = wide if total is None else merge(total, wide)
+            if maps is None:
                 pairs = zip(layouts, parts, strict=True)
                 maps = [np.zeros((*layout.shape, *part.shape[2:]), part.dtype) for layout, part in pairs]
-                totals = [np.zeros(leaf.shape, np.float64) for leaf in leaves]
             for layout, whole, part in zip(layouts, maps, parts, strict=True):
                 top, left = (tile * layout.step + layout.offset).tolist()
                 whole[top : top + part.shape[0], left : left + part.shape[1]] += np.asarray(part)
-            for total, leaf in zip(totals, leaves, strict=True):
-                total += leaf
-        tree, structure = jax.tree.flatten(sums)
-        sums = structure.unflatten([total.astype(leaf.dtype) for total, leaf in zip(totals, tree, strict=True)])
-        return maps, sums, new
+        return maps or [], jax.tree.map(lambda leaf, like: np.asarray(leaf, like.dtype), total, sums), new
 
 
 def _one_ahead(results: Iterable[Any]) -> Iterator[Any]:
@@ -192,7 +191,7 @@ class TracedLoop:
             parts, sums = jax.tree.map(lambda leaf: jnp.where(is_mine, leaf, 0), (parts, sums))
             maps = [_added(*each, tile) for each in zip(carry[0], parts, layouts, strict=True)]
             update = partial(lax.dynamic_update_index_in_dim, index=turn, axis=0)
-            return maps, jax.tree.map(jnp.add, carry[1], sums), jax.tree.map(update, carry[2], new)
+            return maps, merge(carry[1], sums), jax.tree.map(update, carry[2], new)
 
         parts, sums, new = jax.eval_shape(lambda turn: body(jnp.zeros(2, jnp.int32), of_turn(turn)), jnp.int32(0))
         pairs = zip(layouts, parts, strict=True)
@@ -202,7 +201,11 @@ class TracedLoop:
             jax.tree.map(lambda leaf: jnp.zeros((turns, *leaf.shape), leaf.dtype), new),
         )
         maps, sums, new = lax.fori_loop(0, turns, step, empty)
-        return *((maps, sums) if self._axes is None else lax.psum((maps, sums), self._axes)), new
+        if self._axes is None:
+            return maps, sums, new
+        of_all = lax.all_gather(sums, self._axes)
+        of_each = [jax.tree.map(lambda leaf, device=device: leaf[device], of_all) for device in range(self._devices)]
+        return lax.psum(maps, self._axes), reduce(merge, of_each), new
 
 
 def _added(whole: Array, part: Array, layout: Layout, tile: Array) -> Array:
@@ -352,8 +355,7 @@ def _add_up(
 def backward(
     loop: Loop,
     plan: TilePlan,
-    inputs: list[Any],
-    saved: list[Any],
+    found: Pass,
     requests: Sequence[Request],
     params: Params,
     gradients: Sequence[Any],
@@ -363,12 +365,12 @@ def backward(
     Args:
         loop: As in the first pass, like the plan, the requests and the parameters.
         plan: How the image is divided.
-        inputs: From the first pass; emptied.
-        saved: From the first pass; emptied.
+        found: By the first pass. Its inputs and what it saved are emptied.
         requests: What was asked for.
         params: The network's parameters.
         gradients: By the sums of each request.
     """
+    requests = [dataclasses.replace(each, whole=sums) for each, sums in zip(requests, found.sums, strict=True)]
     above: Any = None
     for index in reversed(range(len(plan.segments))):
         segment, places = plan.segments[index], _places(plan.segments[index], requests)
@@ -377,11 +379,11 @@ def backward(
             loop=loop,
             above=None if above is None else (above, plan.written(index + 1)),
             by_sums=[gradients[place] for place in places],
-            read=_reader(loop, plan, index, inputs.pop(), [requests[place] for place in places]),
+            read=_reader(loop, plan, index, found.inputs.pop(), [requests[place] for place in places]),
             params=params,
             segment=segment,
         )
-        (above,), _, _ = loop.collect(pull_back, plan.grid(index), [plan.read(index)], saved.pop())
+        (above,), _, _ = loop.collect(pull_back, plan.grid(index), [plan.read(index)], found.saved.pop())
     before, (height, width) = plan.segments[0].before, plan.sizes[0]
     return above[before : before + height, before : before + width]
 
@@ -420,9 +422,8 @@ def _reader(loop: Loop, plan: TilePlan, index: int, values: Any, requests: Seque
 def _with_maps(request: Request, segment: Segment, change: Callable[[Any, int], Any]) -> Request:
     """A request with other maps: ``change(map, side of a tile)``."""
     step = segment.steps[request.layer]
-    centre = jax.tree.map(lambda leaf: change(leaf, step) if leaf.ndim == 3 else leaf, request.centre)
-    guide = None if request.guide is None else change(request.guide, step)
-    return dataclasses.replace(request, centre=centre, guide=guide)
+    maps, guide = jax.tree.map(lambda leaf: change(leaf, step), (request.maps, request.guide))
+    return dataclasses.replace(request, maps=maps, guide=guide)
 
 
 @partial(Jit, static_argnames=("segment", "kept", "saves"))
@@ -541,7 +542,7 @@ def sums_in_tiles(
             )
         values = jax.tree.map(lambda leaf: leaf.value, arguments, is_leaf=_is_primal)
         found = _first_pass(*values, plan=plan, mesh=mesh, saves=True)
-        return found.sums, (found.inputs, found.saved, *values[1:])
+        return found.sums, (found, *values[1:])
 
     def pull_back(kept: Any, gradients: Any) -> tuple[Array, None, None]:
         by_sums = jax.tree.map(_instantiate, gradients, is_leaf=_is_zero)
@@ -573,8 +574,7 @@ def _first_pass(
 
 @partial(Jit, static_argnames=("plan", "mesh"))
 def _second_pass(
-    inputs: list[Array],
-    saved: list[Any],
+    found: Pass,
     requests: list[Request],
     params: Params,
     by_sums: list[Any],
@@ -584,14 +584,13 @@ def _second_pass(
 ) -> Array:
     """`backward` within a program, divided among the devices of a mesh."""
 
-    def run(
-        inputs: list[Array], saved: list[Any], requests: list[Request], params: Params, by_sums: list[Any]
-    ) -> Array:
-        return backward(TracedLoop(mesh), plan, list(inputs), list(saved), requests, params, by_sums)
+    def run(found: Pass, requests: list[Request], params: Params, by_sums: list[Any]) -> Array:
+        found = Pass(found.sums, list(found.inputs), found.features, list(found.saved))
+        return backward(TracedLoop(mesh), plan, found, requests, params, by_sums)
 
     whole, own = _specs(mesh)
-    run_on_all = _on_all(mesh, run, (whole, own, whole, whole, whole), whole)
-    return run_on_all(inputs, saved, requests, params, by_sums)
+    run_on_all = _on_all(mesh, run, (Pass(whole, whole, whole, own), whole, whole, whole), whole)
+    return run_on_all(found, requests, params, by_sums)
 
 
 def _specs(mesh: Mesh | None) -> tuple[Any, Any]:

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jnst.errors import ArgumentError
 from jnst.losses.base import squared_error
 from jnst.losses.covariance import Moments, blend_moments
-from jnst.statistics import Sums, matrix_square_root, mean_covariance, moment_sums, moments_from_sums, root_fidelity
+from jnst.statistics import Scatter, matrix_square_root, mean_covariance, moments_from_scatter, root_fidelity, scatter
 from jnst.types import Array, Features, Guide, Matrix, PerImage, RandomKey
 
 
@@ -102,19 +102,19 @@ class Wasserstein:
         """See `wasserstein_loss`."""
         return wasserstein_loss(features, target, self.eps, self.iterations, guide)
 
-    def centre(self, target: Normal | None) -> Array | None:
-        """See `AdditiveLoss`: the target's mean."""
-        return None if target is None else target.moments.mean
+    def maps(self, target: Normal) -> None:
+        """See `AdditiveLoss`: there are none."""
 
-    def sums(self, features: Features, centre: Array | None, inside: Guide, guide: Guide | None = None) -> Sums:
+    def sums(
+        self, features: Features, maps: None, inside: Guide, guide: Guide | None = None, whole: Scatter | None = None
+    ) -> Scatter:
         """See `AdditiveLoss`."""
-        return moment_sums(features, centre, inside, guide)
+        return scatter(features, inside, guide, whole)
 
-    def fit_sums(self, sums: Sums, centre: Array | None, positions: Array) -> Normal:
+    def fit_sums(self, sums: Scatter, positions: Array) -> Normal:
         """See `AdditiveStyle`."""
-        return normal(Moments(*moments_from_sums(sums, centre, positions)), self.eps, self.iterations)
+        return normal(Moments(*moments_from_scatter(sums, positions)), self.eps, self.iterations)
 
-    def from_sums(self, sums: Sums, target: Normal, positions: Array) -> PerImage:
+    def from_sums(self, sums: Scatter, target: Normal, positions: Array) -> PerImage:
         """See `AdditiveLoss`."""
-        own = Moments(*moments_from_sums(sums, target.moments.mean, positions))
-        return _distance(own, target, self.eps, self.iterations)
+        return _distance(Moments(*moments_from_scatter(sums, positions)), target, self.eps, self.iterations)

@@ -6,7 +6,8 @@ from jnst.statistics.distributions import directions, quantiles, transport, weig
 from jnst.statistics.hypercolumn import hypercolumns
 from jnst.statistics.moments import (
     GRAM_NORMALIZATIONS,
-    Sums,
+    GramSums,
+    Scatter,
     covariance,
     flatten_positions,
     gram_from_sums,
@@ -15,9 +16,10 @@ from jnst.statistics.moments import (
     mean_covariance,
     mean_std,
     mean_weight,
-    moment_sums,
-    moments_from_sums,
+    merge,
+    moments_from_scatter,
     safe_sqrt,
+    scatter,
     unit_mean,
 )
 from jnst.statistics.neighbourhoods import average_pool, differences, laplacian, windows, wrap_border
@@ -28,7 +30,8 @@ from jnst.statistics.square_root import matrix_square_root, root_fidelity
 __all__ = [
     "DISTANCES",
     "GRAM_NORMALIZATIONS",
-    "Sums",
+    "GramSums",
+    "Scatter",
     "average_pool",
     "cosine_distances",
     "covariance",
@@ -46,8 +49,8 @@ __all__ = [
     "mean_covariance",
     "mean_std",
     "mean_weight",
-    "moment_sums",
-    "moments_from_sums",
+    "merge",
+    "moments_from_scatter",
     "nearest_patches",
     "nearest_rows",
     "normalize_rows",
@@ -55,6 +58,7 @@ __all__ = [
     "quantiles",
     "root_fidelity",
     "safe_sqrt",
+    "scatter",
     "shifted_gram_matrix",
     "squared_distances",
     "transport",

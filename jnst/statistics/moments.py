@@ -10,6 +10,8 @@ from jax import lax
 from jnst.errors import ArgumentError
 from jnst.types import Array, Features, Guide, Matrix, sum_dtype
 
+LONGEST_SUM = 16384
+"""About how many rows are summed in one part."""
 LEAST_MEAN = 1e-12
 """Guides of a smaller mean are not scaled to mean 1, but divided by this."""
 
@@ -40,12 +42,43 @@ def check_positions(features: Array) -> None:
         )
 
 
-def channel_products(left: Array, right: Array, dtype: Any = None) -> Matrix:
+@jax.custom_jvp
+def channel_products(left: Array, right: Array) -> Matrix:
     """``Lᵀ R``, summed over the rows: ``(..., n, c)`` and ``(..., n, d)`` to ``(..., c, d)``.
 
     Float32 values are multiplied in full float32 on every device. Where one side is bfloat16, the other may be rounded
-    almost as coarsely, and JAX chooses: it uses tensor cores. Sums are float32, as is the result without ``dtype``.
+    almost as coarsely, and JAX chooses: it uses tensor cores. Sums are float32. Many rows are summed in parts, which
+    keeps rounding errors near 1e-7 of the largest sum; as one sum, they grow to 3e-6 for a million rows.
     """
+    count = left.shape[-2]
+    parts = _number_of_parts(count)
+    if parts == 1:
+        return _products(left, right)
+    size = count // parts
+    whole = parts * size
+
+    def stacked(rows: Array) -> Array:
+        return rows[..., :whole, :].reshape(*rows.shape[:-2], parts, size, rows.shape[-1])
+
+    total = jnp.sum(_products(stacked(left), stacked(right)), -3)
+    return total if whole == count else total + _products(left[..., whole:, :], right[..., whole:, :])
+
+
+@channel_products.defjvp
+def _channel_products_jvp(primals: tuple[Array, Array], tangents: tuple[Array, Array]) -> tuple[Matrix, Matrix]:
+    # Gradients of one product are simpler than those of its parts.
+    (left, right), (by_left, by_right) = primals, tangents
+    return channel_products(left, right), _products(by_left, right) + _products(left, by_right)
+
+
+def _number_of_parts(count: int) -> int:
+    """In how many parts so many rows are summed: a divisor if there is one, as a rest takes a copy of all."""
+    few = max(1, count // LONGEST_SUM)
+    return next((parts for parts in range(few, 4 * few) if count % parts == 0), few)
+
+
+def _products(left: Array, right: Array, dtype: Any = None) -> Matrix:
+    """`channel_products` in one part."""
     is_half = jnp.bfloat16 in (left.dtype, right.dtype)
     return jnp.einsum(
         "...nc,...nd->...cd",
@@ -70,7 +103,7 @@ def self_product(rows: Array) -> Matrix:
 def _self_product_jvp(primals: tuple[Array], tangents: tuple[Array]) -> tuple[Matrix, Matrix]:
     # The gradient by bfloat16 features is rounded to bfloat16 anyway: then all factors of its product may be.
     dtype = jnp.bfloat16 if primals[0].dtype == jnp.bfloat16 else None
-    half = channel_products(tangents[0], primals[0], dtype).astype(sum_dtype(primals[0]))
+    half = _products(tangents[0], primals[0], dtype).astype(sum_dtype(primals[0]))
     return self_product(primals[0]), half + jnp.swapaxes(half, -1, -2)
 
 
@@ -113,71 +146,113 @@ def gram_matrix(features: Features, normalization: str = "chw", guide: Guide | N
     return gram / divisor
 
 
-class Sums(NamedTuple):
-    """Sums over positions from which moments follow: those of an image are the sums of those of its parts.
+class GramSums(NamedTuple):
+    """Sums over positions from which a Gram matrix follows.
 
     Attributes:
         weight: ``Σ g``, the sum of the guide; None without one.
-        first: ``Σ g (f - s)``, ``(..., c)``; None if it is not needed.
-        second: ``Σ g (f - s)(f - s)ᵀ``, ``(..., c, c)``, or its diagonal ``(..., c)``.
+        products: ``Σ g f fᵀ``, ``(..., c, c)``.
     """
 
     weight: Array | None
-    first: Array | None
-    second: Array
+    products: Matrix
 
 
-def gram_sums(features: Features, guide: Guide | None = None) -> Sums:
+def gram_sums(features: Features, guide: Guide | None = None) -> GramSums:
     """The sums that `gram_from_sums` takes."""
     rows = flatten_positions(features)
     if guide is None:
-        return Sums(None, None, self_product(rows))
+        return GramSums(None, self_product(rows))
     weights = flatten_positions(guide[..., None])
-    return Sums(jnp.sum(guide, (-2, -1)), None, channel_products(rows * weights, rows))
+    return GramSums(jnp.sum(guide, (-2, -1)), channel_products(rows * weights, rows))
 
 
-def gram_from_sums(sums: Sums, normalization: str, positions: Array) -> Matrix:
-    """`gram_matrix` of an image of so many positions, from the sum of the `gram_sums` of its parts."""
-    divisor = gram_divisor(normalization, sums.second.shape[-1], positions)
-    return sums.second / (divisor if sums.weight is None else divisor * mean_weight(sums.weight, positions))
+def gram_from_sums(sums: GramSums, normalization: str, positions: Array) -> Matrix:
+    """`gram_matrix` of an image of so many positions, from the merged `gram_sums` of its parts."""
+    divisor = gram_divisor(normalization, sums.products.shape[-1], positions)
+    return sums.products / (divisor if sums.weight is None else divisor * mean_weight(sums.weight, positions))
 
 
-def moment_sums(
-    features: Features, shift: Array | None, inside: Guide, guide: Guide | None = None, *, diagonal: bool = False
-) -> Sums:
-    """The sums that `moments_from_sums` takes.
+class Scatter(NamedTuple):
+    """What moments follow from.
+
+    Attributes:
+        weight: ``Σ g``, ``(...)``: the number of positions, or the sum of the guide.
+        mean: ``μ = Σ g f / Σ g``, ``(..., c)``.
+        products: ``Σ g (f - μ)(f - μ)ᵀ``, ``(..., c, c)``, or its diagonal ``(..., c)``.
+    """
+
+    weight: Array
+    mean: Array
+    products: Array
+
+    def merged(self, other: "Scatter") -> "Scatter":
+        """The scatter of two parts together.
+
+        References:
+            Chan, Golub & LeVeque, Updating Formulae and a Pairwise Algorithm for Computing Sample Variances, 1979.
+        """
+        weight = self.weight + other.weight
+        share = other.weight / _or_one(weight)
+        apart = other.mean - self.mean
+        square = apart[:, None] * apart if self.products.ndim > apart.ndim else apart**2
+        products = self.products + other.products + self.weight * share * square
+        return Scatter(weight, self.mean + share * apart, products)
+
+
+def scatter(
+    features: Features,
+    inside: Guide,
+    guide: Guide | None = None,
+    whole: Scatter | None = None,
+    *,
+    diagonal: bool = False,
+) -> Scatter:
+    """The scatter of a part of an image.
 
     Args:
-        features: ``(..., h, w, c)``.
-        shift: s, ``(..., c)``, a constant that is subtracted; None for 0. The nearer it is to the mean, the smaller the
-            rounding errors.
+        features: ``(h, w, c)``, 0 at positions that do not count.
         inside: ``(h, w)``: 1, or 0 for positions that do not count.
-        guide: As in `gram_matrix`.
+        guide: ``(h, w)``: the weight of each position, 0 for those that do not count.
+        whole: That of the whole image. Then the result is only good for its gradient by the features: that of the
+            whole image. It is centred on the whole image's mean, on which the products of a whole do not depend.
         diagonal: Whether only variances are needed.
     """
     rows = flatten_positions(features)
     rows = rows.astype(sum_dtype(rows))
-    centred = (rows if shift is None else rows - shift[..., None, :]) * flatten_positions(inside[..., None])
-    weighted = centred if guide is None else centred * flatten_positions(guide[..., None])
-    if diagonal:
-        second = jnp.sum(weighted * centred, -2)
+    weights = flatten_positions((inside if guide is None else guide)[..., None])
+    weight = jnp.sum(weights)
+    if whole is None:
+        mean = jnp.sum(weights * rows, -2) / _or_one(weight)
+        centred = rows - mean
     else:
-        second = self_product(centred) if guide is None else channel_products(weighted, centred)
-    weight = None if guide is None else jnp.sum(guide * inside, (-2, -1))
-    return Sums(weight, jnp.sum(weighted, -2), second)
+        centred = rows - whole.mean
+        mean = jnp.sum(weights * centred, -2) / _or_one(whole.weight)
+    weighted = weights * centred
+    if diagonal:
+        products = jnp.sum(weighted * centred, -2)
+    else:
+        products = self_product(weighted) if guide is None else channel_products(weighted, centred)
+    return Scatter(weight, mean, products)
 
 
-def moments_from_sums(sums: Sums, shift: Array | None, positions: Array) -> tuple[Array, Array]:
-    """Mean and covariance (or the variances) of an image, from the sum of the `moment_sums` of its parts.
+def _or_one(weight: Array) -> Array:
+    """The weight; 1 for no weight at all."""
+    return weight + (weight == 0).astype(weight.dtype)
 
-    ``μ = s + Σ (f - s) / n`` and ``Σ (f - s)(f - s)ᵀ / n - (μ - s)(μ - s)ᵀ``.
-    """
-    assert sums.first is not None
-    count = positions if sums.weight is None else positions * mean_weight(sums.weight, positions)
-    offset = sums.first / count
-    is_matrix = sums.second.ndim > sums.first.ndim
-    square = offset[..., :, None] * offset[..., None, :] if is_matrix else offset**2
-    return offset if shift is None else shift + offset, sums.second / count - square
+
+def moments_from_scatter(whole: Scatter, positions: Array) -> tuple[Array, Array]:
+    """Mean and covariance (or the variances) of an image of so many positions."""
+    return whole.mean, whole.products / (positions * mean_weight(whole.weight, positions))
+
+
+def merge(one: Any, other: Any) -> Any:
+    """Sums over the positions of two parts together: pytrees of arrays, which are added, and of `Scatter`."""
+
+    def merge_leaf(one: Any, other: Any) -> Any:
+        return one.merged(other) if isinstance(one, Scatter) else one + other
+
+    return jax.tree.map(merge_leaf, one, other, is_leaf=lambda leaf: isinstance(leaf, Scatter))
 
 
 def mean_weight(weight: Array, positions: Array) -> Array:

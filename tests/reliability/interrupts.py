@@ -85,9 +85,11 @@ def interrupt(folder: Path, flags: Flags, seconds: float, number: int) -> tuple[
     faults = runs.check_files(folder, interrupted=True)
     if process.returncode == 0:
         return took, "ended", faults
-    if process.returncode not in (128 + number, -number):
+    # While modules load, before `main`, Python shows its own traceback, and JAX's compiled modules may abort.
+    is_loading = "Traceback" in said and ", in main\n" not in said
+    if process.returncode not in (128 + number, -number) and not is_loading:
         faults.append(f"status {process.returncode}: {said}")
-    if "Traceback" in said and ", in main\n" in said:  # Before `main`, while modules load, Python shows its own.
+    if "Traceback" in said and not is_loading:
         faults.append(said)
     stepped = any(line.startswith("step ") for line in said.splitlines())
     if stepped and (folder / OUTPUT).read_bytes() == old:
