@@ -65,18 +65,26 @@ class AdditiveLoss(FeatureLoss, Protocol):
         ...
 
     def maps(self, target: Target) -> Any:
-        """What of the target belongs to single positions, as for a content loss: arrays ``(h, w, c)``, or None."""
+        """What of the target belongs to single positions, as for a content loss: a pytree of arrays ``(h, w, c)``.
+
+        All other arrays of a target have fewer axes: those with three are None in `from_sums`.
+        """
         ...
 
     def sums(self, features: Features, maps: Any, inside: Guide, guide: Guide | None = None, whole: Any = None) -> Any:
-        """The sums over some positions: a pytree of arrays and of `jnst.statistics.Scatter`.
+        """The sums over some positions: a pytree of arrays, which are added, and of `jnst.statistics.Scatter`.
+
+        The arguments are positional. The last axis of the last array is that of the channels.
 
         Args:
             features: ``(h, w, c)``, 0 at positions that do not count.
             maps: Those of the target, for these positions.
             inside: ``(h, w)``: 1, or 0 for positions that do not count.
             guide: ``(h, w)``: the weight of each position, 0 for those that do not count.
-            whole: The sums over the whole image, if only the gradient of the result will be used.
+            whole: None in a first pass. In a second, the merged sums of the whole image: the result is then only
+                differentiated by the features, with the gradient by ``whole``, so that its derivatives, added over all
+                parts, must be those of ``whole``. Sums that are added have them anyway; a scatter needs it:
+                ``scatter(features, inside, guide, whole)``.
         """
         ...
 

@@ -15,7 +15,7 @@ import itertools
 import math
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from functools import lru_cache, partial, reduce
+from functools import lru_cache, partial
 from typing import Any, NamedTuple, TypeAlias
 
 import jax
@@ -204,8 +204,12 @@ class TracedLoop:
         if self._axes is None:
             return maps, sums, new
         of_all = lax.all_gather(sums, self._axes)
-        of_each = [jax.tree.map(lambda leaf, device=device: leaf[device], of_all) for device in range(self._devices)]
-        return lax.psum(maps, self._axes), reduce(merge, of_each), new
+
+        def of_device(device: Any) -> Any:
+            return jax.tree.map(lambda leaf: lax.dynamic_index_in_dim(leaf, device, 0, keepdims=False), of_all)
+
+        sums = lax.fori_loop(1, self._devices, lambda device, total: merge(total, of_device(device)), of_device(0))
+        return lax.psum(maps, self._axes), sums, new
 
 
 def _added(whole: Array, part: Array, layout: Layout, tile: Array) -> Array:
@@ -585,7 +589,8 @@ def _second_pass(
     """`backward` within a program, divided among the devices of a mesh."""
 
     def run(found: Pass, requests: list[Request], params: Params, by_sums: list[Any]) -> Array:
-        found = Pass(found.sums, list(found.inputs), found.features, list(found.saved))
+        # `backward` empties the lists, which belong to JAX.
+        found = found._replace(inputs=list(found.inputs), saved=list(found.saved))
         return backward(TracedLoop(mesh), plan, found, requests, params, by_sums)
 
     whole, own = _specs(mesh)

@@ -10,8 +10,6 @@ from jax import lax
 from jnst.errors import ArgumentError
 from jnst.types import Array, Features, Guide, Matrix, sum_dtype
 
-LONGEST_SUM = 16384
-"""About how many rows are summed in one part."""
 LEAST_MEAN = 1e-12
 """Guides of a smaller mean are not scaled to mean 1, but divided by this."""
 
@@ -42,43 +40,12 @@ def check_positions(features: Array) -> None:
         )
 
 
-@jax.custom_jvp
-def channel_products(left: Array, right: Array) -> Matrix:
+def channel_products(left: Array, right: Array, dtype: Any = None) -> Matrix:
     """``Lᵀ R``, summed over the rows: ``(..., n, c)`` and ``(..., n, d)`` to ``(..., c, d)``.
 
     Float32 values are multiplied in full float32 on every device. Where one side is bfloat16, the other may be rounded
-    almost as coarsely, and JAX chooses: it uses tensor cores. Sums are float32. Many rows are summed in parts, which
-    keeps rounding errors near 1e-7 of the largest sum; as one sum, they grow to 3e-6 for a million rows.
+    almost as coarsely, and JAX chooses: it uses tensor cores. Sums are float32, as is the result without ``dtype``.
     """
-    count = left.shape[-2]
-    parts = _number_of_parts(count)
-    if parts == 1:
-        return _products(left, right)
-    size = count // parts
-    whole = parts * size
-
-    def stacked(rows: Array) -> Array:
-        return rows[..., :whole, :].reshape(*rows.shape[:-2], parts, size, rows.shape[-1])
-
-    total = jnp.sum(_products(stacked(left), stacked(right)), -3)
-    return total if whole == count else total + _products(left[..., whole:, :], right[..., whole:, :])
-
-
-@channel_products.defjvp
-def _channel_products_jvp(primals: tuple[Array, Array], tangents: tuple[Array, Array]) -> tuple[Matrix, Matrix]:
-    # Gradients of one product are simpler than those of its parts.
-    (left, right), (by_left, by_right) = primals, tangents
-    return channel_products(left, right), _products(by_left, right) + _products(left, by_right)
-
-
-def _number_of_parts(count: int) -> int:
-    """In how many parts so many rows are summed: a divisor if there is one, as a rest takes a copy of all."""
-    few = max(1, count // LONGEST_SUM)
-    return next((parts for parts in range(few, 4 * few) if count % parts == 0), few)
-
-
-def _products(left: Array, right: Array, dtype: Any = None) -> Matrix:
-    """`channel_products` in one part."""
     is_half = jnp.bfloat16 in (left.dtype, right.dtype)
     return jnp.einsum(
         "...nc,...nd->...cd",
@@ -103,7 +70,7 @@ def self_product(rows: Array) -> Matrix:
 def _self_product_jvp(primals: tuple[Array], tangents: tuple[Array]) -> tuple[Matrix, Matrix]:
     # The gradient by bfloat16 features is rounded to bfloat16 anyway: then all factors of its product may be.
     dtype = jnp.bfloat16 if primals[0].dtype == jnp.bfloat16 else None
-    half = _products(tangents[0], primals[0], dtype).astype(sum_dtype(primals[0]))
+    half = channel_products(tangents[0], primals[0], dtype).astype(sum_dtype(primals[0]))
     return self_product(primals[0]), half + jnp.swapaxes(half, -1, -2)
 
 
@@ -174,12 +141,12 @@ def gram_from_sums(sums: GramSums, normalization: str, positions: Array) -> Matr
 
 
 class Scatter(NamedTuple):
-    """What moments follow from.
+    """Weight, mean and scatter matrix of an image or a part of one.
 
     Attributes:
-        weight: ``Σ g``, ``(...)``: the number of positions, or the sum of the guide.
-        mean: ``μ = Σ g f / Σ g``, ``(..., c)``.
-        products: ``Σ g (f - μ)(f - μ)ᵀ``, ``(..., c, c)``, or its diagonal ``(..., c)``.
+        weight: ``Σ g``, ``()``: the number of positions, or the sum of the guide.
+        mean: ``μ = Σ g f / Σ g``, ``(c,)``.
+        products: ``Σ g (f - μ)(f - μ)ᵀ``, ``(c, c)``, or its diagonal ``(c,)``.
     """
 
     weight: Array
@@ -195,7 +162,7 @@ class Scatter(NamedTuple):
         weight = self.weight + other.weight
         share = other.weight / _or_one(weight)
         apart = other.mean - self.mean
-        square = apart[:, None] * apart if self.products.ndim > apart.ndim else apart**2
+        square = apart[:, None] * apart[None] if self.products.ndim > apart.ndim else apart**2
         products = self.products + other.products + self.weight * share * square
         return Scatter(weight, self.mean + share * apart, products)
 
@@ -214,20 +181,16 @@ def scatter(
         features: ``(h, w, c)``, 0 at positions that do not count.
         inside: ``(h, w)``: 1, or 0 for positions that do not count.
         guide: ``(h, w)``: the weight of each position, 0 for those that do not count.
-        whole: That of the whole image. Then the result is only good for its gradient by the features: that of the
-            whole image. It is centred on the whole image's mean, on which the products of a whole do not depend.
+        whole: That of the whole image; then only the gradient of the result means anything. Centred on the whole
+            image's mean, it adds up over all parts to the gradient of ``whole``.
         diagonal: Whether only variances are needed.
     """
     rows = flatten_positions(features)
     rows = rows.astype(sum_dtype(rows))
     weights = flatten_positions((inside if guide is None else guide)[..., None])
     weight = jnp.sum(weights)
-    if whole is None:
-        mean = jnp.sum(weights * rows, -2) / _or_one(weight)
-        centred = rows - mean
-    else:
-        centred = rows - whole.mean
-        mean = jnp.sum(weights * centred, -2) / _or_one(whole.weight)
+    mean = jnp.sum(weights * rows, -2) / _or_one(weight if whole is None else whole.weight)
+    centred = rows - (mean if whole is None else whole.mean)[None]
     weighted = weights * centred
     if diagonal:
         products = jnp.sum(weighted * centred, -2)
@@ -242,17 +205,20 @@ def _or_one(weight: Array) -> Array:
 
 
 def moments_from_scatter(whole: Scatter, positions: Array) -> tuple[Array, Array]:
-    """Mean and covariance (or the variances) of an image of so many positions."""
+    """Mean and covariance (or the variances) of an image of so many positions.
+
+    Like `mean_covariance`, but the mean is that of the guide even if its weights are below `LEAST_MEAN`.
+    """
     return whole.mean, whole.products / (positions * mean_weight(whole.weight, positions))
 
 
 def merge(one: Any, other: Any) -> Any:
     """Sums over the positions of two parts together: pytrees of arrays, which are added, and of `Scatter`."""
 
-    def merge_leaf(one: Any, other: Any) -> Any:
-        return one.merged(other) if isinstance(one, Scatter) else one + other
+    def merged(left: Any, right: Any) -> Any:
+        return left.merged(right) if isinstance(left, Scatter) else left + right
 
-    return jax.tree.map(merge_leaf, one, other, is_leaf=lambda leaf: isinstance(leaf, Scatter))
+    return jax.tree.map(merged, one, other, is_leaf=lambda leaf: isinstance(leaf, Scatter))
 
 
 def mean_weight(weight: Array, positions: Array) -> Array:

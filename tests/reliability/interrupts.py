@@ -85,13 +85,14 @@ def interrupt(folder: Path, flags: Flags, seconds: float, number: int) -> tuple[
     faults = runs.check_files(folder, interrupted=True)
     if process.returncode == 0:
         return took, "ended", faults
+    stepped = any(line.startswith("step ") for line in said.splitlines())
     # While modules load, before `main`, Python shows its own traceback, and JAX's compiled modules may abort.
-    is_loading = "Traceback" in said and ", in main\n" not in said
-    if process.returncode not in (128 + number, -number) and not is_loading:
+    is_loading = not stepped and "KeyboardInterrupt" in said and ", in main\n" not in said
+    expected = (128 + number, -number, *[-signal.SIGABRT] * is_loading)
+    if process.returncode not in expected:
         faults.append(f"status {process.returncode}: {said}")
     if "Traceback" in said and not is_loading:
         faults.append(said)
-    stepped = any(line.startswith("step ") for line in said.splitlines())
     if stepped and (folder / OUTPUT).read_bytes() == old:
         faults.append(f"steps were made, but no image was saved: {said}")
     if stepped and not (folder / CHECKPOINT).exists():

@@ -79,7 +79,9 @@ def runs(images: Any, backbone: Any, params: Any, strict_infs: bool) -> Iterator
     yield "crowson", lambda: jnst.stylize(larger, style, preset=sizes, **network)
     yield "strotss", lambda: jnst.stylize(content, style, preset=jnst.preset("strotss", **terms), **network)
     with jax.transfer_guard("allow"):  # weights of an objective come from the host
-        objective, wide = jnst.make_objective(style_layers=("relu1_1", "relu2_1")), jnp.asarray(random(3, 70, 20, 3))
+        style_loss = jnst.losses.Sum(((jnst.Gram(), 1.0), (jnst.losses.Covariance(), 1.0)))
+        objective = jnst.make_objective(style_layers=("relu1_1", "relu2_1"), style_loss=style_loss)
+        wide = jnp.asarray(random(3, 70, 20, 3))
         targets = jnst.fit_targets(None, style, objective, params, backbone=backbone)
 
     def in_tiles(image: Any) -> Any:
