@@ -23,6 +23,9 @@ from jnst.types import Array
 GATES = "gates"
 """The variable collection."""
 
+AFFINE_POOLINGS = ("max", "avg")
+"""The poolings that are affine once their gates are known. Others are roots, whose gradient needs their input."""
+
 Gates: TypeAlias = Mapping[str, Any]
 """What the collection holds: a pytree of bits, by the names of ReLUs and poolings."""
 

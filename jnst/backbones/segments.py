@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 
 from jnst.backbones.backbone import Backbone
-from jnst.backbones.gates import Gates
+from jnst.backbones.gates import AFFINE_POOLINGS, Gates
 from jnst.backbones.modules import END
 from jnst.backbones.windows import Window
 from jnst.errors import ArgumentError
@@ -27,8 +27,8 @@ SAVED = 8
 GRAIN = 32
 """Tiles have a side divisible by this, so that strides of networks divide them at every layer."""
 LATER, LARGE = 2, 512
-"""How many times larger the tiles of all segments but the first are, up to a side of so many pixels. Their margins take
-up more of a tile, and their features less memory for each pixel."""
+"""How many times larger the tiles of all segments but the first two are, up to a side of so many pixels. Their margins
+take up more of a tile, and their features less memory for each pixel."""
 _MARGIN = 128
 """A margin, in positions, that no segment needs."""
 
@@ -74,6 +74,13 @@ class Segment:
         """Those of its wanted layers that are small enough to be saved: up to `SAVED` values for each pixel."""
         windows = self.windows(self.before, self.after)
         return tuple(layer for layer in self.found if self._values_per_pixel(windows[layer]) <= SAVED)
+
+    @property
+    def needs_input(self) -> bool:
+        """Whether its gradient needs its input: not if its wanted layers are saved, and it is affine with its gates."""
+        # Networks without poolings, or with poolings of unknown kinds, are not assumed to be affine.
+        is_affine = getattr(self.backbone.network, "pooling", None) in AFFINE_POOLINGS
+        return not is_affine or self.saved_layers != self.found
 
     @property
     def saved_bytes(self) -> int:
@@ -182,7 +189,7 @@ def segments(backbone: Backbone, layers: tuple[str, ...], tile: int) -> tuple[Se
     for number, _ in enumerate(backbone.network.blocks(), 1):
         rest = tuple(layer for layer in ordered if not any(layer in segment.found for segment in found))
         # A trial with a margin that is certainly enough tells which layers there are and how much margin is left.
-        factor = later if begin else 1
+        factor = later if len(found) > 1 else 1
         trial = Segment(backbone, (begin, number), rest, (), factor * tile, factor * step, _MARGIN, _MARGIN, 1)
         names = _found(trial)
         is_last = len(names) == len(rest)

@@ -111,7 +111,10 @@ class HostLoop:
         return values
 
     def read(self, values: Any, tile: np.ndarray, step: int, side: int, offset: int = 0) -> np.ndarray:
-        """The square of a map that begins at ``tile * step + offset``, with zeros beyond the map's end."""
+        """The square of a map that begins at ``tile * step + offset``, with zeros beyond the map's end.
+
+        Where the map is empty, everything is beyond its end.
+        """
         top, left = (tile * step + offset).tolist()
         part = np.asarray(values)[top : top + side, left : left + side]
         if part.shape[:2] == (side, side):
@@ -168,9 +171,12 @@ class TracedLoop:
 
     def read(self, values: Array, tile: Array, step: int, side: int, offset: int = 0) -> Array:
         """See `HostLoop`."""
+        shape = (side, side, *values.shape[2:])
+        if 0 in values.shape:
+            return jnp.zeros(shape, values.dtype)
         corner = tile * step + offset
         index = (corner[0], corner[1], *[corner.dtype.type(0)] * (values.ndim - 2))
-        return lax.dynamic_slice(values, index, (side, side, *values.shape[2:]))
+        return lax.dynamic_slice(values, index, shape)
 
     def collect(
         self, body: Body, grid: tuple[int, int], layouts: Sequence[Layout], saved: Any = None
@@ -257,7 +263,9 @@ class TilePlan(NamedTuple):
     def saved_bytes(self) -> int:
         """The bytes that are held between two passes: the maps between segments, and what is saved of all tiles."""
         maps = sum(
-            4 * math.prod(self.shape(index + 1)) * segment.channels for index, segment in enumerate(self.segments[:-1])
+            4 * math.prod(self.shape(index)) * before.channels
+            for index, (before, segment) in enumerate(itertools.pairwise(self.segments), 1)
+            if segment.needs_input
         )
         tiles = sum(math.prod(self.grid(index)) * segment.saved_bytes for index, segment in enumerate(self.segments))
         return maps + tiles
@@ -297,7 +305,7 @@ class Pass(NamedTuple):
 
     Attributes:
         sums: Those of each request, over the whole image.
-        inputs: The input of each segment, with margins.
+        inputs: The input of each segment, with margins; empty where the second pass does not need it.
         features: The features that were to be kept, by layer.
         saved: What is saved of the tiles of each segment, from `Loop.collect`.
     """
@@ -345,6 +353,8 @@ def forward(
         features |= dict(zip(own, maps, strict=False))
         inputs += maps[len(own) :]
         saved.append(of_tiles)
+        if saves and not segment.needs_input:
+            inputs[index] = np.zeros((0, 0, *inputs[index].shape[2:]), inputs[index].dtype)
         for place, value in zip(places, found, strict=True):
             sums[place] = value
     return Pass(sums, inputs, features, saved)
