@@ -265,7 +265,7 @@ def total_loss(
     """Evaluate an objective.
 
     In tiles, the value and its gradient by the image equal those of the whole image up to rounding, in memory that does
-    not grow with the image but for some maps: some 225 bytes for each pixel with VGG19, the image, its gradient and
+    not grow with the image but for some maps: some 205 bytes for each pixel with VGG19, the image, its gradient and
     the targets of content losses. Losses that need all positions at once are not available.
 
     Args:
