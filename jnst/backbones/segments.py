@@ -1,8 +1,8 @@
 """A network in segments, each of which is computed tile by tile.
 
 Tiles of a whole network would need margins as wide as its receptive field, some 85 pixels for VGG's ``relu5_1``. Cut
-at its poolings, it needs a few positions for each segment: the input of every segment is a whole map, with 16,
-8, 4 and 2 values a pixel for VGG19. It is kept for the gradient where that needs it.
+at its poolings, it needs a few positions for each segment: the input of every segment is a whole map, with
+16, 8, 4 and 2 values a pixel for VGG19, which is kept for the gradient where that needs it.
 """
 
 import dataclasses

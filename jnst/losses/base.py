@@ -56,19 +56,13 @@ class AdditiveLoss(FeatureLoss, Protocol):
     """A feature loss whose value follows from sums over positions, so that it can be computed from parts of an image.
 
     ``loss(features, target, guide) = from_sums(merged sums of all parts, target, positions)``, where sums are merged by
-    `jnst.statistics.merge`.
+    `jnst.statistics.merge`. Arrays of the target with three axes are **maps** ``(h, w, c)``: `sums` is given only
+    these, each part of the image the same part of them, and `from_sums` only the others.
     """
 
     @property
     def is_additive(self) -> bool:
         """True; losses that contain others are additive if those are."""
-        ...
-
-    def maps(self, target: Target) -> Any:
-        """What of the target belongs to single positions, as for a content loss: a pytree of arrays ``(h, w, c)``.
-
-        All other arrays of a target have fewer axes: those with three are None in `from_sums`.
-        """
         ...
 
     def sums(self, features: Features, maps: Any, inside: Guide, guide: Guide | None = None, whole: Any = None) -> Any:
@@ -78,7 +72,7 @@ class AdditiveLoss(FeatureLoss, Protocol):
 
         Args:
             features: ``(h, w, c)``, 0 at positions that do not count.
-            maps: Those of the target, for these positions.
+            maps: The target's maps for these positions, and None in place of its other arrays; None without a target.
             inside: ``(h, w)``: 1, or 0 for positions that do not count.
             guide: ``(h, w)``: the weight of each position, 0 for those that do not count.
             whole: None in a first pass. In a second, the merged sums of the whole image: the result is then only
@@ -89,7 +83,7 @@ class AdditiveLoss(FeatureLoss, Protocol):
         ...
 
     def from_sums(self, sums: Any, target: Target, positions: Array) -> PerImage:
-        """The value for an image of so many positions. Arrays ``(h, w, c)`` of the target are None."""
+        """The value for an image of so many positions. The target's maps are None."""
         ...
 
 

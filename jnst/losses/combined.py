@@ -77,10 +77,6 @@ class Sum:
         """Whether all parts are."""
         return all(is_additive(loss) for loss, _ in self.parts)
 
-    def maps(self, target: tuple[Target, ...]) -> tuple[Any, ...]:
-        """See `AdditiveLoss`, like all that follow: those of each part."""
-        return tuple(loss.maps(own) for loss, own in zip(self._losses, target, strict=True))
-
     def sums(
         self,
         features: Any,
@@ -89,7 +85,7 @@ class Sum:
         guide: Any = None,
         whole: tuple[Any, ...] | None = None,
     ) -> tuple[Any, ...]:
-        """The sums of each part."""
+        """See `AdditiveLoss`, like all that follow: the sums of each part."""
         none = (None,) * len(self.parts)
         each = zip(self._losses, maps or none, whole or none, strict=True)
         return tuple(loss.sums(features, own, inside, guide, sums) for loss, own, sums in each)

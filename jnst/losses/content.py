@@ -56,10 +56,6 @@ class SquaredError:
         """See `content_loss`."""
         return content_loss(features, target, self.reduction, guide)
 
-    def maps(self, target: Features) -> Features:
-        """See `AdditiveLoss`: the target."""
-        return target
-
     def sums(
         self, features: Features, maps: Features, inside: Guide, guide: Guide | None = None, whole: Any = None
     ) -> tuple[SquareSums, Array | None]:

@@ -85,9 +85,6 @@ class Covariance:
         """See `covariance_loss`."""
         return covariance_loss(features, target.covariance, self.reduction, guide)
 
-    def maps(self, target: Moments) -> None:
-        """See `AdditiveLoss`: there are none."""
-
     def sums(
         self, features: Features, maps: None, inside: Guide, guide: Guide | None = None, whole: Scatter | None = None
     ) -> Scatter:

@@ -67,9 +67,6 @@ class Gram:
         """See `style_loss`."""
         return style_loss(features, target, self.normalization, self.reduction, guide)
 
-    def maps(self, target: Matrix) -> None:
-        """See `AdditiveLoss`: there are none."""
-
     def sums(
         self, features: Features, maps: None, inside: Guide, guide: Guide | None = None, whole: GramSums | None = None
     ) -> GramSums:

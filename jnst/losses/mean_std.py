@@ -74,9 +74,6 @@ class MeanStd:
         """See `mean_std_loss`."""
         return mean_std_loss(features, target, self.reduction, guide)
 
-    def maps(self, target: MeanStdTarget) -> None:
-        """See `AdditiveLoss`: there are none."""
-
     def sums(
         self, features: Features, maps: None, inside: Guide, guide: Guide | None = None, whole: Scatter | None = None
     ) -> Scatter:

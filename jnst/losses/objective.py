@@ -8,7 +8,7 @@ where the only region r is the whole image unless there are masks.
 import dataclasses
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -342,7 +342,7 @@ def _in_tiles(
     if objective.layers:
         backbone.check_size(image, objective.layers)
     requests = [
-        Request(term.layers[0], term.loss, cast(Any, term.loss).maps(region.target), region.guide)
+        Request(term.layers[0], term.loss, _only(region.target, maps=True), region.guide)
         for _, term, region in _terms(objective, targets)
         if not term.of_image
     ]
@@ -397,7 +397,7 @@ def _constants(objective: Objective, targets: Targets) -> Targets:
     """The targets without the maps ``(h, w, c)`` and ``(h, w)`` of layers, with which sums have been compared."""
 
     def constant(term: FeatureTerm, target: Any) -> Any:
-        return target if term.of_image else jax.tree.map(lambda leaf: None if leaf.ndim == 3 else leaf, target)
+        return target if term.of_image else _only(target, maps=False)
 
     def without_guide(term: FeatureTerm, region: Region) -> Region:
         guide = region.guide if term.of_image or region.guide is None else True
@@ -410,6 +410,11 @@ def _constants(objective: Objective, targets: Targets) -> Targets:
             for term, regions in zip(objective.style, targets.style, strict=True)
         ),
     )
+
+
+def _only(target: Any, *, maps: bool) -> Any:
+    """The target's maps ``(h, w, c)``, or its other arrays; None in place of the rest."""
+    return jax.tree.map(lambda leaf: leaf if (leaf.ndim == 3) == maps else None, target)
 
 
 def _total_from_sums(

@@ -66,15 +66,12 @@ class Relative:
         """Whether the inner loss is."""
         return is_additive(self.inner)
 
-    def maps(self, target: tuple[Target, Array]) -> Any:
-        """See `AdditiveLoss`, like all that follow."""
+    def sums(
+        self, features: Any, maps: tuple[Any, None] | None, inside: Any, guide: Any = None, whole: Any = None
+    ) -> Any:
+        """See `AdditiveLoss`, like all that follow: those of the inner loss."""
         inner: Any = self.inner
-        return inner.maps(target[0])
-
-    def sums(self, features: Any, maps: Any, inside: Any, guide: Any = None, whole: Any = None) -> Any:
-        """Those of the inner loss."""
-        inner: Any = self.inner
-        return inner.sums(features, maps, inside, guide, whole)
+        return inner.sums(features, maps and maps[0], inside, guide, whole)
 
     def fit_sums(self, sums: Any, positions: Array) -> tuple[Target, Array]:
         """The target of the inner loss, and its value for an image without features, of any size."""

@@ -47,7 +47,7 @@ class Request:
     Attributes:
         layer: A layer of the network.
         loss: The loss.
-        maps: `AdditiveLoss.maps` of its target.
+        maps: Those of its target.
         guide: ``(h, w)``; None weights all positions equally.
         whole: The sums over the whole image, once they are known.
     """

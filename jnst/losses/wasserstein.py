@@ -102,9 +102,6 @@ class Wasserstein:
         """See `wasserstein_loss`."""
         return wasserstein_loss(features, target, self.eps, self.iterations, guide)
 
-    def maps(self, target: Normal) -> None:
-        """See `AdditiveLoss`: there are none."""
-
     def sums(
         self, features: Features, maps: None, inside: Guide, guide: Guide | None = None, whole: Scatter | None = None
     ) -> Scatter:
