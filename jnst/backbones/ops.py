@@ -204,10 +204,23 @@ def _first_index(values: Sequence[Array], largest: Array) -> Array:
 
 def choose(x: Array, window: int, stride: int, ceil: bool, *, index: Array) -> Array:
     """The element of each window that has the index: with `max_index`, which never points outside, the maximum."""
+    if window == stride:
+        # The transpose is elementwise: on CPUs it takes a quarter of the time of that of slices.
+        rows, columns = index.shape[1:3]
+        x = _resized(x, rows * window, columns * window).reshape(x.shape[0], rows, window, columns, window, x.shape[3])
+        own = jnp.arange(window**2, dtype=index.dtype).reshape(window, 1, window, 1)
+        return jnp.sum(jnp.where(index[:, :, None, :, None] == own, x, 0), (2, 4))
     *values, chosen = _window_elements(x, window, stride, ceil, 0.0)
     for k in range(len(values))[::-1]:
         chosen = jnp.where(index == k, values[k], chosen)
     return chosen
+
+
+def _resized(x: Array, height: int, width: int) -> Array:
+    """The map with so many rows and columns: cut off, or filled up with zeros, at its end."""
+    x = x[:, :height, :width]
+    missing = (0, height - x.shape[1]), (0, width - x.shape[2])
+    return jnp.pad(x, ((0, 0), *missing, (0, 0))) if any(after for _, after in missing) else x
 
 
 def average_pool(x: Array, window: int = 2, stride: int = 2, ceil: bool = False) -> Array:

@@ -25,10 +25,11 @@ KEPT = 16
 SAVED = 8
 """The most values for each pixel of the image that are saved of a wanted layer, which is then not computed again."""
 GRAIN = 32
-"""Tiles have a side divisible by this, so that strides of networks divide them at every layer."""
-LATER, LARGE = 2, 512
-"""How many times larger the tiles of all segments but the first two are, up to a side of so many pixels. Their margins
-take up more of a tile, and their features less memory for each pixel."""
+"""Tiles have a side divisible by this, so that strides of networks divide half of it at every layer."""
+EARLY, LATER, LARGE = 2, 2, 512
+"""Tiles of the first two segments are ``EARLY`` times smaller than asked for. Those of later ones are ``LATER`` times
+larger, up to a side of ``LARGE`` pixels: their margins take up more of a tile, and their features less memory for each
+pixel. Small temporary arrays are faster on CPUs: malloc gives large ones back to the system after each tile."""
 _MARGIN = 128
 """A margin, in positions, that no segment needs."""
 
@@ -184,13 +185,13 @@ def segments(backbone: Backbone, layers: tuple[str, ...], tile: int) -> tuple[Se
         raise ArgumentError(f"{backbone.maps} maps cannot be computed in tiles: leave out `tile`")
     backbone.check_layers(layers)
     ordered = tuple(sorted(layers, key=backbone.layers.index))
-    later = LATER if LATER * tile <= LARGE else 1
-    found, begin, step = [], 0, tile
+    later = LATER * tile if LATER * tile <= LARGE else tile
+    found, begin, stride = [], 0, 1
     for number, _ in enumerate(backbone.network.blocks(), 1):
         rest = tuple(layer for layer in ordered if not any(layer in segment.found for segment in found))
         # A trial with a margin that is certainly enough tells which layers there are and how much margin is left.
-        factor = later if len(found) > 1 else 1
-        trial = Segment(backbone, (begin, number), rest, (), factor * tile, factor * step, _MARGIN, _MARGIN, 1)
+        side = tile // EARLY if len(found) < 2 else later
+        trial = Segment(backbone, (begin, number), rest, (), side, side // stride, _MARGIN, _MARGIN, 1)
         names = _found(trial)
         is_last = len(names) == len(rest)
         end = trial.windows(_MARGIN, _MARGIN)[END]
@@ -200,7 +201,7 @@ def segments(backbone: Backbone, layers: tuple[str, ...], tile: int) -> tuple[Se
         found.append(_fitted(segment))
         if is_last:
             break
-        begin, step = number, end.step // factor
+        begin, stride = number, side // end.step
     return tuple(found)
 
 

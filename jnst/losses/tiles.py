@@ -13,9 +13,9 @@ the host over one compiled program for tiles of images of any size. XLA runs con
 import dataclasses
 import itertools
 import math
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import lru_cache, partial
+from operator import itemgetter
 from typing import Any, NamedTuple, TypeAlias
 
 import jax
@@ -130,22 +130,30 @@ class HostLoop:
             body: What is to be done with a tile.
             grid: The number of rows and columns of tiles.
             layouts: Those of the maps.
-            saved: What an earlier pass has saved; emptied.
+            saved: What an earlier pass has saved.
         """
-        maps, total, sums, new = None, None, None, deque()
+        maps, total, sums, new = None, None, None, None
         tiles = np.argwhere(np.ones(grid, bool)).astype(np.int32)
-        results = (body(tile, None if saved is None else saved.popleft()) for tile in tiles)
-        for tile, (parts, sums, of_tile) in zip(tiles, _one_ahead(results), strict=True):
-            new.append(of_tile)
+        results = (body(tile, jax.tree.map(itemgetter(number), saved)) for number, tile in enumerate(tiles))
+        for number, (parts, sums, of_tile) in enumerate(_one_ahead(results)):
+            # What is saved of all tiles lies in few large arrays: many small ones, which are kept while programs
+            # allocate and free memory between them, would leave holes in it.
+            if new is None:
+                new = jax.tree.map(lambda leaf: np.empty((len(tiles), *leaf.shape), leaf.dtype), of_tile)
+            jax.tree.map(partial(_put, number), new, of_tile)
             wide = jax.tree.map(lambda leaf: np.asarray(leaf, np.float64), sums)
             total = wide if total is None else merge(total, wide)
             if maps is None:
                 pairs = zip(layouts, parts, strict=True)
                 maps = [np.zeros((*layout.shape, *part.shape[2:]), part.dtype) for layout, part in pairs]
             for layout, whole, part in zip(layouts, maps, parts, strict=True):
-                top, left = (tile * layout.step + layout.offset).tolist()
+                top, left = (tiles[number] * layout.step + layout.offset).tolist()
                 whole[top : top + part.shape[0], left : left + part.shape[1]] += np.asarray(part)
         return maps or [], jax.tree.map(lambda leaf, like: np.asarray(leaf, like.dtype), total, sums), new
+
+
+def _put(index: int, array: np.ndarray, values: Array) -> None:
+    array[index] = values
 
 
 def _one_ahead(results: Iterable[Any]) -> Iterator[Any]:
@@ -379,7 +387,7 @@ def backward(
     Args:
         loop: As in the first pass, like the plan, the requests and the parameters.
         plan: How the image is divided.
-        found: By the first pass. Its inputs and what it saved are emptied.
+        found: By the first pass. The lists of its inputs and of what it saved are emptied.
         requests: What was asked for.
         params: The network's parameters.
         gradients: By the sums of each request.
