@@ -81,7 +81,8 @@ def test_activations(golden: Golden) -> None:
         assert_close(golden.features["image"][layer], golden.arrays[f"max/{layer}"], 1e-5, layer)
     averaging = golden.backbone.with_options(pooling="avg")
     for layer in golden.layers("avg"):
-        features = averaging.apply(golden.params, golden.image("image"), (layer,))[layer]
+        apply = jax.jit(lambda params, image, layer=layer: averaging.apply(params, image, (layer,))[layer])
+        features = apply(golden.params, golden.image("image"))
         assert_close(features, golden.arrays[f"avg/{layer}"], 1e-5, f"{layer} with average pooling")
 
 
@@ -127,7 +128,7 @@ def test_wasserstein_losses(golden: Golden) -> None:
         image, style = (golden.features[name][layer] for name in ("image", "style"))
         of_covariances = golden.scalars[f"w2_gaussian_cov_trace/{layer}"] / image.shape[-1]
         expected = golden.scalars[f"mean_mse/{layer}"] + of_covariances
-        value = loss.loss(image, loss.fit(style))
+        value = jax.jit(lambda image, style: loss.loss(image, loss.fit(style)))(image, style)
         np.testing.assert_allclose(value, expected, rtol=0, atol=1e-3 * of_covariances, err_msg=layer)
 
 
@@ -140,10 +141,12 @@ def test_first_loss_of_style_transfer_pytorch(shared: Path) -> None:
     )
     assert (first["i"], content.shape) == (1, (first["h"], first["w"], 3))
     backbone, params = jnst.load_backbone("vgg19", shared / EXACT, input_padding="replicate", precision="float32")
-    features, targets = (backbone.apply(params, each, published["style_layers"]) for each in (content, style))
+    apply = jax.jit(lambda params, image: backbone.apply(params, image, published["style_layers"]))
+    features, targets = (apply(params, each) for each in (content, style))
     loss = Wasserstein(iterations=12)
+    distance = jax.jit(lambda features, target: loss.loss(features, loss.fit(target)))
     total = sum(
-        weight * loss.loss(features[layer], loss.fit(targets[layer]))
+        weight * distance(features[layer], targets[layer])
         for layer, weight in zip(published["style_layers"], published["style_layer_weights"], strict=True)
     )
     np.testing.assert_allclose(total, first["loss"] - 0.013, rtol=1e-5)
@@ -160,15 +163,15 @@ def total_and_gradient(golden: Golden, dtype: DTypeLike) -> tuple[Array, np.ndar
     objective = settings.terms.objective(golden.backbone)
     params = jax.tree.map(lambda leaf: jnp.asarray(leaf, dtype), golden.params)
     image, content, style = (jnp.asarray(golden.arrays[f"{name}_u8"], dtype) / 255 for name in IMAGES)
-    targets = jnst.fit_targets(content, style, objective, params, backbone=golden.backbone)
 
     @jax.jit
-    def evaluate(image: Array) -> tuple[Array, Array]:
+    def evaluate(image: Array, content: Array, style: Array, params: Any) -> tuple[Array, Array]:
+        targets = jnst.fit_targets(content, style, objective, params, backbone=golden.backbone)
         loss = functools.partial(jnst.total_loss, backbone=golden.backbone)
         (total, _), gradient = jax.value_and_grad(loss, has_aux=True)(image, objective, targets, params)
         return total, gradient
 
-    total, gradient = evaluate(image)
+    total, gradient = evaluate(image, content, style, params)
     return total, np.asarray(gradient)[..., ::-1] / 255
 
 

@@ -49,8 +49,13 @@ def assert_close(value: Any, expected: np.ndarray, error: float) -> None:
 def test_values_and_gradients_against_the_definition(name: str, size: tuple[int, int]) -> None:
     x, kernel, outer = samples(size)
     algorithm = ALGORITHMS[name]
-    y, pull = jax.vjp(lambda x, kernel: algorithm.correlate(x, algorithm.prepare_kernel(kernel)), x, kernel)
-    x_gradient, kernel_gradient = pull(jnp.asarray(outer))
+
+    @jax.jit
+    def differentiate(x: Any, kernel: Any, outer: Any) -> Any:
+        y, pull = jax.vjp(lambda x, kernel: algorithm.correlate(x, algorithm.prepare_kernel(kernel)), x, kernel)
+        return y, *pull(outer)
+
+    y, x_gradient, kernel_gradient = differentiate(x, kernel, outer)
     assert_close(y, correlate64(x, kernel), ERRORS[name])
     assert_close(x_gradient, correlate64(outer, kernel[::-1, ::-1].swapaxes(2, 3)), ERRORS[name])
     padded = np.pad(x.astype(np.float64), ((0, 0), (1, 1), (1, 1), (0, 0)))
@@ -105,7 +110,7 @@ def test_features_and_gradients_of_prepared_parameters(precision: str, error: fl
         features = backbone.apply(params, image, ("conv2_1",))["conv2_1"]
         return jnp.mean(features**2), features
 
-    gradient = jax.grad(energy, has_aux=True)
+    gradient = jax.jit(jax.grad(energy, has_aux=True))
     (image_gradient, features), (expected, unprepared) = gradient(IMAGE, prepared), gradient(IMAGE, params)
     assert features.dtype == image_gradient.dtype == jnp.float32
     assert_close(features, np.asarray(unprepared), error)

@@ -26,14 +26,14 @@ def arrays(name: str) -> tuple[Any, Any]:
 def test_value(name: str) -> None:
     case = CASES[name]
     expected = references.REFERENCES[case.name](*arrays(name), **dict(case.options))
-    np.testing.assert_allclose(case.fitted_value(*arrays(name)), expected, rtol=1e-5)
+    np.testing.assert_allclose(jax.jit(case.fitted_value)(*arrays(name)), expected, rtol=1e-5)
 
 
 @pytest.mark.parametrize("name", KNOWN)
 def test_gradient_against_central_differences(name: str) -> None:
     case = CASES[name]
     features, targets = arrays(name)
-    gradient = np.asarray(jax.grad(case.fitted_value)(jnp.asarray(features), targets), np.float64)
+    gradient = np.asarray(jax.jit(jax.grad(case.fitted_value))(jnp.asarray(features), targets), np.float64)
     step = 1e-5
     for seed in (5, 6, 7):
         direction = random_features(seed, *features.shape).astype(np.float64)

@@ -61,8 +61,8 @@ def tiled(image: Any, wrap: Wrap) -> Any:
 def test_features_are_those_of_the_repeated_image(wrap: Wrap, pooling: str) -> None:
     backbone = BACKBONE.with_options(pooling=pooling)
     image = jnp.asarray(random_image(2, 16, 24))
-    features = backbone.with_padding("circular", wrap).apply(PARAMS, image, LAYERS)
-    repeated = backbone.apply(PARAMS, tiled(image, wrap), LAYERS)
+    features = jax.jit(lambda image: backbone.with_padding("circular", wrap).apply(PARAMS, image, LAYERS))(image)
+    repeated = jax.jit(lambda image: backbone.apply(PARAMS, image, LAYERS))(tiled(image, wrap))
     for layer, found in features.items():
         expected = middle(repeated[layer], (found.shape[0], found.shape[1]), wrap)
         np.testing.assert_allclose(found, expected, atol=1e-5 * float(jnp.max(expected)))
@@ -114,10 +114,11 @@ def test_losses_do_not_depend_on_where_the_seam_is(name: str) -> None:
             return loss.loss(image)
         return loss.loss(case.layers(image), loss.fit(case.layers(other)))
 
-    here, gradient = jax.value_and_grad(value)(image, other)
+    evaluate = jax.jit(jax.value_and_grad(value))
+    here, gradient = evaluate(image, other)
     # A style has no seam to be moved.
     moved = rolled(other, shift) if case.kind == "content" else other
-    there, gradient_there = jax.value_and_grad(value)(rolled(image, shift), moved)
+    there, gradient_there = evaluate(rolled(image, shift), moved)
     np.testing.assert_allclose(there, here, rtol=1e-4)
     size = float(jnp.max(jnp.abs(gradient)))
     np.testing.assert_allclose(gradient_there, rolled(gradient, shift), atol=2e-3 * size)
@@ -127,10 +128,10 @@ def test_losses_do_not_depend_on_where_the_seam_is(name: str) -> None:
 def test_total_variation_around_the_ring(norm: str) -> None:
     """Of an image with a border of one colour, nothing lies across the seam; elsewhere it is one difference more."""
     framed = jnp.pad(jnp.asarray(random_image(4, 8, 9)), ((2, 2), (2, 2), (0, 0)))
-    plain, ring = TotalVariation(norm), TotalVariation(norm, wrap=(True, True))
-    np.testing.assert_allclose(ring.loss(framed), plain.loss(framed), rtol=1e-5)
+    plain, ring = (jax.jit(loss.loss) for loss in (TotalVariation(norm), TotalVariation(norm, wrap=(True, True))))
+    np.testing.assert_allclose(ring(framed), plain(framed), rtol=1e-5)
     stripe = jnp.zeros((6, 8, 3)).at[:, 0].set(1.0)
-    assert float(plain.loss(stripe)) < float(ring.loss(stripe))
+    assert float(plain(stripe)) < float(ring(stripe))
 
 
 def job(wrap: str, style: Any = STYLE, shape: tuple[int, int] = (48, 64), **changes: Any) -> Any:
@@ -182,8 +183,8 @@ def test_levels_of_a_pyramid_repeat() -> None:
 
     def update(shift: tuple[int, int], wrap: Wrap) -> Any:
         solver = jnst.solve.in_laplacian_pyramid(optax.sgd(1.0), 2, wrap)
-        moved = rolled(gradient, shift)
-        return rolled(solver.update(moved, solver.init(moved))[0], (-shift[0], -shift[1]))
+        updated = jax.jit(lambda gradient: solver.update(gradient, solver.init(gradient))[0])
+        return rolled(updated(rolled(gradient, shift)), (-shift[0], -shift[1]))
 
     ring = (True, True)
     np.testing.assert_allclose(update((8, 4), ring), update((0, 0), ring), atol=1e-5)

@@ -91,7 +91,7 @@ def test_jit_equals_eager_and_vmap_equals_a_loop_and_a_batch(params: Any) -> Non
 
 @pytest.mark.parametrize("shape", [(20, 20), (21, 30), (23, 27), (33, 22)])
 def test_results_have_the_size_of_the_image(params: Any, shape: tuple[int, int]) -> None:
-    result = NETWORK.apply(params, random_image(2, *shape), [1, 0, 0])
+    result = jax.jit(NETWORK.apply)(params, random_image(2, *shape), [1, 0, 0])
     assert (result.shape, result.dtype) == ((*shape, 3), np.float32)
     assert 0 < float(result.min()) < float(result.max()) < 1
 
@@ -161,7 +161,7 @@ def test_gradients_by_parameters_image_and_style_weights(params: Any) -> None:
 
 
 def test_a_constant_image_has_finite_gradients(params: Any) -> None:
-    gradient = jax.grad(lambda x: NETWORK.apply(params, x, [1, 0, 0]).sum())(jnp.full((20, 20, 3), 0.5))
+    gradient = jax.jit(jax.grad(lambda x: NETWORK.apply(params, x, [1, 0, 0]).sum()))(jnp.full((20, 20, 3), 0.5))
     assert np.isfinite(gradient).all()
 
 
