@@ -40,7 +40,9 @@ def test_the_value_and_the_gradient_add_up() -> None:
     for guides in (None, guide):
         target = BOTH.fit(style, guides)
         value, gradient = jax.jit(jax.value_and_grad(BOTH.loss))(features, target, guides)
-        alone = [jax.value_and_grad(loss.loss)(features, loss.fit(style, guides), guides) for loss, _ in BOTH.parts]
+        alone = [
+            jax.jit(jax.value_and_grad(loss.loss))(features, loss.fit(style, guides), guides) for loss, _ in BOTH.parts
+        ]
         np.testing.assert_allclose(value, 2 * alone[0][0] + 0.5 * alone[1][0], rtol=1e-6)
         np.testing.assert_allclose(gradient, 2 * alone[0][1] + 0.5 * alone[1][1], rtol=1e-5, atol=1e-8)
     assert float(BOTH.loss(style, BOTH.fit(style))) == 0.0

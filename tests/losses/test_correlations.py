@@ -122,7 +122,7 @@ def test_cross_gram_loss_and_gradient(reduction: str) -> None:
     layers, style = (tuple(random_features(seed + i, *s) for i, s in enumerate(shapes)) for seed in (1, 11))
     loss = CrossGram(reduction=reduction)
     target = loss.fit(style)
-    value, gradients = jax.value_and_grad(loss.loss)(layers, target)
+    value, gradients = jax.jit(jax.value_and_grad(loss.loss))(layers, target)
     np.testing.assert_allclose(value, cross_loss(layers, style, reduction), rtol=1e-5)
     for i, gradient in enumerate(gradients):
 
@@ -184,7 +184,7 @@ def test_shifted_gram_depends_on_distances() -> None:
 def test_shifted_gram_loss_and_gradient(reduction: str) -> None:
     features, style = random_features(1, 6, 7, 4), random_features(2, 9, 5, 4)
     loss = ShiftedGram((1, 3), reduction=reduction)
-    value, gradient = jax.value_and_grad(loss.loss)(features, loss.fit(style))
+    value, gradient = jax.jit(jax.value_and_grad(loss.loss))(features, loss.fit(style))
     np.testing.assert_allclose(value, shifted_loss(features, style, (1, 3), reduction), rtol=1e-5)
     check_gradient(gradient, lambda array: shifted_loss(array, style, (1, 3), reduction), features)
 

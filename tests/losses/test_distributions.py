@@ -37,7 +37,7 @@ def test_translation(count: int | None) -> None:
     features, shift = random_features(1, 6, 7, 5), np.asarray([0.5, -1.0, 2.0, 0.0, 0.25])
     loss = SlicedWasserstein(count)
     target = loss.fit(jnp.asarray(features + shift, jnp.float32))
-    value, gradient = jax.value_and_grad(lambda x: loss.loss(x, target))(jnp.asarray(features))
+    value, gradient = jax.jit(jax.value_and_grad(lambda x: loss.loss(x, target)))(jnp.asarray(features))
     vectors = unit_vectors(5, count or 5)
     np.testing.assert_allclose(value, np.mean((vectors @ shift) ** 2), rtol=1e-5)
     pull = -2 * vectors.T @ (vectors @ shift) / len(vectors) / 42
@@ -106,9 +106,9 @@ def test_value_and_gradient_under_a_guide() -> None:
     ]
     difference = (rows(features) - np.transpose(moved)).reshape(features.shape)
     weights = (guide / guide.mean())[..., None] / features.size
-    value, gradient = jax.value_and_grad(lambda x: histogram_loss(x, target, "mean", jnp.asarray(guide, jnp.float32)))(
-        jnp.asarray(features)
-    )
+    value, gradient = jax.jit(
+        jax.value_and_grad(lambda x: histogram_loss(x, target, "mean", jnp.asarray(guide, jnp.float32)))
+    )(jnp.asarray(features))
     np.testing.assert_allclose(value, np.sum(weights * difference**2), rtol=1e-5)
     np.testing.assert_allclose(gradient, 2 * weights * difference, rtol=1e-4, atol=1e-7)
 
@@ -167,9 +167,9 @@ def test_sorting_in_chunks(loss: Any, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_guide_of_zeros_gives_zero() -> None:
     features, target = random_features(1, 6, 7, 5), random_features(2, 6, 7, 5)
     for loss in LOSSES:
-        value, gradient = jax.value_and_grad(lambda x, loss=loss: loss.loss(x, loss.fit(target), jnp.zeros((6, 7))))(
-            jnp.asarray(features)
-        )
+        value, gradient = jax.jit(
+            jax.value_and_grad(lambda x, loss=loss: loss.loss(x, loss.fit(target), jnp.zeros((6, 7))))
+        )(jnp.asarray(features))
         assert value == 0
         assert not np.asarray(gradient).any()
 

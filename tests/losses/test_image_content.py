@@ -76,7 +76,7 @@ def test_average_pool_of_valid_positions() -> None:
 )
 def test_laplacian_content(size: int, sum_channels: bool, reduction: str) -> None:
     loss = LaplacianContent(size, sum_channels, reduction)
-    value, gradient = jax.value_and_grad(loss.loss)(jnp.asarray(IMAGE), loss.fit(CONTENT))
+    value, gradient = jax.jit(jax.value_and_grad(loss.loss))(jnp.asarray(IMAGE), loss.fit(CONTENT))
     options = (size, sum_channels, reduction)
     np.testing.assert_allclose(value, laplacian_reference(IMAGE, CONTENT, *options), rtol=1e-5)
     check_gradient(gradient, lambda image: laplacian_reference(image, CONTENT, *options), IMAGE)
@@ -96,7 +96,7 @@ def test_laplacian_content_outside_the_guide() -> None:
     guide[:, :5] = 0.5
     for pool in (1, 4):
         loss = LaplacianContent(pool)
-        value, gradient = jax.value_and_grad(loss.loss)(jnp.asarray(IMAGE), loss.fit(CONTENT, guide), guide)
+        value, gradient = jax.jit(jax.value_and_grad(loss.loss))(jnp.asarray(IMAGE), loss.fit(CONTENT, guide), guide)
         np.testing.assert_array_equal(gradient[:, 5:], jnp.zeros((7, 3, 3)))
         elsewhere: Any = np.where(guide[..., None] > 0, IMAGE, 9.0)
         np.testing.assert_allclose(loss.loss(elsewhere, loss.fit(CONTENT, guide), guide), value, rtol=1e-6)
@@ -121,7 +121,7 @@ def test_photorealism_is_the_energy_of_the_matting_laplacian(radius: int, epsilo
     matrix = matting_laplacian(CONTENT, radius, epsilon)
     expected, windows = energy(IMAGE, matrix), (7 - 2 * radius) * (8 - 2 * radius)
     loss = Photorealism(radius, epsilon, "sum")
-    value, gradient = jax.value_and_grad(loss.loss)(jnp.asarray(IMAGE), loss.fit(CONTENT))
+    value, gradient = jax.jit(jax.value_and_grad(loss.loss))(jnp.asarray(IMAGE), loss.fit(CONTENT))
     np.testing.assert_allclose(value, expected, rtol=1e-5)
     columns = IMAGE.reshape(-1, 3).astype(np.float64)
     np.testing.assert_allclose(np.reshape(gradient, (-1, 3)), 2 * matrix @ columns, atol=2e-5)
@@ -162,7 +162,7 @@ def test_photorealism_where_covariances_are_singular(kind: str) -> None:
     }[kind].astype(np.float32)
     matrix = matting_laplacian(content, 1, 1e-7)
     loss = Photorealism(reduction="sum")
-    value, gradient = jax.value_and_grad(loss.loss)(jnp.asarray(IMAGE), loss.fit(content))
+    value, gradient = jax.jit(jax.value_and_grad(loss.loss))(jnp.asarray(IMAGE), loss.fit(content))
     np.testing.assert_allclose(value, energy(IMAGE, matrix), rtol=1e-4)
     expected = 2 * matrix @ IMAGE.reshape(-1, 3).astype(np.float64)
     np.testing.assert_allclose(np.reshape(gradient, (-1, 3)), expected, atol=1e-4 * np.abs(expected).max())
@@ -174,7 +174,7 @@ def test_photorealism_under_a_guide() -> None:
     guide[:, 5:] = 0.0
     loss = Photorealism()
     alone = loss.loss(IMAGE[:, :5], loss.fit(CONTENT[:, :5]))
-    value, gradient = jax.value_and_grad(loss.loss)(jnp.asarray(IMAGE), loss.fit(CONTENT), guide)
+    value, gradient = jax.jit(jax.value_and_grad(loss.loss))(jnp.asarray(IMAGE), loss.fit(CONTENT), guide)
     np.testing.assert_allclose(value, alone, rtol=1e-5)
     np.testing.assert_array_equal(gradient[:, 5:], jnp.zeros((7, 3, 3)))
     assert (np.abs(gradient[:, :5]) > 0).all()

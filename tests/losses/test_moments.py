@@ -138,7 +138,7 @@ def test_wasserstein_distance_of_a_shift(name: str) -> None:
     """The mean squared shift; its gradient is 2 shift / (c n), the same everywhere."""
     style, shift = random_features(1, 10, 10, 4), np.asarray([1.0, -2.0, 0.5, 3.0], np.float32)
     loss = LOSSES[name]
-    value, gradient = jax.value_and_grad(loss.loss)(jnp.asarray(style + shift), loss.fit(style))
+    value, gradient = jax.jit(jax.value_and_grad(loss.loss))(jnp.asarray(style + shift), loss.fit(style))
     np.testing.assert_allclose(value, np.mean(shift**2), rtol=1e-5)
     np.testing.assert_allclose(gradient, np.broadcast_to(2 * shift / 400, style.shape), atol=1e-6)
 
@@ -178,11 +178,11 @@ def exact_gradient(features: Array, style: Array, eps: float) -> Array:
 def test_converged_wasserstein_distance_of_few_positions(channels: int) -> None:
     features, style = few_positions(channels)
     loss = LOSSES["wasserstein-converged"]
-    value, gradient = jax.value_and_grad(loss.loss)(jnp.asarray(features), loss.fit(style))
+    value, gradient = jax.jit(jax.value_and_grad(loss.loss))(jnp.asarray(features), loss.fit(style))
     np.testing.assert_allclose(value, references.wasserstein_loss(features, style), rtol=1e-4)
     exact = exact_gradient(features, style, 1e-4)
     assert np.linalg.norm(gradient - exact) < 0.02 * np.linalg.norm(exact)
-    at_target, rest = jax.value_and_grad(loss.loss)(jnp.asarray(style), loss.fit(style))
+    at_target, rest = jax.jit(jax.value_and_grad(loss.loss))(jnp.asarray(style), loss.fit(style))
     assert abs(at_target) < 1e-4 * value
     assert np.linalg.norm(rest) < 0.01 * np.linalg.norm(exact)
 
@@ -191,7 +191,7 @@ def test_published_wasserstein_distance_of_few_positions() -> None:
     """After twelve iterations the value is slightly too large, and the gradient has nearly the right direction."""
     features, style = few_positions(64)
     loss = Wasserstein(iterations=12)
-    value, gradient = jax.value_and_grad(loss.loss)(jnp.asarray(features), loss.fit(style))
+    value, gradient = jax.jit(jax.value_and_grad(loss.loss))(jnp.asarray(features), loss.fit(style))
     exact = references.wasserstein_loss(features, style)
     assert exact < value < 1.1 * exact
     expected = exact_gradient(features, style, 1e-4)

@@ -71,7 +71,7 @@ def test_contextual_loss_in_chunks(bandwidth: float, most: int, monkeypatch: pyt
     monkeypatch.setattr(contextual_module, "LARGEST_CHUNK", most)
     unjitted: Any = inspect.unwrap(contextual_loss)
     x, y = random_features(1, 23, 5), random_features(2, 17, 5)
-    value, gradient = jax.value_and_grad(lambda x: unjitted(x, y, bandwidth=bandwidth))(x)
+    value, gradient = jax.jit(jax.value_and_grad(lambda x: unjitted(x, y, bandwidth=bandwidth)))(x)
     x64, y64, step = x.astype(np.float64), y.astype(np.float64), 1e-6
     np.testing.assert_allclose(value, references.contextual_of_rows(x64, y64, bandwidth), rtol=1e-4)
     direction = random_features(3, 23, 5).astype(np.float64)
@@ -137,7 +137,9 @@ def test_strotss_without_an_image_ignores_colours() -> None:
 def test_gradient_of_strotss_with_colours() -> None:
     image, style = random_image(1, 6, 5), random_image(2, 6, 5)
     loss = Strotss()
-    gradient = jax.grad(lambda x: loss.loss((x, x[::2, ::2]), loss.fit((style, style[::2, ::2]))))(jnp.asarray(image))
+    gradient = jax.jit(jax.grad(lambda x: loss.loss((x, x[::2, ::2]), loss.fit((style, style[::2, ::2])))))(
+        jnp.asarray(image)
+    )
     direction, step = random_features(3, 6, 5, 3).astype(np.float64), 1e-6
     theirs = [style.astype(np.float64), style[::2, ::2].astype(np.float64)]
     moved = [image + sign * step * direction for sign in (1, -1)]
@@ -202,7 +204,9 @@ def test_a_guide_of_zeros_gives_zero(name: str) -> None:
     guide = layers(loss, np.zeros((6, 8, 3), np.float32))
     guide = tuple(each[..., 0] for each in guide) if loss.joint else guide[..., 0]
     target = loss.fit(layers(loss, array), guide)
-    value, gradient = jax.value_and_grad(lambda x: loss.loss(layers(loss, x), target, guide))(jnp.asarray(array + 1))
+    value, gradient = jax.jit(jax.value_and_grad(lambda x: loss.loss(layers(loss, x), target, guide)))(
+        jnp.asarray(array + 1)
+    )
     assert value == 0
     assert (gradient == 0).all()
 

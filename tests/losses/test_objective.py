@@ -88,7 +88,7 @@ def test_vmap_over_weights() -> None:
 
 
 def test_gradient_by_weights_is_the_unweighted_part() -> None:
-    gradient = jax.grad(lambda terms: evaluate()(terms, IMAGE)[0])(objective())
+    gradient = jax.jit(jax.grad(lambda terms: evaluate()(terms, IMAGE)[0]))(objective())
     _, parts = evaluate()(objective(), IMAGE)
     np.testing.assert_allclose(gradient.content[1].weight, parts["content/conv3_1"] / 0.5, rtol=1e-5)
     np.testing.assert_allclose(gradient.regularizers[0].weight, parts["tv"] / 0.5, rtol=1e-5)
@@ -96,7 +96,7 @@ def test_gradient_by_weights_is_the_unweighted_part() -> None:
 
 def test_zero_weights() -> None:
     value = lambda image: evaluate()(objective(0, 0, 0), image)  # noqa: E731
-    (total, parts), gradient = jax.value_and_grad(value, has_aux=True)(jnp.asarray(IMAGE))
+    (total, parts), gradient = jax.jit(jax.value_and_grad(value, has_aux=True))(jnp.asarray(IMAGE))
     assert total == 0
     assert not any(map(float, parts.values()))
     np.testing.assert_array_equal(gradient, np.zeros_like(IMAGE))

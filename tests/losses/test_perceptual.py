@@ -95,7 +95,7 @@ def test_gradients_are_finite_and_0_at_the_target() -> None:
 def test_the_gradient_by_weights_is_the_terms() -> None:
     """The loss is linear in its weights, which are the leaves of the loss itself."""
     prediction, target = random_image(1, 16, 17), random_image(2, 16, 17)
-    gradient = jax.grad(lambda loss: loss(PARAMS, prediction, target))(LOSS)
+    gradient = jax.jit(jax.grad(lambda loss: loss(PARAMS, prediction, target)))(LOSS)
     _, parts = jnst.total_loss(prediction, OBJECTIVE, LOSS.fit(PARAMS, target), PARAMS, backbone=BACKBONE)
     by_style = [float(term.weight) for term in gradient.objective.style]
     np.testing.assert_allclose(by_style, [parts["style/relu1_1"] / 3, parts["style/relu3_1"] / 3], rtol=1e-5)

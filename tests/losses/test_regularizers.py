@@ -57,7 +57,7 @@ def laplacian_by_pixel(image: Any) -> Any:
 
 
 def test_nine_point_total_variation() -> None:
-    value, gradient = jax.value_and_grad(TotalVariation("nine_point", "mean").loss)(jnp.asarray(IMAGE))
+    value, gradient = jax.jit(jax.value_and_grad(TotalVariation("nine_point", "mean").loss))(jnp.asarray(IMAGE))
     np.testing.assert_allclose(value, nine_point(IMAGE), rtol=1e-5)
     check_gradient(gradient, nine_point, IMAGE)
 
@@ -84,7 +84,7 @@ def test_isotropic_total_variation(power: float) -> None:
         return total
 
     loss = TotalVariation("isotropic", value_range=255.0, power=power)
-    value, gradient = jax.value_and_grad(loss.loss)(jnp.asarray(IMAGE))
+    value, gradient = jax.jit(jax.value_and_grad(loss.loss))(jnp.asarray(IMAGE))
     np.testing.assert_allclose(value, reference(IMAGE), rtol=1e-5)
     check_gradient(gradient, reference, IMAGE)
 
@@ -164,7 +164,7 @@ def test_laplacian_energy() -> None:
     def reference(image: Any) -> float:
         return float(np.mean(laplacian_by_pixel(image) ** 2))
 
-    value, gradient = jax.value_and_grad(Laplacian().loss)(jnp.asarray(IMAGE))
+    value, gradient = jax.jit(jax.value_and_grad(Laplacian().loss))(jnp.asarray(IMAGE))
     np.testing.assert_allclose(value, reference(IMAGE), rtol=1e-5)
     check_gradient(gradient, reference, IMAGE)
 

@@ -33,7 +33,7 @@ def test_the_value_does_not_change() -> None:
 def test_the_gradient_of_each_image_has_the_weight_as_its_1_norm(factor: float) -> None:
     """For any factor of the loss. The direction does not change."""
     weight = jnp.float32(7.0)
-    found = jax.grad(lambda x: factor * jnp.sum(quartic(x, weight)))(jnp.asarray(FEATURES))
+    found = jax.jit(jax.grad(lambda x: factor * jnp.sum(quartic(x, weight))))(jnp.asarray(FEATURES))
     np.testing.assert_allclose(np.abs(found).sum((-3, -2, -1)), np.full((2, 3), 7.0), rtol=1e-5)
     plain = 4 * FEATURES.astype(np.float64) ** 3
     np.testing.assert_allclose(found, 7 * plain / np.abs(plain).sum((-3, -2, -1), keepdims=True), rtol=1e-4)
@@ -41,12 +41,12 @@ def test_the_gradient_of_each_image_has_the_weight_as_its_1_norm(factor: float) 
 
 def test_a_weight_for_each_image() -> None:
     weights = jnp.asarray([[1.0, 2.0, 3.0], [0.0, 5.0, 0.5]])
-    found = jax.grad(lambda x: jnp.sum(quartic(x, weights)))(jnp.asarray(FEATURES))
+    found = jax.jit(jax.grad(lambda x: jnp.sum(quartic(x, weights))))(jnp.asarray(FEATURES))
     np.testing.assert_allclose(np.abs(found).sum((-3, -2, -1)), weights, rtol=1e-5)
 
 
 def test_a_gradient_of_zero_stays_zero() -> None:
-    found = jax.grad(lambda x: jnp.sum(quartic(x, jnp.float32(2.0))))(jnp.zeros((3, 3, 2)))
+    found = jax.jit(jax.grad(lambda x: jnp.sum(quartic(x, jnp.float32(2.0)))))(jnp.zeros((3, 3, 2)))
     np.testing.assert_array_equal(found, np.zeros((3, 3, 2)))
 
 
@@ -67,7 +67,7 @@ def test_second_derivatives() -> None:
 
 
 def test_half_precision_is_kept() -> None:
-    found = jax.grad(lambda x: jnp.sum(quartic(x, jnp.float32(2.0))).astype(jnp.float32))(
+    found = jax.jit(jax.grad(lambda x: jnp.sum(quartic(x, jnp.float32(2.0))).astype(jnp.float32)))(
         jnp.ones((3, 3, 2), jnp.bfloat16)
     )
     assert found.dtype == jnp.bfloat16

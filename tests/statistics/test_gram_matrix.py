@@ -82,7 +82,7 @@ def test_gradients_of_half_precision_features_are_as_exact_as_those() -> None:
     """Of ``‖G - T‖²`` by the features: ``4 F (G - T)``, here in float64 with the same rounded features."""
     features = jnp.asarray(np.maximum(random_features(8, 32, 32, 64), 0), jnp.bfloat16)
     target = gram_matrix(jnp.asarray(np.maximum(random_features(9, 32, 32, 64), 0), jnp.bfloat16))
-    gradient = jax.grad(lambda features: jnp.sum((gram_matrix(features) - target) ** 2))(features)
+    gradient = jax.jit(jax.grad(lambda features: jnp.sum((gram_matrix(features) - target) ** 2)))(features)
     rows = np.asarray(features, np.float64).reshape(-1, 64)
     exact = 4 * rows @ (rows.T @ rows / features.size - np.asarray(target, np.float64)) / features.size
     found = np.asarray(gradient, np.float64).reshape(-1, 64)
