@@ -25,6 +25,7 @@ class AlexNet(FeatureExtractor):
         Krizhevsky, Sutskever & Hinton, ImageNet Classification with Deep Convolutional Neural Networks, NIPS 2012.
     """
 
+    has_gates = True
     pooling: str = "max"
     rescale_pooling: bool = False
     precision: str = "auto"

@@ -47,6 +47,8 @@ class FeatureExtractor(nn.Module, abc.ABC, kw_only=True):
     remat: bool = False
     has_windows: ClassVar[bool] = True
     """Whether the blocks also take a `Window` of their input."""
+    has_gates: ClassVar[bool] = False
+    """Whether the only nonlinear parts of the blocks are those of `jnst.backbones.gates`, by the option ``pooling``."""
 
     @property
     @abc.abstractmethod

@@ -26,10 +26,10 @@ SAVED = 8
 """The most values for each pixel of the image that are saved of a wanted layer, which is then not computed again."""
 GRAIN = 32
 """Tiles have a side divisible by this, so that strides of networks divide half of it at every layer."""
-EARLY, LATER, LARGE = 2, 2, 512
-"""Tiles of the first two segments are ``EARLY`` times smaller than asked for. Those of later ones are ``LATER`` times
-larger, up to a side of ``LARGE`` pixels: their margins take up more of a tile, and their features less memory for each
-pixel. Small temporary arrays are faster on CPUs: malloc gives large ones back to the system after each tile."""
+FINE, LARGE = 2, 512
+"""Segments whose input has a stride of up to ``FINE`` pixels get tiles half as large as asked for: their features take
+much memory for each pixel, and malloc gives large arrays back to the system after each tile. The others get tiles twice
+as large, up to ``LARGE`` pixels: their margins take up more of a tile."""
 _MARGIN = 128
 """A margin, in positions, that no segment needs."""
 
@@ -79,8 +79,8 @@ class Segment:
     @property
     def needs_input(self) -> bool:
         """Whether its gradient needs its input: not if its wanted layers are saved, and it is affine with its gates."""
-        # Networks without poolings, or with poolings of unknown kinds, are not assumed to be affine.
-        is_affine = getattr(self.backbone.network, "pooling", None) in AFFINE_POOLINGS
+        network: Any = self.backbone.network
+        is_affine = network.has_gates and network.pooling in AFFINE_POOLINGS
         return not is_affine or self.saved_layers != self.found
 
     @property
@@ -170,11 +170,13 @@ def segments(backbone: Backbone, layers: tuple[str, ...], tile: int) -> tuple[Se
     Args:
         backbone: The network.
         layers: The layers that are wanted.
-        tile: The side of a tile in pixels of the image.
+        tile: The side that was asked for, in pixels of the image: see `FINE`.
 
     Raises:
-        ArgumentError: The network cannot be computed in tiles, or tiles are not divisible by `GRAIN`.
+        ArgumentError: The network cannot be computed in tiles, or the side is not divisible by `GRAIN`.
     """
+    if tile % GRAIN:
+        raise ArgumentError(f"tile {tile}: expected a multiple of {GRAIN}")
     if not layers:
         return ()
     if not backbone.network.has_windows:
@@ -185,12 +187,12 @@ def segments(backbone: Backbone, layers: tuple[str, ...], tile: int) -> tuple[Se
         raise ArgumentError(f"{backbone.maps} maps cannot be computed in tiles: leave out `tile`")
     backbone.check_layers(layers)
     ordered = tuple(sorted(layers, key=backbone.layers.index))
-    later = LATER * tile if LATER * tile <= LARGE else tile
+    coarse = 2 * tile if 2 * tile <= LARGE else tile
     found, begin, stride = [], 0, 1
     for number, _ in enumerate(backbone.network.blocks(), 1):
         rest = tuple(layer for layer in ordered if not any(layer in segment.found for segment in found))
         # A trial with a margin that is certainly enough tells which layers there are and how much margin is left.
-        side = tile // EARLY if len(found) < 2 else later
+        side = tile // 2 if stride <= FINE else coarse
         trial = Segment(backbone, (begin, number), rest, (), side, side // stride, _MARGIN, _MARGIN, 1)
         names = _found(trial)
         is_last = len(names) == len(rest)

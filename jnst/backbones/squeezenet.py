@@ -55,6 +55,7 @@ class SqueezeNet(FeatureExtractor):
         Iandola et al., SqueezeNet: AlexNet-level accuracy with 50x fewer parameters, 2016.
     """
 
+    has_gates = True
     pooling: str = "max"
     rescale_pooling: bool = False
     ceil_mode: bool = True

@@ -46,6 +46,7 @@ class VGG(FeatureExtractor):
         Wang et al., Collaborative Distillation for Ultra-Resolution Universal Style Transfer, CVPR 2020 (heads).
     """
 
+    has_gates = True
     widths: Widths = VGG19_WIDTHS
     pooling: str = "max"
     rescale_pooling: bool = False

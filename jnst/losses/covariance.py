@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from jnst.losses.base import blend_linearly, squared_error
 from jnst.statistics import Scatter, covariance, mean_covariance, moments_from_scatter, scatter
@@ -86,7 +86,7 @@ class Covariance:
         return covariance_loss(features, target.covariance, self.reduction, guide)
 
     def sums(
-        self, features: Features, maps: None, inside: Guide, guide: Guide | None = None, whole: Scatter | None = None
+        self, features: Features, maps: Any, inside: Guide, guide: Guide | None = None, whole: Scatter | None = None
     ) -> Scatter:
         """See `AdditiveLoss`."""
         return scatter(features, inside, guide, whole)

@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Sequence
+from typing import Any
 
 from jnst.losses.base import blend_linearly, squared_error
 from jnst.statistics import GramSums, gram_from_sums, gram_matrix, gram_sums
@@ -68,7 +69,7 @@ class Gram:
         return style_loss(features, target, self.normalization, self.reduction, guide)
 
     def sums(
-        self, features: Features, maps: None, inside: Guide, guide: Guide | None = None, whole: GramSums | None = None
+        self, features: Features, maps: Any, inside: Guide, guide: Guide | None = None, whole: GramSums | None = None
     ) -> GramSums:
         """See `AdditiveLoss`."""
         return gram_sums(features, guide)

@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from jnst.losses.base import blend_linearly, squared_error
 from jnst.statistics import Scatter, mean_std, moments_from_scatter, safe_sqrt, scatter
@@ -75,7 +75,7 @@ class MeanStd:
         return mean_std_loss(features, target, self.reduction, guide)
 
     def sums(
-        self, features: Features, maps: None, inside: Guide, guide: Guide | None = None, whole: Scatter | None = None
+        self, features: Features, maps: Any, inside: Guide, guide: Guide | None = None, whole: Scatter | None = None
     ) -> Scatter:
         """See `AdditiveLoss`."""
         return scatter(features, inside, guide, whole, diagonal=True)

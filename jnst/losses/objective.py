@@ -265,7 +265,7 @@ def total_loss(
     """Evaluate an objective.
 
     In tiles, the value and its gradient by the image equal those of the whole image up to rounding, in memory that does
-    not grow with the image but for some maps: some 205 bytes for each pixel with VGG19, the image, its gradient and
+    not grow with the image but for some maps: some 220 bytes for each pixel with VGG19, the image, its gradient and
     the targets of content losses. Losses that need all positions at once are not available.
 
     Args:
@@ -275,8 +275,8 @@ def total_loss(
         params: The network's parameters.
         backbone: The network (static).
         key: For stochastic losses such as `jnst.losses.SlicedWasserstein`; without one they draw the same every time.
-        tile: The side of square tiles in pixels, rounded up to a multiple of 32; None: the image is computed as a
-            whole.
+        tile: The side of square tiles in pixels, rounded up to a multiple of 32: half of it in shallow layers, and twice
+            as much in deep ones, up to 512. None: the image is computed as a whole.
         mesh: Devices among which the tiles are divided; None: one.
 
     Returns:

@@ -36,7 +36,7 @@ from jnst.statistics import merge
 from jnst.types import Array, Features, Guide, Image, Params
 
 SMALLEST_TILE = 2 * GRAIN
-"""Smaller tiles would consist of margins."""
+"""The least that can be asked for: segments get tiles of half this side, and smaller ones would consist of margins."""
 
 
 @partial(jax.tree_util.register_dataclass, data_fields=["maps", "guide", "whole"], meta_fields=["layer", "loss"])
@@ -130,7 +130,7 @@ class HostLoop:
             body: What is to be done with a tile.
             grid: The number of rows and columns of tiles.
             layouts: Those of the maps.
-            saved: What an earlier pass has saved.
+            saved: What an earlier pass has saved, with an axis of tiles in front, like the result.
         """
         maps, total, sums, new = None, None, None, None
         tiles = np.argwhere(np.ones(grid, bool)).astype(np.int32)
@@ -189,7 +189,7 @@ class TracedLoop:
     def collect(
         self, body: Body, grid: tuple[int, int], layouts: Sequence[Layout], saved: Any = None
     ) -> tuple[list[Array], Any, Any]:
-        """See `HostLoop`. What is saved has an axis of a device's tiles in front."""
+        """See `HostLoop`; what is saved is that of a device's own tiles."""
         count = grid[0] * grid[1]
         turns = -(-count // self._devices)
         first = 0 if self._axes is None else lax.axis_index(self._axes)
@@ -268,15 +268,18 @@ class TilePlan(NamedTuple):
         return sides[0] + margins, sides[1] + margins
 
     @property
-    def saved_bytes(self) -> int:
-        """The bytes that are held between two passes: the maps between segments, and what is saved of all tiles."""
-        maps = sum(
-            4 * math.prod(self.shape(index)) * before.channels
-            for index, (before, segment) in enumerate(itertools.pairwise(self.segments), 1)
-            if segment.needs_input
-        )
-        tiles = sum(math.prod(self.grid(index)) * segment.saved_bytes for index, segment in enumerate(self.segments))
-        return maps + tiles
+    def held_bytes(self) -> int:
+        """The most bytes that the second pass holds at once besides images.
+
+        That is what the first pass has left of a segment and those before it, and the gradients by the segment's input
+        and output.
+        """
+        between = (4 * each.channels * math.prod(self.shape(index)) for index, each in enumerate(self.segments[:-1], 1))
+        maps, left, most = [0, *between, 0], 0, 0
+        for index, segment in enumerate(self.segments):
+            left += math.prod(self.grid(index)) * segment.saved_bytes + segment.needs_input * maps[index]
+            most = max(most, left + maps[index] + maps[index + 1])
+        return most
 
     def written(self, index: int) -> Layout:
         """Where the tiles of the segment before lie in a segment's input."""

@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 
@@ -103,7 +103,7 @@ class Wasserstein:
         return wasserstein_loss(features, target, self.eps, self.iterations, guide)
 
     def sums(
-        self, features: Features, maps: None, inside: Guide, guide: Guide | None = None, whole: Scatter | None = None
+        self, features: Features, maps: Any, inside: Guide, guide: Guide | None = None, whole: Scatter | None = None
     ) -> Scatter:
         """See `AdditiveLoss`."""
         return scatter(features, inside, guide, whole)

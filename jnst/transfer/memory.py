@@ -112,7 +112,7 @@ def _tiled_parts(job: Job, params: Params) -> tuple[int, int]:
     if platform_of(params) != "cpu":
         needed = run_bytes(job, params)
         return needed - min(needed, constant), min(needed, constant)
-    images = pixels * 4 * 4 * 3 + plan_tiles(backbone, layers, scale.shape, tile).saved_bytes
+    images = pixels * 4 * 4 * 3 + plan_tiles(backbone, layers, scale.shape, tile).held_bytes
     return 2 * bytes_of(_state(job)) + bytes_of(targets.content) + images, constant
 
 
