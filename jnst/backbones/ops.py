@@ -22,8 +22,9 @@ PADDINGS: dict[str, str] = {"zero": "constant", "reflect": "reflect", "replicate
 Padding = str | tuple[str, str]
 """A key of `PADDINGS`, or one for the rows above and below and one for the columns on the left and right."""
 
-Correlation = Callable[[Array], Array]
-"""The cross-correlation of a zero-padded map with a given 3x3 kernel, of the map's size."""
+Correlation = Callable[[Array, int], Array]
+"""``correlate(x, padding)``: the cross-correlation of a map with a given 3x3 kernel. The padding with zeros is 1, and
+the result has the map's size; or 0."""
 
 
 Map: TypeAlias = Any
@@ -67,7 +68,7 @@ def convolve(
         bias: ``(c_out,)``.
         stride: The stride of both axes.
         padding: See `Padding`: at stride 1 the output has the size of the input. None: no padding.
-        correlate: A faster correlation with this kernel, used for zero-padded 3x3 convolutions of stride 1.
+        correlate: A faster correlation with this kernel, used for padded 3x3 convolutions of stride 1.
 
     Returns:
         ``(n, h', w', c_out)``.
@@ -76,16 +77,16 @@ def convolve(
     amount = 0 if padding is None else kernel.shape[0] // 2
     if isinstance(x, Window):
         return _convolve_window(x, kernel, bias, stride, padding, correlate)
+    zeros = amount if by_axis(padding or "zero") == ("zero", "zero") else 0
+    if padding is not None and not zeros:
+        x = pad(x, amount, padding)
     same_size = kernel.shape[:2] == (3, 3) and stride == 1 and padding is not None
-    if correlate is None or not same_size:
-        correlate = partial(_correlate, kernel=kernel, rows=amount, columns=amount, stride=stride)
-    if padding is None or amount == 0 or by_axis(padding) == ("zero", "zero"):
-        y = correlate(x)
-    elif same_size:
-        # On CPUs this is faster than a correlation without zeros, whose results need no cropping.
-        y = correlate(pad(x, amount, padding))[:, amount:-amount, amount:-amount]
+    if correlate is not None and same_size:
+        y = correlate(x, zeros)
+    elif same_size and not zeros:
+        y = _correlate_inside(x, kernel)
     else:
-        y = _correlate(pad(x, amount, padding), kernel, 0, 0, stride)
+        y = _correlate(x, kernel, zeros, zeros, stride)
     return y if bias is None else y + of_rank(bias, y.ndim)
 
 
@@ -96,15 +97,23 @@ def _convolve_window(
     side = kernel.shape[0]
     amount = 0 if padding is None else side // 2
     x = x.extended(amount, by_axis(padding or "zero")).aligned(stride, amount)
-    if stride == 1 and side % 2:
-        # Without padding, XLA's convolutions take three times as long on CPUs as with it: cut off what is too much.
-        reach = side // 2
-        same_size = partial(_correlate, kernel=kernel, rows=reach, columns=reach)
-        y = (same_size if correlate is None or side != 3 else correlate)(x.values)
-        y = y[:, reach : y.shape[1] - reach, reach : y.shape[2] - reach]
+    if correlate is not None and side == 3 and stride == 1:
+        y = correlate(x.values, 0)
+    elif stride == 1 and side % 2:
+        y = _correlate_inside(x.values, kernel)
     else:
         y = _correlate(x.values, kernel, 0, 0, stride)
     return x.covered(y if bias is None else y + of_rank(bias, y.ndim), side, stride, amount)
+
+
+def _correlate_inside(x: Array, kernel: Array) -> Array:
+    """Cross-correlate without padding, at stride 1 with a kernel of odd side.
+
+    On CPUs, XLA's convolutions take three times as long without padding as with it: cut off what is too much.
+    """
+    reach = kernel.shape[0] // 2
+    y = _correlate(x, kernel, reach, reach)
+    return y[:, reach : y.shape[1] - reach, reach : y.shape[2] - reach]
 
 
 def _correlate(x: Array, kernel: Array, rows: int, columns: int, stride: int = 1) -> Array:

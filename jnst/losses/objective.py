@@ -275,8 +275,8 @@ def total_loss(
         params: The network's parameters.
         backbone: The network (static).
         key: For stochastic losses such as `jnst.losses.SlicedWasserstein`; without one they draw the same every time.
-        tile: The side of square tiles in pixels, rounded up to a multiple of 32: half of it in shallow layers, and twice
-            as much in deep ones, up to 512. None: the image is computed as a whole.
+        tile: The side of square tiles in pixels, rounded up to a multiple of 32: half of it in shallow layers, twice as
+            much in deep ones, up to 512. None: the image is computed as a whole.
         mesh: Devices among which the tiles are divided; None: one.
 
     Returns:

@@ -2,6 +2,7 @@
 
 import math
 import re
+from functools import partial
 from typing import Any
 
 import jax
@@ -52,7 +53,7 @@ def test_values_and_gradients_against_the_definition(name: str, size: tuple[int,
 
     @jax.jit
     def differentiate(x: Any, kernel: Any, outer: Any) -> Any:
-        y, pull = jax.vjp(lambda x, kernel: algorithm.correlate(x, algorithm.prepare_kernel(kernel)), x, kernel)
+        y, pull = jax.vjp(lambda x, kernel: algorithm.correlate(x, algorithm.prepare_kernel(kernel), 1), x, kernel)
         return y, *pull(outer)
 
     y, x_gradient, kernel_gradient = differentiate(x, kernel, outer)
@@ -66,20 +67,45 @@ def test_values_and_gradients_against_the_definition(name: str, size: tuple[int,
     assert_close(kernel_gradient, np.array(expected), ERRORS[name])
 
 
+@pytest.mark.parametrize("size", [(3, 4), (6, 7), (10, 9)])
+@pytest.mark.parametrize("name", ALGORITHMS)
+def test_without_padding(name: str, size: tuple[int, int]) -> None:
+    """The inside of the padded result, and the gradient of an outer part that is 0."""
+    x, kernel, outer = samples(size)
+    algorithm, inner = ALGORITHMS[name], outer[:, 1:-1, 1:-1]
+
+    @jax.jit
+    def differentiate(x: Any, kernel: Any, inner: Any) -> Any:
+        y, pull = jax.vjp(lambda x, kernel: algorithm.correlate(x, algorithm.prepare_kernel(kernel), 0), x, kernel)
+        return y, *pull(inner)
+
+    y, x_gradient, kernel_gradient = differentiate(x, kernel, inner)
+    framed = np.pad(inner, ((0, 0), (1, 1), (1, 1), (0, 0)))
+    assert_close(y, correlate64(x, kernel)[:, 1:-1, 1:-1], ERRORS[name])
+    assert_close(x_gradient, correlate64(framed, kernel[::-1, ::-1].swapaxes(2, 3)), ERRORS[name])
+    height, width = inner.shape[1:3]
+    expected = [
+        [np.einsum("nhwc,nhwd->cd", x[:, i : i + height, j : j + width], inner, dtype=np.float64) for j in range(3)]
+        for i in range(3)
+    ]
+    assert_close(kernel_gradient, np.array(expected), ERRORS[name])
+
+
 @pytest.mark.parametrize("name", ALGORITHMS)
 def test_jit_and_vmap_equal_eager(name: str) -> None:
     x, kernel, _ = samples((6, 5))
     algorithm = ALGORITHMS[name]
     prepared = algorithm.prepare_kernel(jnp.asarray(kernel))
-    eager = algorithm.correlate(jnp.asarray(x), prepared)
-    assert_close(jax.jit(algorithm.correlate)(x, prepared), np.asarray(eager), 1e-6)
-    mapped = jax.vmap(algorithm.correlate, in_axes=(0, None))(jnp.stack([x, 2 * x]), prepared)
+    correlate = partial(algorithm.correlate, padding=1)
+    eager = correlate(jnp.asarray(x), prepared)
+    assert_close(jax.jit(correlate)(x, prepared), np.asarray(eager), 1e-6)
+    mapped = jax.vmap(correlate, in_axes=(0, None))(jnp.stack([x, 2 * x]), prepared)
     assert_close(mapped, np.stack([eager, 2 * eager]), 1e-6)
 
 
 def test_large_maps_are_computed_in_strips() -> None:
     x, kernel, _ = samples((40, 33), (1500, 2))
-    assert_close(ALGORITHMS["shifted"].correlate(x, jnp.asarray(kernel)), correlate64(x, kernel), ERRORS["shifted"])
+    assert_close(ALGORITHMS["shifted"].correlate(x, jnp.asarray(kernel), 1), correlate64(x, kernel), ERRORS["shifted"])
 
 
 @pytest.fixture

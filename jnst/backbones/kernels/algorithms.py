@@ -43,15 +43,16 @@ For smaller ones, the time saved in a few hundred steps is less than the additio
 
 
 class Algorithm(NamedTuple):
-    """An algorithm for 3x3 cross-correlations of stride 1 over a zero-padded map.
+    """An algorithm for 3x3 cross-correlations of stride 1.
 
     Attributes:
         prepare_kernel: Transforms a kernel ``(3, 3, c_in, c_out)`` into what `correlate` takes.
-        correlate: Maps ``(n, h, w, c_in)`` and the transformed kernel to ``(n, h, w, c_out)``.
+        correlate: Maps ``(n, h, w, c_in)``, the transformed kernel, and the ``padding`` with zeros, 1 or 0, to
+            ``(n, h, w, c_out)``, or without padding to ``(n, h - 2, w - 2, c_out)``.
     """
 
     prepare_kernel: Callable[[Array], Array]
-    correlate: Callable[[Array, Array], Array]
+    correlate: Callable[[Array, Array, int], Array]
 
 
 ALGORITHMS: dict[str, Algorithm] = {
@@ -136,7 +137,7 @@ def for_single_use(params: Params) -> Params:
     return {name: for_single_use(leaf) if isinstance(leaf, dict) else leaf for name, leaf in kept.items()}
 
 
-def find_correlation(params: Params, x: Array) -> Callable[[Array], Array] | None:
+def find_correlation(params: Params, x: Array) -> Callable[[Array, int], Array] | None:
     """Return the prepared correlation for a layer, or None if XLA's convolution should be used.
 
     Args:
@@ -147,4 +148,4 @@ def find_correlation(params: Params, x: Array) -> Callable[[Array], Array] | Non
     if name is None or 2 * math.prod(x.shape[:-1]) * math.prod(params["kernel"].shape) < MIN_FLOPS:
         return None
     correlate, kernel = ALGORITHMS[name].correlate, params[name]
-    return lambda x: correlate(x, kernel)
+    return lambda x, padding: correlate(x, kernel, padding)

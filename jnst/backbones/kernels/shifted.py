@@ -23,17 +23,24 @@ def prepare_kernel(kernel: Array) -> Array:
     return kernel.astype(jnp.bfloat16)
 
 
-@jax.custom_vjp
-def correlate(x: Array, kernel: Array) -> Array:
-    """Cross-correlate a zero-padded map. Differentiable in reverse mode, to any order.
+def correlate(x: Array, kernel: Array, padding: int = 1) -> Array:
+    """Cross-correlate a map. Differentiable in reverse mode, to any order.
 
     Args:
         x: ``(n, h, w, c_in)``, rounded to bfloat16.
         kernel: ``(3, 3, c_in, c_out)``, bfloat16.
+        padding: The rows and columns of zeros on each side: 1, or 0.
 
     Returns:
-        ``(n, h, w, c_out)``, float32.
+        ``(n, h, w, c_out)``, float32; without padding two rows and columns less.
     """
+    y = _correlate(x, kernel)
+    return y if padding else y[:, 1 : y.shape[1] - 1, 1 : y.shape[2] - 1]
+
+
+@jax.custom_vjp
+def _correlate(x: Array, kernel: Array) -> Array:
+    """`correlate` with padding."""
     h, w, c = x.shape[1:]
     columns = _stack_columns(x)
     kernel_rows = kernel.reshape(3, 3 * c, -1)
@@ -47,16 +54,16 @@ def correlate(x: Array, kernel: Array) -> Array:
 
 
 def _forward(x: Array, kernel: Array) -> tuple[Array, tuple[Array, Array]]:
-    return correlate(x, kernel), (x, kernel)
+    return _correlate(x, kernel), (x, kernel)
 
 
 def _backward(saved: tuple[Array, Array], gradient: Array) -> tuple[Array, Array]:
     x, kernel = saved
     rotated = kernel[::-1, ::-1].swapaxes(2, 3)
-    return correlate(gradient, rotated).astype(x.dtype), _kernel_gradient(x, gradient).astype(kernel.dtype)
+    return _correlate(gradient, rotated).astype(x.dtype), _kernel_gradient(x, gradient).astype(kernel.dtype)
 
 
-correlate.defvjp(_forward, _backward)
+_correlate.defvjp(_forward, _backward)
 
 
 def _stack_columns(x: Array) -> Array:

@@ -1,4 +1,4 @@
-"""3x3 correlations of a zero-padded map by Winograd's minimal filtering, F(4x4, 3x3).
+"""3x3 correlations by Winograd's minimal filtering, F(4x4, 3x3).
 
     y = Aᵀ [ Σ_c (G k Gᵀ) ⊙ (Bᵀ d B) ] A        for each 6 x 6 window d of the input and its 4 x 4 outputs y
 
@@ -12,7 +12,7 @@ References:
 """
 
 from collections.abc import Sequence
-from functools import reduce
+from functools import partial, reduce
 
 import jax
 import jax.numpy as jnp
@@ -52,31 +52,34 @@ def prepare_kernel(kernel: Array) -> Array:
     return transformed.reshape(WINDOW**2, *kernel.shape[2:])
 
 
-@jax.custom_vjp
-def correlate(x: Array, transformed: Array) -> Array:
-    """Cross-correlate a zero-padded map. Differentiable in reverse mode, to any order.
+@partial(jax.custom_vjp, nondiff_argnums=(2,))
+def correlate(x: Array, transformed: Array, padding: int = 1) -> Array:
+    """Cross-correlate a map. Differentiable in reverse mode, to any order.
 
     The gradient transposes the steps of the forward pass one by one.
 
     Args:
         x: ``(n, h, w, c_in)``.
         transformed: ``(36, c_out, c_in)``, from `prepare_kernel`.
+        padding: The rows and columns of zeros on each side: 1, or 0.
 
     Returns:
-        ``(n, h, w, c_out)``.
+        ``(n, h, w, c_out)``; without padding two rows and columns less.
     """
-    return _tile_outputs(_products(_transform_windows(x), transformed, 2), x.shape)
+    height, width = (side + 2 * padding - 2 for side in x.shape[1:3])
+    return _tile_outputs(_products(_transform_windows(x, padding), transformed, 2))[:, :height, :width]
 
 
-def _forward(x: Array, transformed: Array) -> tuple[Array, tuple[Array, Array]]:
-    return correlate(x, transformed), (x, transformed)
+def _forward(x: Array, transformed: Array, padding: int) -> tuple[Array, tuple[Array, Array]]:
+    return correlate(x, transformed, padding), (x, transformed)
 
 
-def _backward(saved: tuple[Array, Array], gradient: Array) -> tuple[Array, Array]:
+def _backward(padding: int, saved: tuple[Array, Array], gradient: Array) -> tuple[Array, Array]:
     x, transformed = saved
     tiles = _transform_tiles(gradient)
-    kernel_gradient = lax.dot_general(_flat(tiles), _flat(_transform_windows(x)), (((1,), (1,)), ((0,), (0,))))
-    return _overlap_add(_products(tiles, transformed, 1), x.shape), kernel_gradient
+    windows = _transform_windows(x, padding)
+    kernel_gradient = lax.dot_general(_flat(tiles), _flat(windows), (((1,), (1,)), ((0,), (0,))))
+    return _overlap_add(_products(tiles, transformed, 1), x.shape, padding), kernel_gradient
 
 
 correlate.defvjp(_forward, _backward)
@@ -105,12 +108,12 @@ def _tile_count(size: int) -> int:
     return -(-size // TILE)
 
 
-def _transform_windows(x: Array) -> Array:
+def _transform_windows(x: Array, padding: int) -> Array:
     """``Bᵀ d B`` of each 6 x 6 window, one direction after the other: ``(6, 6, n, H, W, c)``."""
     n, h, w, c = x.shape
-    rows, columns = _tile_count(h), _tile_count(w)
-    padding = [(1, TILE * (count + 1) - 1 - size) for count, size in ((rows, h), (columns, w))]
-    x = jnp.pad(x, ((0, 0), *padding, (0, 0))).reshape(n, rows + 1, TILE, -1, c)
+    rows, columns = (_tile_count(side + 2 * padding - 2) for side in (h, w))
+    zeros = [(padding, TILE * (count + 1) - padding - side) for count, side in ((rows, h), (columns, w))]
+    x = jnp.pad(x, ((0, 0), *zeros, (0, 0))).reshape(n, rows + 1, TILE, -1, c)
     parts = [x[:, :-1, k] if k < TILE else x[:, 1:, k - TILE] for k in range(WINDOW)]
     # Without a barrier, XLA recomputes the first direction for each output of the second.
     x = lax.optimization_barrier(jnp.stack(_combine(B.T, parts)))
@@ -119,12 +122,12 @@ def _transform_windows(x: Array) -> Array:
     return lax.optimization_barrier(jnp.stack(_combine(B.T, parts), 1))
 
 
-def _tile_outputs(products: Array, shape: Sequence[int]) -> Array:
-    """``Aᵀ m A`` of each tile, assembled to a map: ``(n, h, w, c_out)``."""
+def _tile_outputs(products: Array) -> Array:
+    """``Aᵀ m A`` of each tile, assembled to a map: ``(n, 4 H, 4 W, c_out)``."""
     n, rows, columns, c = products.shape[2:]
     y = lax.optimization_barrier(jnp.stack(_combine(A.T, [products[k] for k in range(WINDOW)]), 3))
     y = jnp.stack(_combine(A.T, [y[k] for k in range(WINDOW)]), 4)
-    return y.reshape(n, rows * TILE, columns * TILE, c)[:, : shape[1], : shape[2]]
+    return y.reshape(n, rows * TILE, columns * TILE, c)
 
 
 def _transform_tiles(y: Array) -> Array:
@@ -137,16 +140,17 @@ def _transform_tiles(y: Array) -> Array:
     return lax.optimization_barrier(jnp.stack(_combine(A, [y[:, :, :, :, k] for k in range(TILE)]), 1))
 
 
-def _overlap_add(products: Array, shape: Sequence[int]) -> Array:
+def _overlap_add(products: Array, shape: Sequence[int], padding: int) -> Array:
     """``B m Bᵀ`` of each window, summed where windows overlap: ``(n, h, w, c_in)``.
 
     The transpose of `_transform_windows`.
     """
     n, rows, columns, c = products.shape[2:]
     x = _add_overlaps(_combine(B, [products[:, k] for k in range(WINDOW)]), 3)
-    x = lax.optimization_barrier(x.reshape(WINDOW, n, rows, TILE * (columns + 1), c)[:, :, :, 1 : shape[2] + 1])
+    x = x.reshape(WINDOW, n, rows, TILE * (columns + 1), c)[:, :, :, padding : shape[2] + padding]
+    x = lax.optimization_barrier(x)
     x = _add_overlaps(_combine(B, [x[k] for k in range(WINDOW)]), 1)
-    return x.reshape(n, TILE * (rows + 1), shape[2], c)[:, 1 : shape[1] + 1]
+    return x.reshape(n, TILE * (rows + 1), shape[2], c)[:, padding : shape[1] + padding]
 
 
 def _add_overlaps(parts: Sequence[Array], axis: int) -> Array:
