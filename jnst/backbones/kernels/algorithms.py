@@ -52,7 +52,7 @@ class Algorithm(NamedTuple):
     """
 
     prepare_kernel: Callable[[Array], Array]
-    correlate: Callable[[Array, Array, int], Array]
+    correlate: Callable[..., Any]
 
 
 ALGORITHMS: dict[str, Algorithm] = {
